@@ -1,0 +1,81 @@
+//! Why a record was refused. Written for the person who reads the dead letter at night; holds
+//! names and positions, never a value out of the record (no hit, no trace).
+
+use std::fmt;
+
+/// The reason, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the sentences below say what each means")]
+pub enum Cause {
+    TooLong { bytes: u64, bytes_max: usize },
+    TooDeep { depth_max: usize },
+    NotUtf8 { at: usize },
+    Json { at: usize, what: &'static str },
+    Csv { what: &'static str },
+    NoKind,
+    UnknownKind,
+    Missing { column: String },
+    Unreadable { column: String, wanted: &'static str },
+    OutOfRange { column: String },
+    NotAValue { column: String },
+    TimeOutOfRange,
+    TimeInSeconds,
+    ClockAhead { ahead_ms: i64 },
+    TooManySymbols { column: String, max: usize },
+    TooManyZones { max: usize },
+    NoSuchUnNumber,
+    Mapping { column: String, error: String },
+}
+
+impl Cause {
+    /// A short stable word, for counters.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "too_long",
+            Self::TooDeep { .. } => "too_deep",
+            Self::NotUtf8 { .. } => "not_utf8",
+            Self::Json { .. } => "bad_json",
+            Self::Csv { .. } => "bad_csv",
+            Self::NoKind => "no_kind",
+            Self::UnknownKind => "unknown_kind",
+            Self::Missing { .. } => "missing_field",
+            Self::Unreadable { .. } | Self::NoSuchUnNumber => "bad_value",
+            Self::OutOfRange { .. } | Self::NotAValue { .. } => "out_of_range",
+            Self::TimeOutOfRange | Self::TimeInSeconds => "bad_time",
+            Self::ClockAhead { .. } => "quarantined",
+            Self::TooManySymbols { .. } | Self::TooManyZones { .. } => "over_limit",
+            Self::Mapping { .. } => "mapping",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { bytes, bytes_max } => {
+                write!(f, "the record has {bytes} bytes; at most {bytes_max} are read (limits.record_bytes)")
+            }
+            Self::TooDeep { depth_max } => write!(f, "nested more than {depth_max} deep"),
+            Self::NotUtf8 { at } => write!(f, "not UTF-8 at byte {at}; declare the source's encoding or mend the device"),
+            Self::Json { at, what } => write!(f, "not JSON at byte {at}: {what}"),
+            Self::Csv { what } => write!(f, "not CSV: {what}"),
+            Self::NoKind => write!(f, "no `kind`, and the source declares none"),
+            Self::UnknownKind => write!(f, "`kind` is none of the declared kinds"),
+            Self::Missing { column } => write!(f, "`{column}` is missing"),
+            Self::Unreadable { column, wanted } => write!(f, "`{column}` is not {wanted}"),
+            Self::OutOfRange { column } => write!(f, "`{column}` is outside its declared range"),
+            Self::NotAValue { column } => write!(f, "`{column}` is none of its declared values"),
+            Self::TimeOutOfRange => write!(f, "`ts` lies outside 2000 to 2100"),
+            Self::TimeInSeconds => write!(f, "`ts` looks like seconds; epoch times are milliseconds"),
+            Self::ClockAhead { ahead_ms } => {
+                write!(f, "`ts` lies {} s in the future; check the device's clock", ahead_ms / 1000)
+            }
+            Self::TooManySymbols { column, max } => {
+                write!(f, "`{column}` has had more than {max} distinct values (limits.symbols)")
+            }
+            Self::TooManyZones { max } => write!(f, "the record lies in more than {max} zones"),
+            Self::NoSuchUnNumber => write!(f, "`item_class` is four digits, but no such UN number exists"),
+            Self::Mapping { column, error } => write!(f, "the mapping of `{column}` failed: {error}"),
+        }
+    }
+}

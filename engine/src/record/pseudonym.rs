@@ -1,0 +1,118 @@
+//! Pseudonyms: what outlives a batch about a person, plate or event is one of these.
+//!
+//! Keyed BLAKE3 cut to 128 bits (RELIABILITY.md 4.2): unkeyed hashes of plates fall in a core-hour.
+//! The key comes from a file or, without one, lives and dies with the process.
+
+use crate::rng::Rng;
+
+/// 128 bits that stand for something.
+pub type Digest = u128;
+
+/// The key, and the fields of use it is derived for.
+#[derive(Clone)]
+pub struct Pseudonyms {
+    event: [u8; 32],
+    subject: [u8; 32],
+}
+
+impl std::fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pseudonyms(key withheld)")
+    }
+}
+
+impl Pseudonyms {
+    /// Derives the keys from a root key.
+    pub fn from_root(root: &[u8; 32]) -> Self {
+        Self {
+            event: blake3::derive_key("weir 2026-11 event ids", root),
+            subject: blake3::derive_key("weir 2026-11 subjects", root),
+        }
+    }
+
+    /// A key that lives and dies with the process.
+    pub fn ephemeral(rng: &mut dyn Rng) -> Self {
+        let mut root = [0; 32];
+        rng.fill(&mut root);
+        Self::from_root(&root)
+    }
+
+    /// Stands for an event id of one source.
+    pub fn event(&self, source: u16, event_id: &str) -> Digest {
+        let mut hasher = Short::new();
+        hasher.push(&source.to_le_bytes());
+        hasher.push(event_id.as_bytes());
+        hasher.finish(&self.event)
+    }
+
+    /// Stands for a text that identifies somebody.
+    pub fn subject(&self, text: &str) -> Digest {
+        low(&blake3::keyed_hash(&self.subject, text.as_bytes()))
+    }
+
+    /// Stands for the values of a suppression key.
+    pub fn key<'a>(&self, values: impl Iterator<Item = &'a str>) -> Digest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.subject);
+        for value in values {
+            hasher.update(&(value.len() as u64).to_le_bytes());
+            hasher.update(value.as_bytes());
+        }
+        low(&hasher.finalize())
+    }
+}
+
+/// The low 128 bits of a hash.
+pub(crate) fn low(hash: &blake3::Hash) -> Digest {
+    let bytes: [u8; 16] = hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes");
+    u128::from_le_bytes(bytes)
+}
+
+/// Joins short inputs on the stack, so that one call hashes them.
+struct Short {
+    bytes: [u8; 128],
+    len: usize,
+    long: Option<Vec<u8>>,
+}
+
+impl Short {
+    fn new() -> Self {
+        Self { bytes: [0; 128], len: 0, long: None }
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        match &mut self.long {
+            Some(long) => long.extend_from_slice(part),
+            None if self.len + part.len() <= self.bytes.len() => {
+                self.bytes[self.len..self.len + part.len()].copy_from_slice(part);
+                self.len += part.len();
+            }
+            None => {
+                let mut long = self.bytes[..self.len].to_vec();
+                long.extend_from_slice(part);
+                self.long = Some(long);
+            }
+        }
+    }
+
+    fn finish(&self, key: &[u8; 32]) -> Digest {
+        low(&blake3::keyed_hash(key, self.long.as_deref().unwrap_or(&self.bytes[..self.len])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_meet_and_keys_differ() {
+        let a = Pseudonyms::from_root(&[1; 32]);
+        let b = Pseudonyms::from_root(&[2; 32]);
+        assert_eq!(a.event(3, "e"), a.event(3, "e"));
+        assert_ne!(a.event(3, "e"), a.event(4, "e"));
+        assert_ne!(a.subject("x"), b.subject("x"));
+        assert_ne!(a.key(["ab", "c"].into_iter()), a.key(["a", "bc"].into_iter()));
+        let long = "e".repeat(300);
+        assert_eq!(a.event(3, &long), a.event(3, &long));
+        assert_eq!(format!("{a:?}"), "Pseudonyms(key withheld)");
+    }
+}

@@ -1,0 +1,135 @@
+//! Symbols: texts with few values, numbered once for the whole process.
+//!
+//! One table per column name, shared by all kinds and shards. A shard keeps a cache in front of
+//! it and takes the lock only for a value it has not seen. Because numbers never change, windows
+//! key on them without hashing text, and a dictionary array's values are shared between batches.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray};
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+
+/// Number of a symbol within its column.
+pub type SymbolId = u32;
+
+#[derive(Default)]
+struct Table {
+    ids: HashMap<Arc<str>, SymbolId, RandomState>,
+    texts: Vec<Arc<str>>,
+    values: Option<ArrayRef>,
+}
+
+/// The shared table of one column.
+#[derive(Clone)]
+pub struct Symbols {
+    table: Arc<RwLock<Table>>,
+    symbols_max: usize,
+}
+
+impl Symbols {
+    /// An empty table that takes at most `symbols_max` values.
+    pub fn new(symbols_max: usize) -> Self {
+        Self { table: Arc::default(), symbols_max }
+    }
+
+    /// The number of a text, given out if it is new; `None` when the table is full.
+    pub fn intern(&self, text: &str) -> Option<SymbolId> {
+        if let Some(id) = self.table.read().ids.get(text) {
+            return Some(*id);
+        }
+        let mut table = self.table.write();
+        if let Some(id) = table.ids.get(text) {
+            return Some(*id);
+        }
+        if table.texts.len() >= self.symbols_max {
+            return None;
+        }
+        let id = table.texts.len() as SymbolId;
+        let shared: Arc<str> = Arc::from(text);
+        table.texts.push(Arc::clone(&shared));
+        table.ids.insert(shared, id);
+        table.values = None;
+        Some(id)
+    }
+
+    /// The text of a number.
+    ///
+    /// # Panics
+    /// If the number was not given out by this table.
+    pub fn text(&self, id: SymbolId) -> Arc<str> {
+        Arc::clone(&self.table.read().texts[id as usize])
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.table.read().texts.len()
+    }
+
+    /// Whether there is no value yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All texts as the values of a dictionary array, and how many.
+    pub(super) fn values(&self) -> (ArrayRef, usize) {
+        if let Some(values) = &self.table.read().values {
+            return (Arc::clone(values), values.len());
+        }
+        let mut table = self.table.write();
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(table.texts.iter().map(AsRef::as_ref)));
+        table.values = Some(Arc::clone(&values));
+        let len = values.len();
+        (values, len)
+    }
+}
+
+/// A shard's view of a table: its own map, and the values array it last saw.
+pub(super) struct SymbolCache {
+    shared: Symbols,
+    ids: HashMap<Arc<str>, SymbolId, RandomState>,
+    last: Option<(Arc<str>, SymbolId)>,
+    values: Option<(ArrayRef, usize)>,
+    pub(super) max: usize,
+}
+
+impl SymbolCache {
+    pub(super) fn new(shared: Symbols) -> Self {
+        let max = shared.symbols_max;
+        Self { shared, ids: HashMap::default(), last: None, values: None, max }
+    }
+
+    pub(super) fn intern(&mut self, text: &str) -> Option<SymbolId> {
+        if let Some((last, id)) = &self.last
+            && last.as_ref() == text
+        {
+            return Some(*id);
+        }
+        let (shared, id) = match self.ids.get_key_value(text) {
+            Some((shared, id)) => (Arc::clone(shared), *id),
+            None => {
+                let id = self.shared.intern(text)?;
+                let shared: Arc<str> = Arc::from(text);
+                self.ids.insert(Arc::clone(&shared), id);
+                (shared, id)
+            }
+        };
+        self.last = Some((shared, id));
+        Some(id)
+    }
+
+    /// Dictionary values that cover every number up to `highest`.
+    pub(super) fn values(&mut self, highest: Option<SymbolId>) -> ArrayRef {
+        let needed = highest.map_or(0, |highest| highest as usize + 1);
+        match &self.values {
+            Some((values, len)) if *len >= needed => Arc::clone(values),
+            _ => {
+                let values = self.shared.values();
+                let array = Arc::clone(&values.0);
+                self.values = Some(values);
+                array
+            }
+        }
+    }
+}

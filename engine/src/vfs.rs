@@ -1,0 +1,95 @@
+//! Files from outside. Everything the engine and its connectors read or write passes through here,
+//! so that a simulated disk can stand in for the real one.
+
+use std::fs;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// An open file.
+pub trait VfsFile: Read + Write + Seek + Send {
+    /// Makes what was written durable.
+    fn sync(&mut self) -> io::Result<()>;
+    /// What the file is now.
+    fn stat(&self) -> io::Result<Stat>;
+}
+
+/// What is known of a file without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Device and inode: the file's identity across renames.
+    pub identity: (u64, u64),
+    /// Length in bytes.
+    pub len: u64,
+    /// Last modification, milliseconds since 1970-01-01 UTC.
+    pub modified_ms: i64,
+}
+
+/// A file system.
+pub trait Vfs: Send + Sync + 'static {
+    /// Opens for reading.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
+    /// Opens for appending, creating the file if need be.
+    fn append(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
+    /// Stats without opening.
+    fn stat(&self, path: &Path) -> io::Result<Stat>;
+    /// Names in a folder, sorted.
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Reads a whole text of at most `bytes_max` bytes.
+    fn read_text(&self, path: &Path, bytes_max: u64) -> io::Result<String> {
+        let mut text = String::new();
+        self.open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > bytes_max {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {bytes_max} bytes")));
+        }
+        Ok(text)
+    }
+}
+
+/// The machine's file system.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct RealVfs;
+
+fn stat_of(metadata: &fs::Metadata) -> Stat {
+    Stat {
+        identity: (metadata.dev(), metadata.ino()),
+        len: metadata.len(),
+        modified_ms: metadata
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .map_or(0, |since| since.as_millis() as i64),
+    }
+}
+
+impl VfsFile for fs::File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        Ok(stat_of(&self.metadata()?))
+    }
+}
+
+impl Vfs for RealVfs {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        Ok(Box::new(fs::File::open(path)?))
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        Ok(Box::new(fs::OpenOptions::new().create(true).append(true).open(path)?))
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        Ok(stat_of(&fs::metadata(path)?))
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+}

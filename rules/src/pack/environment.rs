@@ -1,0 +1,94 @@
+//! What a pack can only be checked for once the configuration is known.
+
+use super::{Body, Pack, Per, Review, Status};
+use crate::diagnostic::{Diagnostic, Diagnostics, codes, did_you_mean};
+
+/// What the checker needs to know of a sink.
+#[derive(Debug, Clone)]
+pub struct SinkFacts {
+    /// Name.
+    pub name: String,
+    /// Purposes it serves.
+    pub purposes: Vec<String>,
+    /// Whether it opens, closes or stops something by itself.
+    pub actuator: bool,
+}
+
+/// What the configuration brings.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// Sinks.
+    pub sinks: Vec<SinkFacts>,
+    /// Whether the zone table gives every zone an area above 0.
+    pub zones_have_area: bool,
+    /// Whether the zone table gives every zone a capacity above 0.
+    pub zones_have_capacity: bool,
+    /// Size of the population that lists of persons are drawn from.
+    pub population: Option<u64>,
+}
+
+/// Checks routes, purposes of sinks, figures of zones and the size guard's precondition.
+pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &mut Diagnostics) {
+    for rule in pack.rules.iter().filter(|rule| rule.status == Status::Active) {
+        check_routes(pack, rule, environment, diagnostics);
+    }
+    for rule in &pack.rules {
+        let Body::Window(spec) = &rule.body else { continue };
+        let (figure, there) = match spec.per {
+            Some(Per::Area) => ("area", environment.zones_have_area),
+            Some(Per::Capacity) => ("capacity", environment.zones_have_capacity),
+            None => continue,
+        };
+        if !there {
+            diagnostics.push(
+                Diagnostic::new(&codes::NO_AREA, &pack.file, rule.span.clone(), format!("rule `{}` divides by the zone's {figure}, which not every zone has", rule.id))
+                    .help(format!("give the configuration a zone table in which every {figure} is above 0")),
+            );
+        }
+    }
+    for list in pack.lists.iter().filter(|list| list.kind.names_persons()) {
+        if environment.population.is_none() {
+            diagnostics.push(
+                Diagnostic::new(&codes::POPULATION_NEEDED, &pack.file, list.span.clone(), format!("list `{}` names persons, and the configuration declares no population", list.id))
+                    .help("write `population: 12000000` into the configuration; the list may name 0.5 % of it at most"),
+            );
+        }
+    }
+}
+
+fn check_routes(pack: &Pack, rule: &super::Rule, environment: &Environment, diagnostics: &mut Diagnostics) {
+    let serves = |sink: &SinkFacts| sink.purposes.contains(&rule.purpose);
+    let may_take = |sink: &SinkFacts| !(sink.actuator && rule.alerting.review == Review::Required);
+    if rule.alerting.route.is_empty() {
+        if !environment.sinks.iter().any(|sink| serves(sink) && may_take(sink)) {
+            diagnostics.push(
+                Diagnostic::new(&codes::NO_SINK, &pack.file, rule.span.clone(), format!("no sink takes alerts of rule `{}` (purpose `{}`)", rule.id, rule.purpose))
+                    .help("add the purpose to a sink in the configuration"),
+            );
+        }
+        return;
+    }
+    for (name, span) in &rule.alerting.route {
+        let Some(sink) = environment.sinks.iter().find(|sink| sink.name == *name) else {
+            let names: Vec<&str> = environment.sinks.iter().map(|sink| sink.name.as_str()).collect();
+            diagnostics.push(
+                Diagnostic::new(&codes::UNKNOWN_ROUTE, &pack.file, span.clone(), format!("the configuration has no sink `{name}`"))
+                    .help(format!("sinks: {}", names.join(", ")))
+                    .maybe_help(did_you_mean(name, names.iter().copied())),
+            );
+            continue;
+        };
+        if !serves(sink) {
+            diagnostics.push(
+                Diagnostic::new(&codes::SINK_PURPOSE, &pack.file, span.clone(), format!("sink `{name}` does not serve purpose `{}`", rule.purpose))
+                    .help(format!("it serves: {}", sink.purposes.join(", "))),
+            );
+        }
+        if !may_take(sink) {
+            diagnostics.push(
+                Diagnostic::new(&codes::ACTUATOR_NEEDS_REVIEW, &pack.file, span.clone(), format!("sink `{name}` acts by itself, but a person decides on alerts of rule `{}`", rule.id))
+                    .help("route it to a person"),
+            );
+        }
+    }
+}

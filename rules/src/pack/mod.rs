@@ -1,0 +1,26 @@
+//! Rule packs: purposes, lists and rules, as an analyst writes them.
+//!
+//! [`parse`] reads one YAML file against a [`Catalog`](crate::Catalog) of kinds and reports every problem it finds;
+//! [`check_environment`] adds what only the configuration knows (sinks, zone figures, population).
+//! A pack that comes out of both without errors can be run.
+//!
+//! Each rule kind is one variant of [`Body`] with one parser file; a further kind adds a file here
+//! and an operator in the engine.
+
+mod environment;
+mod list;
+mod model;
+mod pack_file;
+mod rule;
+mod say;
+mod window;
+
+pub use environment::{Environment, SinkFacts, check_environment};
+pub use list::{ListDecl, ListKind, WhenStale};
+pub use model::{Alerting, Body, Dedupe, Pack, Purpose, Review, Rule, RuleSeverity, Status};
+pub use pack_file::parse;
+pub use say::{Piece, Template};
+pub use window::{Level, Measure, PANES_PER_WINDOW_MAX, Per, WindowSpec};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,394 @@
+//! One rule: the common keys, and which parser reads the rest.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::list::unknown_purpose;
+use super::window::{WindowParser, unknown_column};
+use super::{Alerting, Body, Dedupe, ListDecl, ListKind, Purpose, Review, Rule, RuleSeverity, Status, Template};
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, codes, did_you_mean};
+use crate::expr::{self, Expression, Scope};
+use crate::schema::{Catalog, Identifies, Kind};
+use crate::yaml::{MapReader, Node, Value};
+
+pub(super) struct RuleParser<'a> {
+    pub(super) file: &'a Arc<SourceFile>,
+    pub(super) catalog: &'a Catalog,
+    pub(super) purposes: &'a [Purpose],
+    pub(super) lists: &'a [ListDecl],
+    /// Lists that are declared but did not parse: no second message about them.
+    pub(super) refused_lists: &'a [String],
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum BodyKind {
+    Match,
+    Watchlist,
+    Window,
+    NotYet,
+}
+
+const BODY_KINDS: &[(&str, BodyKind)] = &[
+    ("match", BodyKind::Match),
+    ("watchlist", BodyKind::Watchlist),
+    ("window", BodyKind::Window),
+    ("sequence", BodyKind::NotYet),
+    ("absence", BodyKind::NotYet),
+];
+
+impl RuleParser<'_> {
+    pub(super) fn parse(&self, node: &Node, diagnostics: &mut Diagnostics) -> Option<Rule> {
+        let mut map = MapReader::open(self.file, node, "a rule", diagnostics)?;
+        let id = map.require_text("id", "a short name, such as `stolen-plate`", diagnostics);
+        if !map.has("kind") {
+            map.missing("kind", "match, watchlist or window", diagnostics);
+        }
+        let body_kind = map.take_choice("kind", BODY_KINDS, diagnostics);
+        if body_kind == Some(BodyKind::NotYet) {
+            diagnostics.push(Diagnostic::new(
+                &codes::RULE_KIND_NOT_YET,
+                self.file,
+                map.place_of("kind"),
+                "this version cannot run rules of this kind",
+            ));
+            return None;
+        }
+        let kind = self.parse_from(&mut map, diagnostics);
+        let condition = self.parse_where(&mut map, kind, diagnostics);
+        let purpose = map.require_text("purpose", "what the rule is for, out of `purposes`", diagnostics);
+        if let Some((name, node)) = purpose
+            && !self.purposes.iter().any(|purpose| purpose.name == name)
+        {
+            diagnostics.push(unknown_purpose(self.file, name, node, self.purposes));
+        }
+        let severity = map.take_choice("severity", RuleSeverity::WORDS, diagnostics).unwrap_or(RuleSeverity::Medium);
+        let status = map.take_choice("status", Status::WORDS, diagnostics).unwrap_or(Status::Active);
+        let body = match body_kind {
+            Some(BodyKind::Watchlist) => self.parse_watchlist(&mut map, kind, purpose, diagnostics),
+            Some(BodyKind::Window) => {
+                WindowParser { file: self.file, kind, severity }.parse(&mut map, diagnostics).map(Body::Window)
+            }
+            Some(BodyKind::Match) => Some(Body::Match),
+            Some(BodyKind::NotYet) | None => None,
+        };
+        let alerting = self.parse_alerting(&mut map, kind, body.as_ref(), body_kind, severity, diagnostics);
+        if body_kind.is_some() {
+            map.finish(diagnostics);
+        }
+        let (id, id_node) = id?;
+        let mut rule = Rule {
+            id: id.to_owned(),
+            span: id_node.span.clone(),
+            from: kind?.name.clone(),
+            purpose: purpose?.0.to_owned(),
+            status,
+            condition: condition.ok()?,
+            body: body?,
+            alerting,
+            version: String::new(),
+        };
+        rule.version = self.version_of(&rule);
+        Some(rule)
+    }
+
+    fn parse_from(&self, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<&Kind> {
+        let (name, node) = map.require_text("from", "the kind of record: person, vehicle, item, id or code", diagnostics)?;
+        let kind = self.catalog.kind(name);
+        if kind.is_none() {
+            let names: Vec<&str> = self.catalog.kinds().iter().map(|kind| kind.name.as_str()).collect();
+            diagnostics.push(
+                Diagnostic::new(&codes::UNKNOWN_KIND, self.file, node.span.clone(), format!("there is no kind of record `{name}`"))
+                    .help(format!("kinds: {}", names.join(", ")))
+                    .maybe_help(did_you_mean(name, names.iter().copied())),
+            );
+        }
+        kind
+    }
+
+    /// `Err` when there is a condition that does not compile: the rule must not run without it.
+    fn parse_where(&self, map: &mut MapReader<'_>, kind: Option<&Kind>, diagnostics: &mut Diagnostics) -> Result<Option<Expression>, ()> {
+        let Some(node) = map.take("where") else { return Ok(None) };
+        let Some(kind) = kind else { return Err(()) };
+        let nodes: Vec<&Node> = match &node.value {
+            Value::List(items) => items.iter().collect(),
+            _ => vec![node],
+        };
+        let scope = scope_of(kind);
+        let mut conditions = Vec::new();
+        let mut failed = false;
+        for node in nodes {
+            let Some(sql) = node.text() else {
+                diagnostics.push(Diagnostic::new(&codes::WRONG_TYPE, self.file, node.span.clone(), "`where` is a condition or a list of conditions"));
+                failed = true;
+                continue;
+            };
+            match expr::compile_condition(sql, &scope) {
+                Ok(condition) => conditions.push(condition),
+                Err(problems) => {
+                    failed = true;
+                    for problem in problems {
+                        let span = node.locate(self.file, problem.range);
+                        diagnostics.push(Diagnostic::new(problem.code, self.file, span, problem.message).maybe_help(problem.help));
+                    }
+                }
+            }
+        }
+        match (failed, conditions.is_empty()) {
+            (true, _) => Err(()),
+            (false, true) => Ok(None),
+            (false, false) => Ok(Some(Expression::all(conditions))),
+        }
+    }
+
+    fn parse_watchlist(
+        &self,
+        map: &mut MapReader<'_>,
+        kind: Option<&Kind>,
+        purpose: Option<(&str, &Node)>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Body> {
+        let on = map.require_text("on", "the column that is looked up, such as `plate`", diagnostics);
+        let list = map.require_text("list", "a list out of `lists`", diagnostics);
+        let column = match (kind, on) {
+            (Some(kind), Some((name, node))) => {
+                let column = kind.column(name).filter(|column| !column.transient);
+                if column.is_none() {
+                    diagnostics.push(unknown_column(self.file, node, name, kind));
+                }
+                column
+            }
+            _ => None,
+        };
+        let (list_name, list_node) = list?;
+        let Some(index) = self.lists.iter().position(|list| list.id == list_name) else {
+            if !self.refused_lists.iter().any(|refused| refused == list_name) {
+                let names: Vec<&str> = self.lists.iter().map(|list| list.id.as_str()).collect();
+                diagnostics.push(
+                    Diagnostic::new(&codes::UNKNOWN_LIST, self.file, list_node.span.clone(), format!("the pack declares no list `{list_name}`"))
+                        .help(format!("declared lists: {}", names.join(", ")))
+                        .maybe_help(did_you_mean(list_name, names.iter().copied())),
+                );
+            }
+            return None;
+        };
+        let list = &self.lists[index];
+        if let Some((name, node)) = purpose
+            && name != list.purpose
+            && self.purposes.iter().any(|purpose| purpose.name == name)
+        {
+            diagnostics.push(
+                Diagnostic::new(
+                    &codes::PURPOSES_DO_NOT_MEET,
+                    self.file,
+                    node.span.clone(),
+                    format!("the rule serves `{name}`, but list `{}` was made for `{}`", list.id, list.purpose),
+                )
+                .label("the rule's purpose")
+                .also(list.span.clone(), format!("made for `{}`", list.purpose))
+                .help("use a list made for the rule's purpose"),
+            );
+        }
+        if kind.is_some_and(|kind| kind.name == "code") && list.kind != ListKind::RevokedCredential {
+            diagnostics.push(
+                Diagnostic::new(
+                    &codes::CODE_JOINED_WITH_LIST,
+                    self.file,
+                    list_node.span.clone(),
+                    format!(
+                        "health codes cannot be joined with `{}`, a list of kind {} made for `{}`; the rule serves `{}`",
+                        list.id,
+                        list.kind.word(),
+                        list.purpose,
+                        purpose.map_or("", |(name, _)| name)
+                    ),
+                )
+                .help("a code may be checked against a list of kind revoked_credential only"),
+            );
+        }
+        let column = column?;
+        if column.normaliser != list.normaliser || (column.name != list.key && column.identifies != list.identifies) {
+            diagnostics.push(
+                Diagnostic::new(
+                    &codes::KEY_TYPE,
+                    self.file,
+                    on?.1.span.clone(),
+                    format!("`{}` and the list's key `{}` are written in different forms and never meet", column.name, list.key),
+                )
+                .also(list.span.clone(), "the list")
+                .help(format!("look up `{}`", list.key)),
+            );
+        }
+        Some(Body::Watchlist { on: column.name.clone(), list: index })
+    }
+
+    fn parse_alerting(
+        &self,
+        map: &mut MapReader<'_>,
+        kind: Option<&Kind>,
+        body: Option<&Body>,
+        body_kind: Option<BodyKind>,
+        severity: RuleSeverity,
+        diagnostics: &mut Diagnostics,
+    ) -> Alerting {
+        let mut identifier: Option<(String, Range<usize>)> = None;
+        let mut note_identifier = |name: &str, span: Range<usize>| {
+            let identifies = kind.and_then(|kind| kind.column(name)).is_some_and(|c| c.identifies != Identifies::Nothing);
+            if identifies && identifier.is_none() {
+                identifier = Some((name.to_owned(), span));
+            }
+        };
+        let say = self.parse_say(map, kind, body, diagnostics).map(|(template, places)| {
+            for (name, span) in places {
+                note_identifier(&name, span);
+            }
+            template
+        });
+        let dedupe = if body_kind == Some(BodyKind::Window) {
+            None
+        } else {
+            self.parse_dedupe(map, kind, diagnostics).map(|(dedupe, places)| {
+                for (name, span) in places {
+                    note_identifier(&name, span);
+                }
+                dedupe
+            })
+        };
+        if let Some(Body::Watchlist { on, .. }) = body {
+            note_identifier(on, map.place_of("on"));
+        }
+        let review = map.take_choice("review", Review::WORDS, diagnostics);
+        if let (Some(Review::None), Some((name, span))) = (review, &identifier) {
+            diagnostics.push(
+                Diagnostic::new(&codes::REVIEW_REQUIRED, self.file, map.place_of("review"), format!("the alert holds `{name}`, which identifies somebody: a person decides"))
+                    .also(span.clone(), "the identifier")
+                    .help("write `review: required`, or leave the identifier out"),
+            );
+        }
+        let default_review = if identifier.is_some() { Review::Required } else { Review::None };
+        let route = map
+            .take_texts("route", diagnostics)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, node)| (name.to_owned(), node.span.clone()))
+            .collect();
+        Alerting { severity, review: review.unwrap_or(default_review), dedupe, route, say }
+    }
+
+    fn parse_dedupe(
+        &self,
+        map: &mut MapReader<'_>,
+        kind: Option<&Kind>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<(Dedupe, Vec<(String, Range<usize>)>)> {
+        let mut dedupe = map.take_map("dedupe", diagnostics)?;
+        let for_ms = dedupe.take_duration_ms("for", diagnostics);
+        if !dedupe.has("for") {
+            dedupe.missing("for", "how long repeats are held back, such as `for: 10m`", diagnostics);
+        }
+        if !dedupe.has("key") {
+            dedupe.missing("key", "the columns that make two alerts the same, such as `key: [plate, site]`", diagnostics);
+        }
+        let texts = dedupe.take_texts("key", diagnostics).unwrap_or_default();
+        dedupe.finish(diagnostics);
+        let mut key = Vec::new();
+        let mut places = Vec::new();
+        for (name, node) in texts {
+            match kind.map(|kind| (kind, kind.column(name).filter(|column| !column.transient))) {
+                Some((kind, None)) => diagnostics.push(unknown_column(self.file, node, name, kind)),
+                _ => {
+                    key.push(name.to_owned());
+                    places.push((name.to_owned(), node.span.clone()));
+                }
+            }
+        }
+        Some((Dedupe { key, for_ms: for_ms? }, places))
+    }
+
+    fn parse_say(
+        &self,
+        map: &mut MapReader<'_>,
+        kind: Option<&Kind>,
+        body: Option<&Body>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<(Template, Vec<(String, Range<usize>)>)> {
+        let (text, node) = map.take_text("say", diagnostics)?;
+        let (template, fields) = match Template::parse(text) {
+            Ok(parsed) => parsed,
+            Err((range, message)) => {
+                diagnostics.push(
+                    Diagnostic::new(&codes::BAD_VALUE, self.file, node.locate(self.file, range), format!("`say`: {message}"))
+                        .help("write {{ and }} for braces in the text"),
+                );
+                return None;
+            }
+        };
+        let places: Vec<_> = fields.into_iter().map(|(name, range)| (name, node.locate(self.file, range))).collect();
+        if let (Some(kind), Some(body)) = (kind, body) {
+            let known = text_fields(kind, body);
+            for (name, span) in &places {
+                if !known.contains(name.as_str()) {
+                    let list: Vec<&str> = known.iter().copied().collect();
+                    diagnostics.push(
+                        Diagnostic::new(&codes::UNKNOWN_TEXT_FIELD, self.file, span.clone(), format!("this rule has no field `{name}`"))
+                            .help(format!("fields: {}", list.join(", ")))
+                            .maybe_help(did_you_mean(name, list.iter().copied())),
+                    );
+                }
+            }
+        }
+        Some((template, places))
+    }
+
+    /// Digest of what the rule means: unchanged by comments, order of keys, spelling of SQL.
+    fn version_of(&self, rule: &Rule) -> String {
+        let body = match &rule.body {
+            Body::Match => "match".to_owned(),
+            Body::Watchlist { on, list } => {
+                let list = &self.lists[*list];
+                format!("watchlist {on} {} {}", list.id, list.normaliser.map_or("", crate::schema::Normaliser::word))
+            }
+            Body::Window(spec) => spec.meaning(),
+        };
+        let dedupe = rule.alerting.dedupe.as_ref().map(|d| format!("{} {}", d.key.join(","), d.for_ms));
+        let meaning = format!(
+            "weir-rule-1\0{}\0{}\0{}\0{body}\0{}",
+            rule.id,
+            rule.from,
+            rule.condition.as_ref().map_or_else(String::new, Expression::meaning),
+            dedupe.unwrap_or_default()
+        );
+        blake3::hash(meaning.as_bytes()).to_hex()[..16].to_owned()
+    }
+}
+
+/// What a condition over this kind may use.
+pub(super) fn scope_of(kind: &Kind) -> Scope {
+    Scope {
+        schema: kind.arrow_schema(),
+        identifiers: kind
+            .columns
+            .iter()
+            .filter(|column| column.identifies != Identifies::Nothing)
+            .map(|column| column.name.clone())
+            .collect(),
+        what: format!("a {} record", kind.name),
+    }
+}
+
+/// The fields a text of this rule may mention.
+fn text_fields<'a>(kind: &'a Kind, body: &'a Body) -> BTreeSet<&'a str> {
+    let columns = kind.columns.iter().filter(|column| !column.transient).map(|column| column.name.as_str());
+    match body {
+        Body::Match => columns.collect(),
+        Body::Watchlist { .. } => columns
+            .chain(["hit.list", "hit.entry_id", "hit.grade", "hit.list_version", "hit.action", "hit.case_ref", "hit.handling"])
+            .collect(),
+        Body::Window(spec) => spec
+            .key
+            .iter()
+            .map(String::as_str)
+            .chain(["value", "level", "change", "threshold", "window.start", "window.end", "completeness"])
+            .collect(),
+    }
+}
