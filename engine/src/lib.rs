@@ -1,1 +1,31 @@
-//! stub
+//! weir-engine: records in, alerts out.
+//!
+//! The folders read in the order in which data flows: [`source`] (blocks of whole records),
+//! [`decode`] (bytes to columns), [`normalise`] (one spelling for equal things), [`record`] (typed
+//! columns), [`watchlist`] and [`window`] (what is looked up and counted), `operator` (rules),
+//! [`alert`] (identity, suppression, text, routing), [`runtime`] (shards, order, the account).
+//! The outside world stands behind [`clock`], [`vfs`] and [`rng`].
+//!
+//! An embedder builds a [`Pipeline`] out of checked packs, lists, sources and sinks, and runs it;
+//! `examples/src/bin/embed.rs` shows it in under sixty lines.
+#![forbid(unsafe_code)]
+
+pub mod alert;
+pub mod clock;
+pub mod decode;
+pub mod limits;
+pub mod metrics;
+pub mod normalise;
+mod operator;
+pub mod record;
+pub mod rng;
+pub mod runtime;
+pub mod source;
+pub mod vfs;
+pub mod watchlist;
+pub mod window;
+
+pub use alert::{Output, Sink, SinkError, SinkSpec, Stream};
+pub use limits::Limits;
+pub use runtime::{Pipeline, SourceSpec, Summary};
+pub use source::{Feed, Format, Source, SourceError};

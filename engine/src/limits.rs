@@ -61,7 +61,7 @@ pub const ZONES_PER_RECORD_MAX: usize = 64;
 /// Scored texts one record may carry.
 pub const SCORED_TEXTS_MAX: usize = 32;
 /// Most bytes a compressed input may give for each byte it has, once past [`INFLATE_FREE_BYTES`].
-pub const INFLATE_RATIO_MAX: u64 = 200;
+pub const INFLATE_RATIO_MAX: u64 = 100;
 /// Output that is allowed whatever the ratio.
 pub const INFLATE_FREE_BYTES: u64 = 16 << 20;
 /// Largest Arrow IPC message, metadata and body.

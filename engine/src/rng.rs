@@ -1,7 +1,5 @@
 //! Randomness from outside: keys and jitter. Nothing that is emitted depends on it.
 
-use std::io::Read;
-
 /// Where the engine gets random bytes.
 pub trait Rng: Send {
     /// Fills the buffer.
@@ -23,9 +21,7 @@ impl Rng for OsRng {
     /// # Panics
     /// When the system has no random device: a key that can be guessed is worse than no start.
     fn fill(&mut self, bytes: &mut [u8]) {
-        std::fs::File::open("/dev/urandom")
-            .and_then(|mut device| device.read_exact(bytes))
-            .expect("the system has a random device");
+        getrandom::fill(bytes).expect("the system gives random bytes");
     }
 }
 

@@ -6,11 +6,13 @@
 
 mod builder;
 mod cause;
+mod convert;
 mod field;
 mod layout;
 mod pseudonym;
 mod symbols;
 
+pub(crate) use builder::{Columns, Origin};
 pub use builder::{KindBuilder, KindRows};
 pub use cause::Cause;
 pub use field::Field;

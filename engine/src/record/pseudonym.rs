@@ -13,6 +13,7 @@ pub type Digest = u128;
 pub struct Pseudonyms {
     event: [u8; 32],
     subject: [u8; 32],
+    record: [u8; 32],
 }
 
 impl std::fmt::Debug for Pseudonyms {
@@ -27,6 +28,7 @@ impl Pseudonyms {
         Self {
             event: blake3::derive_key("weir 2026-11 event ids", root),
             subject: blake3::derive_key("weir 2026-11 subjects", root),
+            record: blake3::derive_key("weir 2026-11 refused records", root),
         }
     }
 
@@ -43,6 +45,16 @@ impl Pseudonyms {
         hasher.push(&source.to_le_bytes());
         hasher.push(event_id.as_bytes());
         hasher.finish(&self.event)
+    }
+
+    /// Starts the digest of a refused record. Keyed, because a plate and a time are soon guessed.
+    pub(crate) fn record_hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.record)
+    }
+
+    /// Stands for the bytes of a refused record: 32 hexadecimal digits.
+    pub(crate) fn record(&self, bytes: &[u8]) -> String {
+        blake3::keyed_hash(&self.record, bytes).to_hex()[..32].to_owned()
     }
 
     /// Stands for a text that identifies somebody.

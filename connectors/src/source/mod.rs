@@ -1,0 +1,20 @@
+//! Where records come from.
+
+mod file;
+mod http;
+mod stdin;
+mod tcp;
+
+pub use file::{FileProgress, FileSource};
+pub use http::{HttpLimits, HttpSource};
+pub use stdin::StdinSource;
+pub use tcp::TcpSource;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a source that waits looks whether it should stop.
+const STOP_POLL: Duration = Duration::from_millis(50);
+
+/// Called with the address a listener got, so that port 0 can be used.
+pub type OnBound = Arc<dyn Fn(std::net::SocketAddr) + Send + Sync>;

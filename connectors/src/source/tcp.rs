@@ -1,0 +1,99 @@
+//! Records over TCP: lines of NDJSON, or whatever format the source declares.
+//!
+//! A connection that is silent within a record, or altogether for too long, is closed; the number
+//! of connections is bounded. When the pipeline is busy, reading stops and TCP holds the sender back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, block_in_place};
+use weir_engine::{Feed, Source, SourceError};
+
+use super::{OnBound, STOP_POLL};
+
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 200;
+/// A record must be complete this long after its last byte so far.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Listens for connections that bring records.
+pub struct TcpSource {
+    /// Where to listen; loopback.
+    pub address: SocketAddr,
+    /// A connection without a byte for this long is closed.
+    pub idle_timeout: Duration,
+    /// Ends when the first connection does.
+    pub once: bool,
+    /// Called with the address it got.
+    pub on_bound: Option<OnBound>,
+    /// Where its connections run.
+    pub runtime: Handle,
+}
+
+impl Source for TcpSource {
+    fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
+        let place = format!("tcp {}", self.address);
+        self.runtime.clone().block_on(self.listen(feed)).map_err(|error| SourceError::new(place, error))
+    }
+}
+
+impl TcpSource {
+    async fn listen(self, feed: Feed) -> std::io::Result<()> {
+        let listener = TcpListener::bind(self.address).await?;
+        if let Some(on_bound) = &self.on_bound {
+            on_bound(listener.local_addr()?);
+        }
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        let mut served = false;
+        while !feed.stopping() && !(self.once && served) {
+            let accepted = tokio::time::timeout(STOP_POLL, listener.accept()).await;
+            let Ok(Ok((stream, peer))) = accepted else { continue };
+            // Past the bound a connection is closed at once rather than left to wait.
+            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+            served = true;
+            let feed = feed.clone();
+            let idle_timeout = self.idle_timeout;
+            connections.spawn(async move {
+                // A broken connection ends here; what it brought whole has been handed over.
+                let _ = receive(stream, peer, &feed, idle_timeout).await;
+                drop(permit);
+            });
+        }
+        while connections.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+async fn receive(mut stream: TcpStream, peer: SocketAddr, feed: &Feed, idle_timeout: Duration) -> Result<(), SourceError> {
+    let mut framer = feed.framer(format!("tcp {peer}"));
+    let mut buffer = vec![0; feed.block_bytes().min(64 * 1024)];
+    let mut silent = Duration::ZERO;
+    while !feed.stopping() {
+        let patience = if framer.pending() > 0 { RECORD_TIMEOUT.min(idle_timeout) } else { idle_timeout };
+        match tokio::time::timeout(STOP_POLL, stream.read(&mut buffer)).await {
+            Err(_) => {
+                silent += STOP_POLL;
+                if silent >= patience {
+                    return Ok(());
+                }
+            }
+            Ok(Ok(0)) => {
+                framer.finish();
+                return block_in_place(|| feed.send_framed(&mut framer));
+            }
+            Ok(Ok(read)) => {
+                silent = Duration::ZERO;
+                framer.push(&buffer[..read]);
+                block_in_place(|| feed.send_framed(&mut framer))?;
+            }
+            Ok(Err(error)) => return Err(SourceError::new(format!("tcp {peer}"), error)),
+        }
+    }
+    Ok(())
+}

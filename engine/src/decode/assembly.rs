@@ -1,0 +1,97 @@
+//! A batch in the making: one builder for each kind, and the order in which records arrived.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::record::{Cause, Field, KindBuilder, KindId, KindRows, Layouts, Origin, Pseudonyms, SourceId};
+use crate::normalise::TimeReader;
+
+/// A record that was refused, without any of its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Source.
+    pub source: SourceId,
+    /// File, connection or request it came in.
+    pub stream: Arc<str>,
+    /// Its number in the stream, from 1.
+    pub record: u64,
+    /// Why.
+    pub cause: Cause,
+    /// Keyed digest of its bytes: equal records have equal digests; empty for columnar input.
+    pub digest: String,
+    /// When it was read.
+    pub received_ms: i64,
+}
+
+/// Where a record stands in the batch's blocks, for replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) block: u32,
+    pub(crate) record: u32,
+}
+
+/// The order of arrival: which kind, and the record's position in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    pub(crate) kind: KindId,
+    pub(crate) record: u32,
+    pub(crate) place: Place,
+}
+
+/// Records of one batch before they are judged.
+pub(crate) struct Assembly {
+    builders: Vec<KindBuilder>,
+    pub(crate) arrivals: Vec<Arrival>,
+    pub(crate) rejected: Vec<(Place, Rejected)>,
+    /// Received records by source.
+    pub(crate) received: BTreeMap<SourceId, u64>,
+    now_limit_ms: i64,
+}
+
+impl Assembly {
+    pub(crate) fn new(layouts: &Layouts, pseudonyms: &Pseudonyms) -> Self {
+        Self {
+            builders: (0..layouts.kinds.len()).map(|kind| KindBuilder::new(kind as KindId, layouts, pseudonyms.clone())).collect(),
+            arrivals: Vec::new(),
+            rejected: Vec::new(),
+            received: BTreeMap::new(),
+            now_limit_ms: i64::MAX,
+        }
+    }
+
+    /// Starts a batch: records later than `now_limit_ms` are quarantined.
+    pub(crate) fn start(&mut self, now_limit_ms: i64) {
+        self.now_limit_ms = now_limit_ms;
+    }
+
+    /// Takes one record, or says why not.
+    pub(crate) fn push<'a>(
+        &mut self,
+        kind: KindId,
+        fields: impl Fn(usize) -> Field<'a>,
+        origin: Origin,
+        place: Place,
+        time: &mut TimeReader,
+    ) -> Result<(), Cause> {
+        let builder = &mut self.builders[usize::from(kind)];
+        let record = builder.records() as u32;
+        builder.push(fields, origin, time, self.now_limit_ms)?;
+        self.arrivals.push(Arrival { kind, record, place });
+        Ok(())
+    }
+
+    /// Counts a record that was read.
+    pub(crate) fn receive(&mut self, source: SourceId) {
+        *self.received.entry(source).or_default() += 1;
+    }
+
+    /// Notes a record that was refused.
+    pub(crate) fn reject(&mut self, place: Place, rejected: Rejected) {
+        self.rejected.push((place, rejected));
+    }
+
+    /// Takes the rows of every kind that has any.
+    pub(crate) fn finish(&mut self) -> Vec<KindRows> {
+        self.builders.iter_mut().filter(|builder| builder.records() > 0).map(KindBuilder::finish).collect()
+    }
+}

@@ -1,0 +1,125 @@
+//! Foreign shapes: declared fields, and SQL expressions that make canonical columns of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion_physical_expr::PhysicalExpr;
+use weir_rules::expr::Expression;
+use weir_rules::schema::{Column, ColumnType, Identifies, Kind};
+
+use super::plan::PlanError;
+use crate::record::{Cause, KindLayout};
+
+/// A declared field of a foreign record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MappedField {
+    /// Name; dots lead into nested objects.
+    pub name: String,
+    /// Type.
+    pub ty: ColumnType,
+}
+
+impl MappedField {
+    /// The fields as the columns of a schema, for typing expressions over them.
+    pub fn schema(fields: &[Self]) -> SchemaRef {
+        let kind = raw_kind(fields);
+        kind.arrow_schema()
+    }
+}
+
+/// The mapping of one source, already typed.
+#[derive(Debug, Clone)]
+pub struct MapSpec {
+    /// Fields that are decoded; all others are skipped unread.
+    pub fields: Vec<MappedField>,
+    /// Canonical column (or `kind`) and the expression that makes it.
+    pub columns: Vec<(String, Expression)>,
+}
+
+fn raw_kind(fields: &[MappedField]) -> Kind {
+    let columns = fields
+        .iter()
+        .map(|field| Column {
+            name: field.name.clone(),
+            ty: field.ty,
+            required: false,
+            default: None,
+            identifies: Identifies::Nothing,
+            normaliser: None,
+            range: None,
+            values: Vec::new(),
+            transient: false,
+            doc: String::new(),
+        })
+        .collect();
+    Kind { name: "record".to_owned(), doc: String::new(), columns }
+}
+
+/// Canonical fields that a foreign record may carry under their own name, as text.
+fn passed_through(slot: &str) -> MappedField {
+    let ty = if slot == "zone" { ColumnType::Texts } else { ColumnType::Text };
+    MappedField { name: slot.to_owned(), ty }
+}
+
+/// A mapping compiled for one source.
+pub(crate) struct MappingPlan {
+    /// Layout of the raw stage.
+    pub(crate) layout: KindLayout,
+    /// Names of the raw fields, in the order of the layout.
+    pub(crate) fields: Vec<String>,
+    /// For each canonical slot, the expression that fills it.
+    exprs: Vec<(String, Arc<dyn PhysicalExpr>)>,
+}
+
+impl MappingPlan {
+    pub(crate) fn new(source: &str, map: &MapSpec, slots: &[String]) -> Result<Self, PlanError> {
+        let mapped = |slot: &String| map.columns.iter().find(|(column, _)| column == slot);
+        let mut fields = map.fields.clone();
+        for slot in slots.iter().filter(|slot| mapped(slot).is_none()) {
+            if !fields.iter().any(|field| field.name == **slot) {
+                fields.push(passed_through(slot));
+            }
+        }
+        let kind = raw_kind(&fields);
+        let all: BTreeSet<String> = fields.iter().map(|field| field.name.clone()).collect();
+        let layout = KindLayout::new(&kind, &all);
+        let mut exprs = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let expr = match mapped(slot) {
+                Some((_, expression)) => expression.physical(&layout.schema).map_err(|error| PlanError::Mapping {
+                    source_name: source.to_owned(),
+                    column: slot.clone(),
+                    error: error.to_string(),
+                })?,
+                None => Arc::new(datafusion_physical_expr::expressions::Column::new(
+                    slot,
+                    layout.position_of(slot).expect("passed-through fields are laid out"),
+                )),
+            };
+            exprs.push((slot.clone(), expr));
+        }
+        Ok(Self { fields: fields.into_iter().map(|field| field.name).collect(), layout, exprs })
+    }
+
+    /// The canonical slots of a batch of raw rows.
+    pub(crate) fn evaluate(&self, raw: &RecordBatch) -> Result<Vec<ArrayRef>, Cause> {
+        self.exprs
+            .iter()
+            .map(|(column, expr)| {
+                expr.evaluate(raw).and_then(|value| value.into_array(raw.num_rows())).map_err(|error| Cause::Mapping {
+                    column: column.clone(),
+                    error: without_values(&error.to_string()),
+                })
+            })
+            .collect()
+    }
+}
+
+/// An error of the expression engine may quote the value it failed on; what follows a quote is cut.
+fn without_values(error: &str) -> String {
+    let end = error.find(['\'', '"', '`']).unwrap_or(error.len());
+    error[..end].trim_end().to_owned()
+}

@@ -1,0 +1,21 @@
+//! From bytes to columns.
+//!
+//! A [`SourcePlan`] says which fields of a source are decoded and where they go; a `SourceDecoder`
+//! (one a shard and source) takes a block's records apart and pushes them into the shard's
+//! [`Assembly`], which has one builder for each kind. A source with a mapping goes through a raw
+//! stage first: its foreign fields become columns, SQL expressions make canonical columns of them.
+
+mod arrays;
+mod assembly;
+mod csv;
+pub mod json;
+mod mapping;
+mod plan;
+mod reader;
+
+pub(crate) use assembly::{Arrival, Assembly, Place};
+pub use assembly::Rejected;
+pub(crate) use csv::{Row as CsvRow, parse_row as parse_csv_row};
+pub use mapping::{MapSpec, MappedField};
+pub use plan::{KindChoice, PlanError, SourcePlan};
+pub(crate) use reader::SourceDecoder;

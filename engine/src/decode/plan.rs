@@ -1,0 +1,111 @@
+//! What is decoded of a source, and where it goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use weir_rules::schema::Catalog;
+
+use super::mapping::{MapSpec, MappingPlan};
+use crate::record::{KindId, Layouts, SourceId, SymbolId};
+
+/// How the kind of a record is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KindChoice {
+    /// In the record's `kind`.
+    Field,
+    /// The same for all records of the source.
+    Fixed(KindId),
+}
+
+/// A source cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentences say what each means")]
+pub enum PlanError {
+    #[error("source `{source_name}`: there is no kind of record `{kind}`")]
+    UnknownKind { source_name: String, kind: String },
+    #[error("source `{source_name}`: the mapping of `{column}`: {error}")]
+    Mapping { source_name: String, column: String, error: String },
+    #[error("source `{source_name}`: no timezone `{timezone}`; write it as in Asia/Shanghai")]
+    Timezone { source_name: String, timezone: String },
+}
+
+/// The decoding of one source.
+pub struct SourcePlan {
+    /// Position of the source.
+    pub id: SourceId,
+    /// Name.
+    pub name: Arc<str>,
+    /// Number of the name in the `source` column's table.
+    pub symbol: SymbolId,
+    /// Zone of times that state none.
+    pub timezone: Option<TimeZone>,
+    /// How the kind is found.
+    pub(crate) kind: KindChoice,
+    /// The fields that are decoded; their positions are the slots.
+    pub(crate) slots: Vec<String>,
+    /// For each kind and column of it, its slot.
+    pub(crate) slot_of: Vec<Vec<Option<usize>>>,
+    /// Position by name of each kind.
+    pub(crate) kinds: BTreeMap<String, KindId>,
+    /// The raw stage of a mapped source.
+    pub(crate) mapping: Option<MappingPlan>,
+}
+
+/// The slot of `kind` in sources that have one.
+pub(crate) const KIND_SLOT: usize = 0;
+
+impl SourcePlan {
+    /// Plans a source.
+    pub fn new(
+        id: SourceId,
+        name: &str,
+        kind: Option<&str>,
+        timezone: Option<&str>,
+        map: Option<&MapSpec>,
+        catalog: &Catalog,
+        layouts: &Layouts,
+    ) -> Result<Self, PlanError> {
+        let kind = match kind {
+            None => KindChoice::Field,
+            Some(kind) => KindChoice::Fixed(
+                catalog
+                    .index_of(kind)
+                    .ok_or_else(|| PlanError::UnknownKind { source_name: name.to_owned(), kind: kind.to_owned() })?
+                    as KindId,
+            ),
+        };
+        let timezone = timezone
+            .map(|timezone| {
+                TimeZone::get(timezone)
+                    .map_err(|_| PlanError::Timezone { source_name: name.to_owned(), timezone: timezone.to_owned() })
+            })
+            .transpose()?;
+        let mut slots = vec!["kind".to_owned()];
+        let mut slot_of = Vec::new();
+        for (index, declared) in catalog.kinds().iter().enumerate() {
+            let used = matches!(kind, KindChoice::Field) || kind == KindChoice::Fixed(index as KindId);
+            slot_of.push(
+                declared
+                    .columns
+                    .iter()
+                    .map(|column| {
+                        let set_by_weir = matches!(column.name.as_str(), "source" | "received");
+                        if set_by_weir || !used {
+                            return None;
+                        }
+                        let known = slots.iter().position(|slot| *slot == column.name);
+                        Some(known.unwrap_or_else(|| {
+                            slots.push(column.name.clone());
+                            slots.len() - 1
+                        }))
+                    })
+                    .collect(),
+            );
+        }
+        let mapping = map.map(|map| MappingPlan::new(name, map, &slots)).transpose()?;
+        let symbol = layouts.symbols["source"].intern(name).unwrap_or(0);
+        let kinds = catalog.kinds().iter().enumerate().map(|(at, kind)| (kind.name.clone(), at as KindId)).collect();
+        Ok(Self { id, name: Arc::from(name), symbol, timezone, kind, slots, slot_of, kinds, mapping })
+    }
+}

@@ -1,0 +1,127 @@
+//! Counters, histograms and the equation of conservation.
+//!
+//! Every record ends in exactly one bucket, per source:
+//! `received = evaluated + duplicate + late + rejected + shed + in_flight`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hdrhistogram::Histogram;
+
+/// What became of the records of one source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Buckets {
+    /// Records read.
+    pub received: u64,
+    /// Judged by every rule that wanted them.
+    pub evaluated: u64,
+    /// Seen before under the same event id.
+    pub duplicate: u64,
+    /// Too late for a window that wanted them; judged by all other rules.
+    pub late: u64,
+    /// Refused; in the dead letter.
+    pub rejected: u64,
+    /// Dropped under overload; nothing sheds in this version.
+    pub shed: u64,
+    /// Read and not yet judged.
+    pub in_flight: u64,
+}
+
+impl Buckets {
+    /// Whether the equation holds.
+    pub fn conserved(&self) -> bool {
+        self.received == self.evaluated + self.duplicate + self.late + self.rejected + self.shed + self.in_flight
+    }
+
+    /// Adds another source.
+    pub fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.evaluated += other.evaluated;
+        self.duplicate += other.duplicate;
+        self.late += other.late;
+        self.rejected += other.rejected;
+        self.shed += other.shed;
+        self.in_flight += other.in_flight;
+    }
+}
+
+/// Latencies of one rule, source read to sink hand-over.
+#[derive(Debug, Clone)]
+pub struct Latency {
+    histogram: Histogram<u64>,
+    /// Alerts beyond the bound.
+    pub violations: u64,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        // Three digits from 1 us; grows by itself.
+        Self { histogram: Histogram::new(3).expect("three digits are allowed"), violations: 0 }
+    }
+}
+
+impl Latency {
+    /// Notes one alert.
+    pub fn record(&mut self, us: u64, bound_us: u64) {
+        self.histogram.saturating_record(us.max(1));
+        self.violations += u64::from(us > bound_us);
+    }
+
+    /// Adds the alerts of another sink or rule.
+    pub fn merge(&mut self, other: &Self) {
+        // Both grow by themselves, so that adding cannot fail.
+        let added = self.histogram.add(&other.histogram);
+        debug_assert!(added.is_ok(), "histograms that resize can be added");
+        self.violations += other.violations;
+    }
+
+    /// Microseconds at a quantile, 0 when there is nothing.
+    pub fn quantile_us(&self, quantile: f64) -> u64 {
+        if self.histogram.is_empty() { 0 } else { self.histogram.value_at_quantile(quantile) }
+    }
+
+    /// How many alerts.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+}
+
+/// Latencies by rule.
+pub type LatencyBook = BTreeMap<String, Latency>;
+
+/// What a sink did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SinkCounts {
+    /// Outputs handed over.
+    pub delivered: u64,
+    /// Outputs that never arrived because the sink failed for good.
+    pub undelivered: u64,
+    /// Outputs that the receiver refused for good.
+    pub refused: u64,
+    /// Why the sink failed.
+    pub error: Option<String>,
+}
+
+/// Live figures for a progress line, readable from any thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    received: AtomicU64,
+    alerts: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn add(&self, received: u64, alerts: u64) {
+        self.received.fetch_add(received, Ordering::Relaxed);
+        self.alerts.fetch_add(alerts, Ordering::Relaxed);
+    }
+
+    /// Records judged so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Alerts sent so far.
+    pub fn alerts(&self) -> u64 {
+        self.alerts.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,26 @@
+//! Document numbers: upper case, without separators; out of machine-readable lines where given.
+
+use super::{fold_width, read_mrz};
+
+/// Shortest text that can be machine-readable lines.
+const MRZ_CHARS_MIN: usize = 72;
+
+/// Appends the canonical number; `false` if the text holds none (or lines whose digits do not fit:
+/// a misread number must not hit somebody else's document).
+pub fn normalise_document(raw: &str, out: &mut String) -> bool {
+    if raw.len() >= MRZ_CHARS_MIN
+        && let Some(mrz) = read_mrz(raw)
+    {
+        if mrz.valid {
+            out.push_str(&mrz.document_number);
+        }
+        return mrz.valid;
+    }
+    let start = out.len();
+    for c in raw.chars().map(fold_width) {
+        if !(c.is_whitespace() || matches!(c, '-' | '<' | '.' | '/' | '·')) {
+            out.extend(c.to_uppercase());
+        }
+    }
+    out.len() > start
+}

@@ -1,0 +1,44 @@
+//! Identifiers and times in one canonical form, so that equal things compare equal.
+//!
+//! Functions are versioned ([`Normaliser`]): a list built with `plate.v1` meets a stream that went
+//! through `plate.v1`, and a change of rules is a new version beside the old one.
+
+mod document;
+mod mrz;
+mod plate;
+mod resident_id;
+mod time;
+mod un_number;
+
+use weir_rules::schema::Normaliser;
+
+use crate::record::Cause;
+
+pub use document::normalise_document;
+pub use mrz::{Mrz, MrzKind, read_mrz};
+pub use plate::{PlateKind, PlateReading, read_plate};
+pub use resident_id::{ResidentId, check_resident_id};
+pub use time::{TimeReader, date_days};
+pub(crate) use time::check_epoch_ms;
+pub use un_number::{UnNumber, un_number};
+
+/// Appends the canonical form to `out`. `false` when the text says nothing (an unread plate).
+///
+/// # Errors
+/// When the text claims to be something that does not exist (a UN number out of no table).
+pub fn apply(normaliser: Normaliser, text: &str, out: &mut String) -> Result<bool, Cause> {
+    match normaliser {
+        Normaliser::PlateV1 => Ok(plate::normalise_plate(text, out)),
+        Normaliser::DocumentV1 => Ok(document::normalise_document(text, out)),
+        Normaliser::ItemClassV1 => un_number::normalise_item_class(text, out),
+    }
+}
+
+/// Full-width forms (U+FF01 to U+FF5E and the ideographic space) as their ASCII counterparts.
+fn fold_width(c: char) -> char {
+    match c {
+        '\u{3000}' => ' ',
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
+        c => c,
+    }
+}

@@ -1,0 +1,195 @@
+//! Times: RFC 3339, epoch milliseconds, and local times of a declared zone.
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+
+use crate::limits::{TS_MS_MAX, TS_MS_MIN};
+use crate::record::Cause;
+
+/// Reads the times of one source. Local times need the zone the source declares.
+#[derive(Debug, Clone)]
+pub struct TimeReader {
+    zone: Option<TimeZone>,
+    /// The last local hour looked up, and its offset: devices report in order.
+    last: Option<(i64, i64)>,
+}
+
+impl TimeReader {
+    /// A reader for a source in this zone, or in none.
+    pub fn new(zone: Option<TimeZone>) -> Self {
+        Self { zone, last: None }
+    }
+
+    /// What a text must look like, for messages.
+    pub fn wanted(&self) -> &'static str {
+        if self.zone.is_some() {
+            "a time as RFC 3339, yyyyMMddHHmmss or epoch milliseconds"
+        } else {
+            "a time with its zone, as RFC 3339 or epoch milliseconds; local times need the source's `timezone`"
+        }
+    }
+
+    /// Milliseconds since 1970-01-01 UTC.
+    ///
+    /// Takes `2026-11-23T08:00:00.123+08:00`, `...Z`, with a space for the `T`; without a zone, and
+    /// as `20261123080000`, in the declared zone; and digits alone as epoch milliseconds.
+    pub fn read_ms(&mut self, text: &str) -> Option<i64> {
+        let bytes = text.trim().as_bytes();
+        if bytes.len() == 14 && bytes.iter().all(u8::is_ascii_digit) && self.zone.is_some() {
+            let local = local_ms([&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..12], &bytes[12..14]])?;
+            return self.to_utc(local);
+        }
+        if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
+            return std::str::from_utf8(bytes).ok()?.parse().ok();
+        }
+        let (date, rest) = bytes.split_at_checked(10)?;
+        let (time, rest) = rest.split_at_checked(9)?;
+        let separators = [date[4], date[7], time[3], time[6]];
+        if separators != *b"--::" || !matches!(time[0], b'T' | b't' | b' ') {
+            return None;
+        }
+        let mut local = local_ms([&date[..4], &date[5..7], &date[8..], &time[1..3], &time[4..6], &time[7..]])?;
+        let rest = match rest {
+            [b'.' | b',', fraction @ ..] => {
+                let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                if digits == 0 || digits > 9 {
+                    return None;
+                }
+                // Cut, not rounded: a time must not move into the next window.
+                let padded = fraction[..digits].iter().copied().chain(std::iter::repeat(b'0')).take(3);
+                local += padded.fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
+                &fraction[digits..]
+            }
+            rest => rest,
+        };
+        match rest {
+            [] => self.to_utc(local),
+            [b'Z' | b'z'] => Some(local),
+            [sign @ (b'+' | b'-'), zone @ ..] => {
+                let minutes = match zone {
+                    [h1, h2, b':', m1, m2] | [h1, h2, m1, m2] => number(&[*h1, *h2])? * 60 + number(&[*m1, *m2])?,
+                    [h1, h2] => number(&[*h1, *h2])? * 60,
+                    _ => return None,
+                };
+                let offset_ms = minutes * 60_000;
+                (minutes < 24 * 60).then(|| if *sign == b'+' { local - offset_ms } else { local + offset_ms })
+            }
+            _ => None,
+        }
+    }
+
+    /// Turns a local time of the declared zone into UTC; in a fold the earlier of the two.
+    fn to_utc(&mut self, local: i64) -> Option<i64> {
+        const HOUR_MS: i64 = 3_600_000;
+        let zone = self.zone.as_ref()?;
+        let quarter = local.div_euclid(HOUR_MS / 4);
+        if let Some((known, offset_ms)) = self.last
+            && known == quarter
+        {
+            return Some(local - offset_ms);
+        }
+        let civil = DateTime::from(Date::constant(1970, 1, 1)).checked_add(jiff::SignedDuration::from_millis(local)).ok()?;
+        let instant = zone.to_ambiguous_timestamp(civil).compatible().ok()?;
+        let offset_ms = local - instant.as_millisecond();
+        self.last = Some((quarter, offset_ms));
+        Some(local - offset_ms)
+    }
+}
+
+/// Days since 1970-01-01 of `YYYY-MM-DD`.
+pub fn date_days(text: &str) -> Option<i64> {
+    match text.trim().as_bytes() {
+        [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] => {
+            days_of(number(&[*y1, *y2, *y3, *y4])?, number(&[*m1, *m2])? as u32, number(&[*d1, *d2])? as u32)
+        }
+        _ => None,
+    }
+}
+
+/// Refuses times that no device of this century can mean.
+pub(crate) fn check_epoch_ms(ms: i64) -> Result<i64, Cause> {
+    if (TS_MS_MIN..=TS_MS_MAX).contains(&ms) {
+        Ok(ms)
+    } else if (TS_MS_MIN / 1000..=TS_MS_MAX / 1000).contains(&ms) {
+        Err(Cause::TimeInSeconds)
+    } else {
+        Err(Cause::TimeOutOfRange)
+    }
+}
+
+fn number(digits: &[u8]) -> Option<i64> {
+    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
+}
+
+/// Year, month, day, hour, minute, second as milliseconds of a clock without zone. A leap second
+/// counts as the second before it.
+fn local_ms(parts: [&[u8]; 6]) -> Option<i64> {
+    let [year, month, day, hour, minute, second] = parts.map(number);
+    let (hour, minute, second) = (hour?, minute?, second?);
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let days = days_of(year?, month? as u32, day? as u32)?;
+    Some(((days * 24 + hour) * 60 + minute) * 60_000 + second.min(59) * 1000)
+}
+
+/// Days since 1970-01-01 of a day of the proleptic Gregorian calendar (H. Hinnant, `days_from_civil`).
+pub(super) fn days_of(year: i64, month: u32, day: u32) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        _ => return None,
+    };
+    if day == 0 || day > length || year == 0 {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (i64::from(month) + if month > 2 { -3 } else { 9 }) + 2) / 5 + i64::from(day) - 1;
+    Some(era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shanghai() -> TimeReader {
+        TimeReader::new(Some(TimeZone::get("Asia/Shanghai").unwrap()))
+    }
+
+    #[test]
+    fn times_with_zone() {
+        let mut reader = TimeReader::new(None);
+        let ms = 1_763_856_000_000;
+        for text in ["2025-11-23T00:00:00Z", "2025-11-23T08:00:00+08:00", "2025-11-22 16:00:00-0800", "1763856000000", "2025-11-23T08:00:00+08"] {
+            assert_eq!(reader.read_ms(text), Some(ms), "{text}");
+        }
+        assert_eq!(reader.read_ms("2025-11-23T00:00:00.1239Z"), Some(ms + 123));
+        for text in ["2025-11-23T00:00:00", "20251123080000x", "2025-13-23T00:00:00Z", "2025-02-29T00:00:00Z", "", "yesterday", "2025-11-23T25:00:00Z"] {
+            assert_eq!(reader.read_ms(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_without_zone_use_the_declared_one() {
+        let mut reader = shanghai();
+        assert_eq!(reader.read_ms("2025-11-23T08:00:00"), Some(1_763_856_000_000));
+        assert_eq!(reader.read_ms("20251123080000"), Some(1_763_856_000_000));
+        assert_eq!(reader.read_ms("20251123080001"), Some(1_763_856_001_000));
+        // Berlin has two 02:30 on this day; the earlier one is meant.
+        let mut berlin = TimeReader::new(Some(TimeZone::get("Europe/Berlin").unwrap()));
+        assert_eq!(berlin.read_ms("2025-10-26T02:30:00"), Some(1_761_438_600_000));
+    }
+
+    #[test]
+    fn days_agree_with_jiff() {
+        for offset in (-20_000..40_000).step_by(37) {
+            let date = Date::constant(1970, 1, 1).checked_add(jiff::ToSpan::days(offset)).unwrap();
+            assert_eq!(days_of(i64::from(date.year()), date.month() as u32, date.day() as u32), Some(offset));
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! From fields to typed columns, one record at a time and all or nothing.
+//!
+//! [`Columns`] converts and checks every field of a record before it appends any, so that a refused
+//! record leaves no half row behind. [`KindBuilder`] adds what the engine needs of a canonical
+//! record: event id, time, device, and one row for each zone the record lies in.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Date32Builder, DictionaryArray, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
+    StringBuilder, StringViewBuilder, StructBuilder, TimestampMillisecondBuilder,
+};
+use arrow::datatypes::{Int32Type, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use weir_rules::schema::{Column, ColumnType, scored_text_fields};
+
+use super::convert::{Cell, Converter};
+use super::symbols::SymbolCache;
+use super::{Cause, Digest, Field, KindId, KindLayout, Layouts, Pseudonyms, SymbolId};
+use crate::limits::ZONES_PER_RECORD_MAX;
+use crate::normalise::TimeReader;
+
+/// A typed column under construction.
+enum Builder {
+    Text(StringViewBuilder),
+    Symbol { keys: Int32Builder, cache: Box<SymbolCache>, highest: Option<SymbolId> },
+    Number(Float64Builder),
+    Integer(Int64Builder),
+    Truth(BooleanBuilder),
+    Time(TimestampMillisecondBuilder),
+    Date(Date32Builder),
+    Scored(Box<ListBuilder<StructBuilder>>),
+    Texts(ListBuilder<StringBuilder>),
+}
+
+impl Builder {
+    fn new(column: &Column, layouts: &Layouts) -> Self {
+        match column.ty {
+            ColumnType::Text => Self::Text(StringViewBuilder::new()),
+            ColumnType::Symbol => Self::Symbol {
+                keys: Int32Builder::new(),
+                cache: Box::new(SymbolCache::new(layouts.symbols[&column.name].clone())),
+                highest: None,
+            },
+            ColumnType::Number => Self::Number(Float64Builder::new()),
+            ColumnType::Integer => Self::Integer(Int64Builder::new()),
+            ColumnType::Boolean => Self::Truth(BooleanBuilder::new()),
+            ColumnType::Timestamp => Self::Time(TimestampMillisecondBuilder::new().with_timezone("UTC")),
+            ColumnType::Date => Self::Date(Date32Builder::new()),
+            ColumnType::ScoredTexts => {
+                Self::Scored(Box::new(ListBuilder::new(StructBuilder::from_fields(scored_text_fields(), 0))))
+            }
+            ColumnType::Texts => Self::Texts(ListBuilder::new(StringBuilder::new())),
+        }
+    }
+
+    fn append(&mut self, cell: &Cell<'_>, converter: &Converter) {
+        match self {
+            Self::Text(builder) => builder.append_option(cell.text(converter)),
+            Self::Symbol { keys, highest, .. } => {
+                let id = cell.symbol();
+                keys.append_option(id.map(|id| id as i32));
+                *highest = (*highest).max(id);
+            }
+            Self::Number(builder) => builder.append_option(cell.number()),
+            Self::Integer(builder) => builder.append_option(cell.integer()),
+            Self::Truth(builder) => builder.append_option(cell.truth()),
+            Self::Time(builder) => builder.append_option(cell.integer()),
+            Self::Date(builder) => builder.append_option(cell.integer().map(|days| days as i32)),
+            Self::Scored(builder) => {
+                let texts = cell.scored(converter);
+                for (text, score) in texts.unwrap_or_default() {
+                    let fields = builder.values();
+                    fields.field_builder::<StringViewBuilder>(0).expect("text column").append_value(text);
+                    fields.field_builder::<Float64Builder>(1).expect("score column").append_option(*score);
+                    fields.append(true);
+                }
+                builder.append(texts.is_some());
+            }
+            Self::Texts(builder) => {
+                let texts = cell.scored(converter);
+                for (text, _) in texts.unwrap_or_default() {
+                    builder.values().append_value(text);
+                }
+                builder.append(texts.is_some());
+            }
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Text(builder) => Arc::new(builder.finish()),
+            Self::Symbol { keys, cache, highest } => {
+                let values = cache.values(highest.take());
+                Arc::new(
+                    DictionaryArray::<Int32Type>::try_new(keys.finish(), values).expect("keys lie within the values"),
+                )
+            }
+            Self::Number(builder) => Arc::new(builder.finish()),
+            Self::Integer(builder) => Arc::new(builder.finish()),
+            Self::Truth(builder) => Arc::new(builder.finish()),
+            Self::Time(builder) => Arc::new(builder.finish()),
+            Self::Date(builder) => Arc::new(builder.finish()),
+            Self::Scored(builder) => Arc::new(builder.finish()),
+            Self::Texts(builder) => Arc::new(builder.finish()),
+        }
+    }
+
+    fn cache(&mut self) -> Option<&mut SymbolCache> {
+        match self {
+            Self::Symbol { cache, .. } => Some(cache),
+            _ => None,
+        }
+    }
+}
+
+/// Columns of one layout under construction.
+pub(crate) struct Columns {
+    declared: Vec<Column>,
+    builders: Vec<Option<Builder>>,
+    schema: SchemaRef,
+    rows: usize,
+    converter: Converter,
+}
+
+impl Columns {
+    /// An empty set of the layout's columns.
+    pub(crate) fn new(layout: &KindLayout, layouts: &Layouts) -> Self {
+        Self {
+            declared: layout.kind.columns.clone(),
+            builders: layout
+                .kind
+                .columns
+                .iter()
+                .zip(&layout.position)
+                .map(|(column, position)| position.map(|_| Builder::new(column, layouts)))
+                .collect(),
+            schema: Arc::clone(&layout.schema),
+            rows: 0,
+            converter: Converter::new(layout.kind.columns.len()),
+        }
+    }
+
+    /// Rows appended since the last [`Columns::finish`].
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Converts column `index`. Columns that are not built are checked for presence only.
+    fn convert<'a>(&mut self, index: usize, field: Field<'a>, time: &mut TimeReader) -> Result<Cell<'a>, Cause> {
+        let column = &self.declared[index];
+        let Some(builder) = &mut self.builders[index] else {
+            return self.converter.presence(column, field);
+        };
+        self.converter.convert(index, column, field, builder.cache(), time)
+    }
+
+    fn append(&mut self, cells: &[Cell<'_>]) {
+        for (builder, cell) in self.builders.iter_mut().zip(cells) {
+            if let Some(builder) = builder {
+                builder.append(cell, &self.converter);
+            }
+        }
+        self.rows += 1;
+    }
+
+    /// Appends one row, or nothing if a field breaks a rule.
+    pub(crate) fn push<'a>(&mut self, fields: impl Fn(usize) -> Field<'a>, time: &mut TimeReader) -> Result<(), Cause> {
+        let cells = (0..self.declared.len())
+            .map(|index| self.convert(index, fields(index), time))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.append(&cells);
+        Ok(())
+    }
+
+    /// Takes the rows out.
+    pub(crate) fn finish(&mut self) -> RecordBatch {
+        let arrays: Vec<ArrayRef> = self.builders.iter_mut().flatten().map(Builder::finish).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        self.rows = 0;
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options).expect("columns fit their schema")
+    }
+}
+
+/// The records of one kind out of one batch.
+#[derive(Debug)]
+pub struct KindRows {
+    /// Which kind.
+    pub kind: KindId,
+    /// One row for each record and zone.
+    pub batch: RecordBatch,
+    /// The record each row belongs to; rows of a record are neighbours.
+    pub record_of_row: Vec<u32>,
+    /// Event time of each record, milliseconds.
+    pub ts: Vec<i64>,
+    /// Event id of each record, as a digest.
+    pub event: Vec<Digest>,
+    /// Device of each record, numbered in the device column's table.
+    pub device: Vec<SymbolId>,
+    /// Source of each record.
+    pub source: Vec<u16>,
+}
+
+/// What surrounds a record: where it came from and when it was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) source: u16,
+    pub(crate) source_symbol: SymbolId,
+    pub(crate) received_ms: i64,
+}
+
+/// Builds canonical records of one kind.
+pub struct KindBuilder {
+    kind: KindId,
+    columns: Columns,
+    pseudonyms: Pseudonyms,
+    devices: SymbolCache,
+    index: CommonIndex,
+    record_of_row: Vec<u32>,
+    ts: Vec<i64>,
+    event: Vec<Digest>,
+    device: Vec<SymbolId>,
+    source: Vec<u16>,
+    zones: Vec<String>,
+}
+
+/// Positions of the common columns in the kind's declaration.
+struct CommonIndex {
+    event_id: usize,
+    ts: usize,
+    device: usize,
+    zone: usize,
+    source: usize,
+    received: usize,
+}
+
+impl KindBuilder {
+    /// A builder for one shard.
+    pub(crate) fn new(kind: KindId, layouts: &Layouts, pseudonyms: Pseudonyms) -> Self {
+        let layout = &layouts.kinds[usize::from(kind)];
+        let at = |name: &str| layout.kind.index_of(name).expect("every kind has the common columns");
+        Self {
+            kind,
+            columns: Columns::new(layout, layouts),
+            pseudonyms,
+            devices: SymbolCache::new(layouts.symbols["device"].clone()),
+            index: CommonIndex {
+                event_id: at("event_id"),
+                ts: at("ts"),
+                device: at("device"),
+                zone: at("zone"),
+                source: at("source"),
+                received: at("received"),
+            },
+            record_of_row: Vec::new(),
+            ts: Vec::new(),
+            event: Vec::new(),
+            device: Vec::new(),
+            source: Vec::new(),
+            zones: Vec::new(),
+        }
+    }
+
+    /// Records appended since the last [`KindBuilder::finish`].
+    pub fn records(&self) -> usize {
+        self.ts.len()
+    }
+
+    /// Appends one record, or nothing if it breaks a rule of its schema.
+    pub(crate) fn push<'a>(
+        &mut self,
+        fields: impl Fn(usize) -> Field<'a>,
+        origin: Origin,
+        time: &mut TimeReader,
+        now_limit_ms: i64,
+    ) -> Result<(), Cause> {
+        let mut cells = Vec::with_capacity(self.columns.declared.len());
+        let mut zones = std::mem::take(&mut self.zones);
+        let result = self.convert_all(&fields, origin, time, now_limit_ms, &mut cells, &mut zones);
+        let result = result.and_then(|(ts_ms, device, event)| {
+            self.append(&mut cells, &zones)?;
+            self.ts.push(ts_ms);
+            self.device.push(device);
+            self.event.push(event);
+            self.source.push(origin.source);
+            Ok(())
+        });
+        zones.clear();
+        self.zones = zones;
+        result
+    }
+
+    fn convert_all<'a>(
+        &mut self,
+        fields: &impl Fn(usize) -> Field<'a>,
+        origin: Origin,
+        time: &mut TimeReader,
+        now_limit_ms: i64,
+        cells: &mut Vec<Cell<'a>>,
+        zones: &mut Vec<String>,
+    ) -> Result<(i64, SymbolId, Digest), Cause> {
+        let index = &self.index;
+        let ts_ms = self.columns.converter.timestamp("ts", fields(index.ts), time)?;
+        if ts_ms > now_limit_ms {
+            return Err(Cause::ClockAhead { ahead_ms: ts_ms - now_limit_ms });
+        }
+        let device = self.columns.converter.required_symbol("device", fields(index.device), &mut self.devices)?;
+        let event = self
+            .columns
+            .converter
+            .with_required_text("event_id", fields(index.event_id), |text| self.pseudonyms.event(origin.source, text))?;
+        self.columns.converter.zones(fields(index.zone), zones)?;
+        for column in 0..self.columns.declared.len() {
+            let cell = if column == index.ts {
+                Cell::Integer(ts_ms)
+            } else if column == index.device {
+                Cell::Symbol(device)
+            } else if column == index.source {
+                Cell::Symbol(origin.source_symbol)
+            } else if column == index.received {
+                Cell::Integer(origin.received_ms)
+            } else if column == index.zone {
+                Cell::Null
+            } else {
+                self.columns.convert(column, fields(column), time)?
+            };
+            cells.push(cell);
+        }
+        Ok((ts_ms, device, event))
+    }
+
+    /// One row for each zone, or one without a zone; nothing if a zone has no number.
+    fn append(&mut self, cells: &mut [Cell<'_>], zones: &[String]) -> Result<(), Cause> {
+        let record = self.ts.len() as u32;
+        let zone_cache = self.columns.builders[self.index.zone].as_mut().and_then(Builder::cache);
+        let mut ids = [0; ZONES_PER_RECORD_MAX];
+        let mut rows = 0;
+        if let Some(cache) = zone_cache {
+            for zone in zones {
+                ids[rows] = cache
+                    .intern(zone)
+                    .ok_or_else(|| Cause::TooManySymbols { column: "zone".to_owned(), max: cache.max })?;
+                rows += 1;
+            }
+        }
+        for row in 0..rows.max(1) {
+            cells[self.index.zone] = if rows == 0 { Cell::Null } else { Cell::Symbol(ids[row]) };
+            self.columns.append(cells);
+            self.record_of_row.push(record);
+        }
+        Ok(())
+    }
+
+    /// Takes the records out.
+    pub(crate) fn finish(&mut self) -> KindRows {
+        KindRows {
+            kind: self.kind,
+            batch: self.columns.finish(),
+            record_of_row: std::mem::take(&mut self.record_of_row),
+            ts: std::mem::take(&mut self.ts),
+            event: std::mem::take(&mut self.event),
+            device: std::mem::take(&mut self.device),
+            source: std::mem::take(&mut self.source),
+        }
+    }
+}

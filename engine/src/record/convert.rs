@@ -1,0 +1,346 @@
+//! One field into one typed cell: text, number, time, symbol; with range, values and normaliser.
+
+use weir_rules::schema::{Column, ColumnType};
+
+use super::symbols::SymbolCache;
+use super::{Cause, Field, SymbolId};
+use crate::decode::json;
+use crate::limits::{SCORED_TEXTS_MAX, ZONES_PER_RECORD_MAX};
+use crate::normalise::{self, TimeReader};
+
+/// A converted value. Texts that had to be rewritten stand in the converter's scratch space.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Cell<'a> {
+    Null,
+    Text(&'a str),
+    /// In [`Converter::scratch`] at this column.
+    Scratch(usize),
+    Symbol(SymbolId),
+    Number(f64),
+    Integer(i64),
+    Truth(bool),
+    /// In [`Converter::lists`] at this column.
+    List(usize),
+}
+
+impl<'a> Cell<'a> {
+    pub(super) fn text<'c>(&self, converter: &'c Converter) -> Option<&'c str>
+    where
+        'a: 'c,
+    {
+        match *self {
+            Self::Text(text) => Some(text),
+            Self::Scratch(column) => Some(&converter.scratch[column]),
+            _ => None,
+        }
+    }
+
+    pub(super) fn symbol(&self) -> Option<SymbolId> {
+        if let Self::Symbol(id) = *self { Some(id) } else { None }
+    }
+
+    pub(super) fn number(&self) -> Option<f64> {
+        if let Self::Number(number) = *self { Some(number) } else { None }
+    }
+
+    pub(super) fn integer(&self) -> Option<i64> {
+        if let Self::Integer(number) = *self { Some(number) } else { None }
+    }
+
+    pub(super) fn truth(&self) -> Option<bool> {
+        if let Self::Truth(truth) = *self { Some(truth) } else { None }
+    }
+
+    pub(super) fn scored<'c>(&self, converter: &'c Converter) -> Option<&'c [(String, Option<f64>)]> {
+        if let Self::List(column) = *self { Some(&converter.lists[column]) } else { None }
+    }
+}
+
+/// Scratch space that lives as long as the builder, so that nothing is allocated per record.
+pub(super) struct Converter {
+    scratch: Vec<String>,
+    lists: Vec<Vec<(String, Option<f64>)>>,
+    spare: String,
+}
+
+impl Converter {
+    pub(super) fn new(columns: usize) -> Self {
+        Self { scratch: vec![String::new(); columns], lists: vec![Vec::new(); columns], spare: String::new() }
+    }
+
+    /// A column nobody reads: is it there if it must be?
+    pub(super) fn presence<'a>(&mut self, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
+        match field {
+            Field::Missing | Field::Text("") if column.required => Err(missing(&column.name)),
+            _ => Ok(Cell::Null),
+        }
+    }
+
+    pub(super) fn convert<'a>(
+        &mut self,
+        index: usize,
+        column: &Column,
+        field: Field<'a>,
+        cache: Option<&mut SymbolCache>,
+        time: &mut TimeReader,
+    ) -> Result<Cell<'a>, Cause> {
+        let cell = match column.ty {
+            ColumnType::Text => self.text(index, column, field)?,
+            ColumnType::Symbol => {
+                let text = self.text(index, column, field)?;
+                let Some(text) = text.text(self) else {
+                    return finish(column, Cell::Null);
+                };
+                if !column.values.is_empty() && !column.values.iter().any(|value| value == text) {
+                    return Err(Cause::NotAValue { column: column.name.clone() });
+                }
+                let cache = cache.expect("symbol columns have a cache");
+                let id = cache
+                    .intern(text)
+                    .ok_or_else(|| Cause::TooManySymbols { column: column.name.clone(), max: cache.max })?;
+                Cell::Symbol(id)
+            }
+            ColumnType::Number => match self.number(column, field)? {
+                Some(number) => Cell::Number(number),
+                None => column.default.map_or(Cell::Null, Cell::Number),
+            },
+            ColumnType::Integer => match self.integer(column, field)? {
+                Some(number) => Cell::Integer(number),
+                None => column.default.map_or(Cell::Null, |default| Cell::Integer(default as i64)),
+            },
+            ColumnType::Boolean => self.truth(column, field)?,
+            ColumnType::Timestamp if field.is_missing() => Cell::Null,
+            ColumnType::Timestamp => Cell::Integer(self.timestamp(&column.name, field, time)?),
+            ColumnType::Date => self.date(column, field)?,
+            ColumnType::ScoredTexts => self.scored(index, column, field)?,
+            ColumnType::Texts => self.texts(index, column, field)?,
+        };
+        finish(column, cell)
+    }
+
+    /// The text of a field with escapes resolved, in `spare` if it had to be rewritten.
+    fn plain<'s, 'a: 's>(spare: &'s mut String, field: Field<'a>) -> Option<&'s str> {
+        match field {
+            Field::Text(text) | Field::Number(text) => Some(text),
+            Field::Escaped(text) => {
+                spare.clear();
+                json::unescape(text, spare);
+                Some(spare)
+            }
+            Field::Integer(number) => {
+                spare.clear();
+                spare.push_str(itoa(number, &mut [0; 20]));
+                Some(spare)
+            }
+            _ => None,
+        }
+    }
+
+    fn text<'a>(&mut self, index: usize, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
+        match (field, column.normaliser) {
+            (Field::Missing | Field::Text(""), _) => Ok(Cell::Null),
+            (Field::Text(text) | Field::Number(text), None) => Ok(Cell::Text(text)),
+            (field, normaliser) => {
+                let text = Self::plain(&mut self.spare, field)
+                    .ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a text" })?;
+                let out = &mut self.scratch[index];
+                out.clear();
+                match normaliser {
+                    None => out.push_str(text),
+                    Some(normaliser) => {
+                        if !normalise::apply(normaliser, text, out)? {
+                            return Ok(Cell::Null);
+                        }
+                    }
+                }
+                Ok(if out.is_empty() { Cell::Null } else { Cell::Scratch(index) })
+            }
+        }
+    }
+
+    /// A symbol that must be there, outside the built columns.
+    pub(super) fn required_symbol(&mut self, name: &str, field: Field<'_>, cache: &mut SymbolCache) -> Result<SymbolId, Cause> {
+        let max = cache.max;
+        self.with_required_text(name, field, |text| cache.intern(text))?
+            .ok_or_else(|| Cause::TooManySymbols { column: name.to_owned(), max })
+    }
+
+    /// Hands a text that must be there to `use_it`.
+    pub(super) fn with_required_text<T>(&mut self, name: &str, field: Field<'_>, use_it: impl FnOnce(&str) -> T) -> Result<T, Cause> {
+        if field.is_missing() {
+            return Err(missing(name));
+        }
+        match Self::plain(&mut self.spare, field) {
+            Some("") => Err(missing(name)),
+            Some(text) => Ok(use_it(text)),
+            None => Err(Cause::Unreadable { column: name.to_owned(), wanted: "a text" }),
+        }
+    }
+
+    fn number(&mut self, column: &Column, field: Field<'_>) -> Result<Option<f64>, Cause> {
+        let number = match field {
+            Field::Missing | Field::Text("") => return Ok(None),
+            Field::Number(text) | Field::Text(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+            Field::Float(number) => Some(number).filter(|number| number.is_finite()),
+            Field::Integer(number) => Some(number as f64),
+            _ => None,
+        };
+        let number = number.ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a number" })?;
+        check_range(column, number)?;
+        Ok(Some(number))
+    }
+
+    fn integer(&mut self, column: &Column, field: Field<'_>) -> Result<Option<i64>, Cause> {
+        let number = match field {
+            Field::Missing | Field::Text("") => return Ok(None),
+            Field::Number(text) | Field::Text(text) => text.trim().parse().ok(),
+            Field::Integer(number) => Some(number),
+            Field::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => Some(number as i64),
+            _ => None,
+        };
+        let number = number.ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a whole number" })?;
+        check_range(column, number as f64)?;
+        Ok(Some(number))
+    }
+
+    fn truth<'a>(&mut self, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
+        Ok(match field {
+            Field::Missing | Field::Text("") => Cell::Null,
+            Field::Truth(truth) => Cell::Truth(truth),
+            Field::Text("true" | "1") | Field::Number("1") | Field::Integer(1) => Cell::Truth(true),
+            Field::Text("false" | "0") | Field::Number("0") | Field::Integer(0) => Cell::Truth(false),
+            _ => return Err(Cause::Unreadable { column: column.name.clone(), wanted: "true or false" }),
+        })
+    }
+
+    /// A time in milliseconds, within the accepted range.
+    pub(super) fn timestamp(&mut self, name: &str, field: Field<'_>, time: &mut TimeReader) -> Result<i64, Cause> {
+        if field.is_missing() {
+            return Err(missing(name));
+        }
+        let wanted = Cause::Unreadable { column: name.to_owned(), wanted: time.wanted() };
+        match field {
+            Field::Integer(ms) => normalise::check_epoch_ms(ms),
+            Field::Number(text) => normalise::check_epoch_ms(text.parse().map_err(|_| wanted)?),
+            Field::Float(ms) if ms.fract() == 0.0 && ms.abs() < 9e15 => normalise::check_epoch_ms(ms as i64),
+            field => {
+                let text = Self::plain(&mut self.spare, field).ok_or_else(|| wanted.clone())?;
+                time.read_ms(text).ok_or(wanted).and_then(normalise::check_epoch_ms)
+            }
+        }
+    }
+
+    fn date<'a>(&mut self, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
+        if matches!(field, Field::Missing | Field::Text("")) {
+            return Ok(Cell::Null);
+        }
+        let days = match field {
+            Field::Integer(days) => Some(days),
+            field => Self::plain(&mut self.spare, field).and_then(normalise::date_days),
+        };
+        days.map(Cell::Integer)
+            .ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a date as YYYY-MM-DD" })
+    }
+
+    fn scored<'a>(&mut self, index: usize, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
+        let list = &mut self.lists[index];
+        list.clear();
+        match field {
+            Field::Missing => return Ok(Cell::Null),
+            Field::Json(text) if json::scored_texts(text, SCORED_TEXTS_MAX, list) => {}
+            _ => {
+                return Err(Cause::Unreadable {
+                    column: column.name.clone(),
+                    wanted: "a short list of texts with scores, such as [{\"text\": \"A\", \"score\": 0.9}]",
+                });
+            }
+        }
+        if let Some(normaliser) = column.normaliser {
+            for (text, _) in list.iter_mut() {
+                let raw = std::mem::take(text);
+                normalise::apply(normaliser, &raw, text)?;
+            }
+        }
+        Ok(Cell::List(index))
+    }
+
+    fn texts<'a>(&mut self, index: usize, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
+        let mut texts = Vec::new();
+        match field {
+            Field::Missing => return Ok(Cell::Null),
+            Field::Json(text) if json::texts(text, SCORED_TEXTS_MAX.max(ZONES_PER_RECORD_MAX), &mut texts) => {}
+            Field::Text(text) => texts.push(text.to_owned()),
+            Field::Texts(given) => texts.extend(given.iter().cloned()),
+            _ => return Err(Cause::Unreadable { column: column.name.clone(), wanted: "a short list of texts" }),
+        }
+        self.lists[index] = texts.into_iter().map(|text| (text, None)).collect();
+        Ok(Cell::List(index))
+    }
+
+    /// The zones of a record, each once: a text, several texts divided by `;`, or a JSON array.
+    pub(super) fn zones(&mut self, field: Field<'_>, zones: &mut Vec<String>) -> Result<(), Cause> {
+        match field {
+            Field::Missing | Field::Text("") => return Ok(()),
+            Field::Texts(texts) => zones.extend(texts.iter().cloned()),
+            Field::Json(text) => {
+                if !json::texts(text, ZONES_PER_RECORD_MAX + 1, zones) {
+                    return Err(Cause::Unreadable { column: "zone".to_owned(), wanted: "a text or a short list of texts" });
+                }
+            }
+            field => {
+                let text = Self::plain(&mut self.spare, field)
+                    .ok_or_else(|| Cause::Unreadable { column: "zone".to_owned(), wanted: "a text or a short list of texts" })?;
+                zones.extend(text.split(';').map(|zone| zone.trim().to_owned()));
+            }
+        }
+        zones.retain(|zone| !zone.is_empty());
+        if zones.len() > 1 {
+            let mut seen = 0;
+            while seen < zones.len() {
+                if zones[..seen].contains(&zones[seen]) {
+                    zones.remove(seen);
+                } else {
+                    seen += 1;
+                }
+            }
+        }
+        if zones.len() > ZONES_PER_RECORD_MAX {
+            return Err(Cause::TooManyZones { max: ZONES_PER_RECORD_MAX });
+        }
+        Ok(())
+    }
+}
+
+fn missing(name: &str) -> Cause {
+    Cause::Missing { column: name.to_owned() }
+}
+
+fn finish<'a>(column: &Column, cell: Cell<'a>) -> Result<Cell<'a>, Cause> {
+    if column.required && cell == Cell::Null { Err(missing(&column.name)) } else { Ok(cell) }
+}
+
+fn check_range(column: &Column, number: f64) -> Result<(), Cause> {
+    match column.range {
+        Some((low, high)) if number < low || number > high => Err(Cause::OutOfRange { column: column.name.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// Decimal digits of a number, on the stack.
+fn itoa(number: i64, digits: &mut [u8; 20]) -> &str {
+    let mut at = digits.len();
+    let mut rest = number.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        at -= 1;
+        digits[at] = b'-';
+    }
+    std::str::from_utf8(&digits[at..]).expect("digits are ASCII")
+}

@@ -1,0 +1,17 @@
+//! The pipeline: threads, batches, order, and the account at the end.
+//!
+//! Shards take what has arrived and do everything that needs no state, each on its own core
+//! ([`shard`]). Batches are then applied to the partition's state strictly in the order in which
+//! they were taken ([`sequencer`]), by whichever shard finished the next one. So nothing that is
+//! emitted depends on the number of shards or on the size of batches.
+
+mod event_ids;
+mod partition;
+mod pipeline;
+mod plan;
+mod sequencer;
+mod shard;
+mod summary;
+
+pub use pipeline::{BuildError, Pipeline, PipelineBuilder, RunError, SourceSpec, StopHandle};
+pub use summary::{RuleCounts, Summary};

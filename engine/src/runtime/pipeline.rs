@@ -1,0 +1,350 @@
+//! Building and running a pipeline: the door for embedders.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use weir_rules::pack::Pack;
+use weir_rules::schema::Catalog;
+
+use super::partition::Partition;
+use super::plan::{Plan, plan_rules};
+use super::sequencer::Sequencer;
+use super::shard;
+use super::summary::Summary;
+use crate::alert::{Router, Sink, SinkSpec};
+use crate::clock::{Clock, SystemClock};
+use crate::decode::{MapSpec, PlanError, SourcePlan};
+use crate::limits::Limits;
+use crate::metrics::Progress;
+use crate::record::Pseudonyms;
+use crate::rng::OsRng;
+use crate::source::{Feed, Format, Intake, Source};
+use crate::watchlist::Watchlist;
+use crate::window::ZoneTable;
+
+/// What the pipeline needs to know of a source.
+#[derive(Debug, Clone)]
+pub struct SourceSpec {
+    /// Name.
+    pub name: String,
+    /// How its bytes are read.
+    pub format: Format,
+    /// Kind of all its records; `None` if they say it themselves.
+    pub kind: Option<String>,
+    /// Zone of times that state none, such as `Asia/Shanghai`.
+    pub timezone: Option<String>,
+    /// How foreign fields become canonical columns.
+    pub map: Option<MapSpec>,
+}
+
+impl SourceSpec {
+    /// A source of canonical records.
+    pub fn new(name: impl Into<String>, format: Format) -> Self {
+        Self { name: name.into(), format, kind: None, timezone: None, map: None }
+    }
+}
+
+/// A pipeline cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentences say what each means")]
+pub enum BuildError {
+    #[error(transparent)]
+    Source(#[from] PlanError),
+    #[error("there are two rules `{rule}`")]
+    RuleTwice { rule: String },
+    #[error("rule `{rule}`: there is no kind of record `{kind}`")]
+    UnknownKind { rule: String, kind: String },
+    #[error("rule `{rule}`: `where` cannot be compiled: {error}")]
+    Condition { rule: String, error: String },
+    #[error("rule `{rule}`: list `{list}` was not loaded")]
+    ListMissing { rule: String, list: String },
+    #[error("more than 65,535 sources")]
+    TooManySources,
+}
+
+/// A run came to a bad end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A shard panicked: the pipeline's state is unsound, and it stopped.
+    #[error("a shard failed: {0}")]
+    Shard(String),
+}
+
+/// Asks a running pipeline to drain and end. Cheap to clone.
+#[derive(Clone)]
+pub struct StopHandle {
+    intake: Arc<Intake>,
+}
+
+impl StopHandle {
+    /// Sources come to an end; what was read is judged and delivered.
+    pub fn stop(&self) {
+        self.intake.stop();
+    }
+}
+
+/// Collects the parts of a pipeline.
+pub struct PipelineBuilder {
+    catalog: Catalog,
+    packs: Vec<(Pack, Vec<Arc<Watchlist>>)>,
+    zones: ZoneTable,
+    sources: Vec<(SourceSpec, Box<dyn Source>)>,
+    sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
+    limits: Limits,
+    shards: usize,
+    clock: Arc<dyn Clock>,
+    pseudonyms: Option<Pseudonyms>,
+}
+
+impl PipelineBuilder {
+    /// Adds a checked pack and the lists its rules look things up in.
+    #[must_use]
+    pub fn pack(mut self, pack: Pack, lists: Vec<Watchlist>) -> Self {
+        self.packs.push((pack, lists.into_iter().map(Arc::new).collect()));
+        self
+    }
+
+    /// Sets the zone table.
+    #[must_use]
+    pub fn zones(mut self, zones: ZoneTable) -> Self {
+        self.zones = zones;
+        self
+    }
+
+    /// Adds a source.
+    #[must_use]
+    pub fn source(mut self, spec: SourceSpec, source: impl Source + 'static) -> Self {
+        self.sources.push((spec, Box::new(source)));
+        self
+    }
+
+    /// Adds a source that is boxed already.
+    #[must_use]
+    pub fn boxed_source(mut self, spec: SourceSpec, source: Box<dyn Source>) -> Self {
+        self.sources.push((spec, source));
+        self
+    }
+
+    /// Adds a sink.
+    #[must_use]
+    pub fn sink(mut self, spec: SinkSpec, sink: impl Sink + 'static) -> Self {
+        self.sinks.push((spec, Box::new(sink)));
+        self
+    }
+
+    /// Adds a sink that is boxed already.
+    #[must_use]
+    pub fn boxed_sink(mut self, spec: SinkSpec, sink: Box<dyn Sink>) -> Self {
+        self.sinks.push((spec, sink));
+        self
+    }
+
+    /// Sets the bounds.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the number of shards; one per core is the default.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards.max(1);
+        self
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the key of pseudonyms and alert ids; without one it lives and dies with the pipeline.
+    #[must_use]
+    pub fn pseudonyms(mut self, pseudonyms: Pseudonyms) -> Self {
+        self.pseudonyms = Some(pseudonyms);
+        self
+    }
+
+    /// Compiles the rules and lays out the columns they read.
+    pub fn build(self) -> Result<Pipeline, BuildError> {
+        let (layouts, rules) = plan_rules(&self.catalog, &self.packs, &self.limits)?;
+        let mut sources = Vec::new();
+        let mut running = Vec::new();
+        for (index, (spec, source)) in self.sources.into_iter().enumerate() {
+            let id = u16::try_from(index).map_err(|_| BuildError::TooManySources)?;
+            let plan = SourcePlan::new(id, &spec.name, spec.kind.as_deref(), spec.timezone.as_deref(), spec.map.as_ref(), &self.catalog, &layouts)?;
+            sources.push(Arc::new(plan));
+            running.push((spec, source));
+        }
+        let mut rules_of_kind = vec![Vec::new(); layouts.kinds.len()];
+        for planned in &rules {
+            rules_of_kind[usize::from(planned.kind)].push(planned.index);
+        }
+        let limits = &self.limits;
+        let turns_ahead_max = (self.shards * limits.turns_ahead_per_shard_max.max(1)) as u64;
+        let intake = Intake::new(limits.intake_bytes_max, limits.batch_bytes_max, turns_ahead_max, running.len());
+        let pseudonyms = self.pseudonyms.unwrap_or_else(|| Pseudonyms::ephemeral(&mut OsRng));
+        Ok(Pipeline {
+            intake: Arc::new(intake),
+            plan: Arc::new(Plan {
+                layouts,
+                sources,
+                rules,
+                rules_of_kind,
+                zones: self.zones,
+                limits: self.limits,
+                pseudonyms,
+                clock: self.clock,
+            }),
+            sources: running,
+            sinks: self.sinks,
+            shards: self.shards,
+            progress: Arc::default(),
+        })
+    }
+}
+
+/// A pipeline, ready to run.
+pub struct Pipeline {
+    plan: Arc<Plan>,
+    intake: Arc<Intake>,
+    sources: Vec<(SourceSpec, Box<dyn Source>)>,
+    sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
+    shards: usize,
+    progress: Arc<Progress>,
+}
+
+impl Pipeline {
+    /// Starts collecting parts.
+    pub fn builder(catalog: Catalog) -> PipelineBuilder {
+        PipelineBuilder {
+            catalog,
+            packs: Vec::new(),
+            zones: ZoneTable::default(),
+            sources: Vec::new(),
+            sinks: Vec::new(),
+            limits: Limits::default(),
+            shards: thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            clock: Arc::new(SystemClock::default()),
+            pseudonyms: None,
+        }
+    }
+
+    /// A way to end the run from elsewhere.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle { intake: Arc::clone(&self.intake) }
+    }
+
+    /// Live figures.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Runs until all sources are drained, or until it is stopped and what was read is judged.
+    ///
+    /// # Errors
+    /// When a shard panics. Failed sources and sinks do not end the run; the summary names them.
+    ///
+    /// # Panics
+    /// When a thread cannot be started.
+    pub fn run(self) -> Result<Summary, RunError> {
+        let started = Instant::now();
+        let bound_us = self.plan.limits.latency_bound_ms * 1000;
+        let (router, sink_threads) = Router::start(self.sinks, self.plan.limits.sink_queue_max, bound_us, &self.plan.clock);
+        let partition = Partition::new(&self.plan, router, self.progress);
+        let names: Vec<String> = self.sources.iter().map(|(spec, _)| spec.name.clone()).collect();
+        let source_threads = start_sources(self.sources, &self.plan, &self.intake);
+        let sequencer = Sequencer::new(partition, &self.intake);
+        let failure = run_shards(self.shards, &self.plan, &self.intake, &sequencer);
+        let mut source_errors = Vec::new();
+        if failure.is_none() {
+            for (name, thread) in names.iter().zip(source_threads) {
+                if let Some(error) = thread.join().unwrap_or_else(|_| Some("the source panicked".to_owned())) {
+                    source_errors.push((name.clone(), error));
+                }
+            }
+        }
+        if let Some(failure) = failure {
+            return Err(RunError::Shard(failure));
+        }
+        let stopped = self.intake.stopping();
+        let mut partition = sequencer.into_partition();
+        if !stopped {
+            partition.end();
+        }
+        let mut summary = partition.into_summary();
+        for thread in sink_threads {
+            let Ok((name, counts, latency)) = thread.join() else { continue };
+            summary.sinks.push((name, counts));
+            for (rule, latency) in latency {
+                summary.latency.entry(rule).or_default().merge(&latency);
+            }
+        }
+        summary.refused_requests = self.intake.refused().into_iter().map(|(source, n)| (names[usize::from(source)].clone(), n)).collect();
+        summary.source_errors = source_errors;
+        summary.stopped = stopped;
+        summary.elapsed = started.elapsed();
+        Ok(summary)
+    }
+}
+
+fn start_sources(
+    sources: Vec<(SourceSpec, Box<dyn Source>)>,
+    plan: &Arc<Plan>,
+    intake: &Arc<Intake>,
+) -> Vec<thread::JoinHandle<Option<String>>> {
+    let mut threads = Vec::new();
+    for (index, (spec, source)) in sources.into_iter().enumerate() {
+        let feed = Feed {
+            source: index as u16,
+            format: spec.format,
+            intake: Arc::clone(intake),
+            clock: Arc::clone(&plan.clock),
+            pseudonyms: plan.pseudonyms.clone(),
+            record_bytes_max: plan.limits.record_bytes_max,
+            block_bytes: plan.limits.batch_bytes_max,
+        };
+        let intake = Arc::clone(intake);
+        let thread = thread::Builder::new()
+            .name(format!("source {}", spec.name))
+            .spawn(move || {
+                let result = catch_unwind(AssertUnwindSafe(|| source.run(feed)));
+                intake.source_ended();
+                match result {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(_) => Some("the source panicked".to_owned()),
+                }
+            })
+            .expect("a thread can be started");
+        threads.push(thread);
+    }
+    threads
+}
+
+/// Runs the shards to their end; what a shard died of, if one did.
+fn run_shards(shards: usize, plan: &Arc<Plan>, intake: &Intake, sequencer: &Sequencer<'_>) -> Option<String> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..shards)
+            .map(|number| {
+                thread::Builder::new()
+                    .name(format!("shard {number}"))
+                    .spawn_scoped(scope, || {
+                        let result = catch_unwind(AssertUnwindSafe(|| shard::run(plan, intake, sequencer)));
+                        if result.is_err() {
+                            intake.fail();
+                        }
+                        result.err().map(|panic| {
+                            panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+                        })
+                    })
+                    .expect("a thread can be started")
+            })
+            .collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).next()
+    })
+}

@@ -1,0 +1,112 @@
+//! The account of a run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir_rules::pack::{Rule, Status};
+
+use crate::metrics::{Buckets, Latency, LatencyBook, SinkCounts};
+
+/// What a rule did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleCounts {
+    /// Rule.
+    pub id: String,
+    /// match, watchlist, window.
+    pub kind: &'static str,
+    /// Whether it only counted.
+    pub shadow: bool,
+    /// Alerts.
+    pub alerts: u64,
+    /// Repeats held back.
+    pub suppressed: u64,
+    /// Values of windows that were emitted.
+    pub windows: u64,
+    /// Records that came too late.
+    pub late: u64,
+    /// Rows whose condition could not be computed.
+    pub condition_errors: u64,
+    /// Alerts that no sink took.
+    pub unrouted: u64,
+    /// Panes that were open at the end: their windows were not complete.
+    pub open_panes: usize,
+    /// Records that found no room among the groups.
+    pub groups_overflow: u64,
+    /// Values left out because the zone table has no figure to divide them by.
+    pub without_figure: u64,
+}
+
+impl RuleCounts {
+    pub(crate) fn new(rule: &Rule) -> Self {
+        Self {
+            id: rule.id.clone(),
+            kind: rule.body.word(),
+            shadow: rule.status == Status::Shadow,
+            alerts: 0,
+            suppressed: 0,
+            windows: 0,
+            late: 0,
+            condition_errors: 0,
+            unrouted: 0,
+            open_panes: 0,
+            groups_overflow: 0,
+            without_figure: 0,
+        }
+    }
+}
+
+/// What a run did, from first record to last.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Where the records of each source ended.
+    pub by_source: Vec<(String, Buckets)>,
+    /// Where the records of each kind ended; refused records have no kind.
+    pub by_kind: Vec<(String, Buckets)>,
+    /// Refused records by cause.
+    pub rejected_by_cause: BTreeMap<String, u64>,
+    /// What each rule did.
+    pub rules: Vec<RuleCounts>,
+    /// What each sink did.
+    pub sinks: Vec<(String, SinkCounts)>,
+    /// Latency of each rule's alerts.
+    pub latency: LatencyBook,
+    /// Devices seen.
+    pub devices: usize,
+    /// Event ids forgotten for want of room.
+    pub event_ids_evicted: u64,
+    /// Suppression keys forgotten for want of room.
+    pub suppressed_evicted: u64,
+    /// Requests turned away, by source.
+    pub refused_requests: Vec<(String, u64)>,
+    /// Sources that failed, and why.
+    pub source_errors: Vec<(String, String)>,
+    /// Whether the run was stopped before its sources were drained.
+    pub stopped: bool,
+    /// From start to end.
+    pub elapsed: Duration,
+}
+
+impl Summary {
+    /// All sources together.
+    pub fn total(&self) -> Buckets {
+        let mut total = Buckets::default();
+        for (_, buckets) in &self.by_source {
+            total.add(buckets);
+        }
+        total
+    }
+
+    /// Alerts of all rules that are not in shadow.
+    pub fn alerts(&self) -> u64 {
+        self.rules.iter().filter(|rule| !rule.shadow).map(|rule| rule.alerts).sum()
+    }
+
+    /// Latency over all rules.
+    pub fn latency_total(&self) -> Latency {
+        let mut total = Latency::default();
+        for latency in self.latency.values() {
+            total.merge(latency);
+        }
+        total
+    }
+}

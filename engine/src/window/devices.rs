@@ -1,0 +1,136 @@
+//! Progress of every device, and from it the watermark of every kind.
+//!
+//! The watermark of a kind is the least progress of the devices that send it, idle ones left out,
+//! and never goes back. A device that appears, or returns from silence, starts at the watermark of
+//! that moment: what it brings from before is late. (Idea: per-partition watermarks with idleness,
+//! Flink FLIP-27; the floor is ours.)
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::record::{KindId, SymbolId};
+
+/// Before any record.
+pub(crate) const NEVER: i64 = i64::MIN / 4;
+/// After all records.
+const FOREVER: i64 = i64::MAX / 4;
+
+struct Device {
+    /// Newest event time over all kinds.
+    newest_ms: i64,
+    /// For each kind, where the device starts; `None` while it has not sent that kind.
+    floor_ms: Vec<Option<i64>>,
+    last_arrival_ms: i64,
+    idle: bool,
+}
+
+impl Device {
+    fn progress(&self, kind: KindId) -> Option<i64> {
+        self.floor_ms[usize::from(kind)].map(|floor_ms| floor_ms.max(self.newest_ms))
+    }
+}
+
+/// All devices of a partition.
+pub(crate) struct Devices {
+    numbers: HashMap<(u16, SymbolId), u32, RandomState>,
+    devices: Vec<Device>,
+    /// Watermark before lateness, for each kind.
+    watermark_ms: Vec<i64>,
+    idle_after_ms: i64,
+    ended: bool,
+}
+
+impl Devices {
+    pub(crate) fn new(kinds: usize, idle_after_ms: i64) -> Self {
+        Self { numbers: HashMap::default(), devices: Vec::new(), watermark_ms: vec![NEVER; kinds], idle_after_ms, ended: false }
+    }
+
+    /// Notes a record. Gives the device's progress in this kind before the record.
+    pub(crate) fn record(&mut self, source: u16, device: SymbolId, kind: KindId, ts_ms: i64, now_ms: i64) -> i64 {
+        let kinds = self.watermark_ms.len();
+        let devices = &mut self.devices;
+        let number = *self.numbers.entry((source, device)).or_insert_with(|| {
+            devices.push(Device { newest_ms: NEVER, floor_ms: vec![None; kinds], last_arrival_ms: now_ms, idle: false });
+            devices.len() as u32 - 1
+        });
+        let at = number as usize;
+        let starts = self.devices[at].idle || self.devices[at].floor_ms[usize::from(kind)].is_none();
+        if starts {
+            self.start(at, kind);
+        }
+        let device = &mut self.devices[at];
+        let before_ms = device.progress(kind).unwrap_or(NEVER);
+        device.newest_ms = device.newest_ms.max(ts_ms);
+        device.last_arrival_ms = now_ms;
+        before_ms
+    }
+
+    #[cold]
+    fn start(&mut self, at: usize, kind: KindId) {
+        for other in 0..self.watermark_ms.len() {
+            let known = self.devices[at].floor_ms[other].is_some();
+            if known || other == usize::from(kind) {
+                let watermark_ms = self.advance(other as KindId);
+                let floor_ms = &mut self.devices[at].floor_ms[other];
+                *floor_ms = Some(floor_ms.unwrap_or(NEVER).max(watermark_ms));
+            }
+        }
+        self.devices[at].idle = false;
+    }
+
+    /// The watermark of a kind, before lateness. O(devices).
+    pub(crate) fn advance(&mut self, kind: KindId) -> i64 {
+        let least = if self.ended {
+            Some(FOREVER)
+        } else {
+            self.devices.iter().filter(|device| !device.idle).filter_map(|device| device.progress(kind)).min()
+        };
+        let watermark_ms = &mut self.watermark_ms[usize::from(kind)];
+        *watermark_ms = (*watermark_ms).max(least.unwrap_or(NEVER));
+        *watermark_ms
+    }
+
+    /// Marks the devices that have fallen silent.
+    pub(crate) fn tick(&mut self, now_ms: i64) {
+        for device in &mut self.devices {
+            device.idle |= now_ms - device.last_arrival_ms > self.idle_after_ms;
+        }
+    }
+
+    /// Nothing will come any more: every window may close.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// How many devices are known, and how many of them are idle.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        (self.devices.len(), self.devices.iter().filter(|device| device.idle).count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_device_holds_the_watermark() {
+        let mut devices = Devices::new(2, 1_000);
+        assert_eq!(devices.record(0, 1, 0, 100, 0), NEVER);
+        assert_eq!(devices.record(0, 2, 0, 50, 0), 100);
+        assert_eq!(devices.advance(0), 100);
+        devices.record(0, 1, 0, 500, 0);
+        devices.record(0, 2, 0, 300, 0);
+        assert_eq!(devices.advance(0), 300);
+        // The other kind has not been sent.
+        assert_eq!(devices.advance(1), NEVER);
+        // A silent device lets go, and starts at the watermark when it returns.
+        devices.record(0, 1, 0, 900, 5_000);
+        devices.tick(5_000);
+        assert_eq!(devices.advance(0), 900);
+        assert_eq!(devices.record(0, 2, 0, 400, 5_000), 900);
+        assert_eq!(devices.advance(0), 900);
+        assert_eq!(devices.count(), (2, 0));
+        devices.end();
+        assert!(devices.advance(0) > i64::MAX / 8);
+    }
+}

@@ -1,0 +1,75 @@
+//! Two-threshold levels with dwell: entered at or above one value, left below a lower one, each
+//! only after enough windows in a row.
+
+use weir_rules::pack::Level;
+
+/// What a window changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Enter,
+    Exit,
+}
+
+impl Change {
+    /// The word in an alert.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Enter => "enter",
+            Self::Exit => "exit",
+        }
+    }
+}
+
+/// One level of one key.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LevelState {
+    active: bool,
+    /// Windows in a row that speak for the other state.
+    streak: u32,
+}
+
+impl LevelState {
+    /// Takes the value of the next window. `follows` says whether it is the one right after the last.
+    pub(crate) fn step(&mut self, level: &Level, value: f64, follows: bool) -> Option<Change> {
+        let against = if self.active { value < level.exit } else { value >= level.enter };
+        if !against {
+            self.streak = 0;
+            return None;
+        }
+        self.streak = if follows { self.streak + 1 } else { 1 };
+        let needed = if self.active { level.exit_windows } else { level.enter_windows };
+        if self.streak < needed {
+            return None;
+        }
+        self.streak = 0;
+        self.active = !self.active;
+        Some(if self.active { Change::Enter } else { Change::Exit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_rules::pack::RuleSeverity;
+
+    fn changes(values: &[f64]) -> Vec<(usize, Change)> {
+        let level = Level { name: "a".into(), enter: 4.0, enter_windows: 2, exit: 3.0, exit_windows: 3, severity: RuleSeverity::High };
+        let mut state = LevelState::default();
+        values.iter().enumerate().filter_map(|(at, value)| Some((at, state.step(&level, *value, true)?))).collect()
+    }
+
+    #[test]
+    fn dwell_and_hysteresis() {
+        assert_eq!(changes(&[4.0, 3.9, 4.0, 4.0, 2.0, 2.0, 3.0, 2.9, 2.9, 2.9, 9.0]), [(3, Change::Enter), (9, Change::Exit)]);
+        assert_eq!(changes(&[3.9, 3.1, 3.9]), []);
+    }
+
+    #[test]
+    fn a_gap_breaks_a_streak() {
+        let level = Level { name: "a".into(), enter: 1.0, enter_windows: 2, exit: 1.0, exit_windows: 1, severity: RuleSeverity::High };
+        let mut state = LevelState::default();
+        assert_eq!(state.step(&level, 2.0, true), None);
+        assert_eq!(state.step(&level, 2.0, false), None);
+        assert_eq!(state.step(&level, 2.0, true), Some(Change::Enter));
+    }
+}

@@ -1,0 +1,141 @@
+//! Measures: what a pane keeps, and how panes add up.
+//!
+//! Sums are kept as whole millionths in 128 bits, so that they do not depend on the order of
+//! addition: the same records give the same bits in any order and over any number of panes.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+use weir_rules::pack::Measure;
+
+use crate::record::Digest;
+
+const MICRO: f64 = 1e6;
+
+/// A number as whole millionths, rounded to the nearest.
+pub(crate) fn to_micro(number: f64) -> i128 {
+    (number * MICRO).round() as i128
+}
+
+/// Millionths as a number.
+pub(crate) fn from_micro(micro: i128) -> f64 {
+    micro as f64 / MICRO
+}
+
+/// What one record adds to its pane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contribution {
+    /// How many people or things it stands for, in millionths.
+    pub(crate) weight: i128,
+    /// The measured column, if the measure reads a number.
+    pub(crate) number: Option<f64>,
+    /// The measured column as a digest, if the measure counts distinct values.
+    pub(crate) digest: Option<Digest>,
+    /// The device that saw it.
+    pub(crate) device: u32,
+}
+
+/// The state of one measure for one key in one pane.
+#[derive(Debug, Clone)]
+pub(crate) enum Accumulator {
+    /// `count`, `sum`: millionths.
+    Sum(i128),
+    /// `reads`.
+    Reads(u64),
+    /// `avg`: millionths and how many.
+    Mean(i128, u64),
+    /// `min`; nothing yet is NaN.
+    Min(f64),
+    /// `max`; nothing yet is NaN.
+    Max(f64),
+    /// `distinct`, exact. Digests are uniform already.
+    Distinct(HashSet<Digest, RandomState>),
+    /// `snapshot`: observations of each device, millionths.
+    Snapshot(Vec<(u32, i128)>),
+}
+
+impl Accumulator {
+    /// Nothing yet.
+    pub(crate) fn new(measure: &Measure) -> Self {
+        match measure {
+            Measure::Count | Measure::Sum(_) => Self::Sum(0),
+            Measure::Reads => Self::Reads(0),
+            Measure::Avg(_) => Self::Mean(0, 0),
+            Measure::Min(_) => Self::Min(f64::NAN),
+            Measure::Max(_) => Self::Max(f64::NAN),
+            Measure::Distinct(_) => Self::Distinct(HashSet::default()),
+            Measure::Snapshot => Self::Snapshot(Vec::new()),
+        }
+    }
+
+    /// Adds a record.
+    pub(crate) fn add(&mut self, contribution: &Contribution, weighted: bool) {
+        match self {
+            Self::Sum(sum) if weighted => *sum += contribution.weight,
+            Self::Sum(sum) => *sum += contribution.number.map_or(0, to_micro),
+            Self::Reads(reads) => *reads += 1,
+            Self::Mean(sum, n) => {
+                if let Some(number) = contribution.number {
+                    *sum += to_micro(number);
+                    *n += 1;
+                }
+            }
+            Self::Min(least) => *least = least.min(contribution.number.unwrap_or(f64::NAN)),
+            Self::Max(most) => *most = most.max(contribution.number.unwrap_or(f64::NAN)),
+            Self::Distinct(seen) => seen.extend(contribution.digest),
+            Self::Snapshot(devices) => add_observations(devices, contribution.device, contribution.weight),
+        }
+    }
+
+    /// Adds another pane of the same measure.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Sum(sum), Self::Sum(more)) => *sum += more,
+            (Self::Reads(reads), Self::Reads(more)) => *reads += more,
+            (Self::Mean(sum, n), Self::Mean(more, m)) => {
+                *sum += more;
+                *n += m;
+            }
+            (Self::Min(least), Self::Min(other)) => *least = least.min(*other),
+            (Self::Max(most), Self::Max(other)) => *most = most.max(*other),
+            (Self::Distinct(seen), Self::Distinct(more)) => seen.extend(more),
+            (Self::Snapshot(devices), Self::Snapshot(more)) => {
+                for (device, weight) in more {
+                    add_observations(devices, *device, *weight);
+                }
+            }
+            _ => debug_assert!(false, "panes of one rule hold one measure"),
+        }
+    }
+
+    /// The value; `None` when there is nothing to take a mean or an extreme of. `instants` gives the
+    /// distinct instants at which a device reported in the window.
+    pub(crate) fn value(&self, instants: impl Fn(u32) -> u64) -> Option<f64> {
+        let value = match self {
+            Self::Sum(sum) => from_micro(*sum),
+            Self::Reads(reads) => *reads as f64,
+            Self::Mean(_, 0) => return None,
+            Self::Mean(sum, n) => from_micro(*sum) / *n as f64,
+            Self::Min(value) | Self::Max(value) if value.is_nan() => return None,
+            Self::Min(value) | Self::Max(value) => *value,
+            Self::Distinct(seen) => seen.len() as f64,
+            Self::Snapshot(devices) => {
+                let mut devices = devices.clone();
+                devices.sort_unstable();
+                devices.iter().map(|(device, weight)| from_micro(*weight) / instants(*device).max(1) as f64).sum()
+            }
+        };
+        Some(value)
+    }
+
+    /// The value of a window in which the devices reported and nothing was seen.
+    pub(crate) fn zero(measure: &Measure) -> Option<f64> {
+        Self::new(measure).value(|_| 1)
+    }
+}
+
+fn add_observations(devices: &mut Vec<(u32, i128)>, device: u32, weight: i128) {
+    match devices.iter_mut().find(|(known, _)| *known == device) {
+        Some((_, sum)) => *sum += weight,
+        None => devices.push((device, weight)),
+    }
+}
