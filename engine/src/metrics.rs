@@ -55,8 +55,9 @@ pub struct Latency {
 
 impl Default for Latency {
     fn default() -> Self {
-        // Three digits from 1 us; grows by itself.
-        Self { histogram: Histogram::new(3).expect("three digits are allowed"), violations: 0 }
+        let mut histogram = Histogram::new(3).expect("three digits are allowed");
+        histogram.auto(true);
+        Self { histogram, violations: 0 }
     }
 }
 
@@ -123,5 +124,33 @@ impl Progress {
     /// Alerts sent so far.
     pub fn alerts(&self) -> u64 {
         self.alerts.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_keep_three_digits_and_add_up() {
+        let mut latency = Latency::default();
+        for us in 1..=100_000 {
+            latency.record(us, 99_000);
+        }
+        assert!(latency.quantile_us(0.5).abs_diff(50_000) <= 50);
+        assert_eq!(latency.violations, 1_000);
+        let mut both = Latency::default();
+        both.merge(&latency);
+        both.record(10_000_000, 1);
+        assert_eq!(both.count(), 100_001);
+        assert!(both.quantile_us(1.0).abs_diff(10_000_000) <= 10_000);
+    }
+
+    #[test]
+    fn the_equation_sees_a_lost_record() {
+        let mut buckets = Buckets { received: 2, evaluated: 1, late: 1, ..Buckets::default() };
+        assert!(buckets.conserved());
+        buckets.received = 3;
+        assert!(!buckets.conserved());
     }
 }

@@ -5,11 +5,19 @@ use csv_core::{ReadRecordResult, Reader};
 use crate::record::Cause;
 
 /// Fields of one record, reused from record to record.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Row {
+    /// Kept, because making one builds its state table.
+    reader: Reader,
     bytes: Vec<u8>,
     ends: Vec<usize>,
     fields: usize,
+}
+
+impl Default for Row {
+    fn default() -> Self {
+        Self { reader: Reader::new(), bytes: Vec::new(), ends: vec![0; COLUMNS_MAX], fields: 0 }
+    }
 }
 
 impl Row {
@@ -33,13 +41,14 @@ const COLUMNS_MAX: usize = 1024;
 
 /// Takes one record apart.
 pub(crate) fn parse_row(record: &str, row: &mut Row) -> Result<(), Cause> {
-    row.bytes.resize(record.len() + 1, 0);
-    row.ends.resize(COLUMNS_MAX, 0);
+    if row.bytes.len() <= record.len() {
+        row.bytes.resize(record.len() + 1, 0);
+    }
     row.fields = 0;
-    let mut reader = Reader::new();
+    row.reader.reset();
     let (mut read, mut written, mut ended) = (0, 0, 0);
     loop {
-        let (result, used, wrote, ends) = reader.read_record(&record.as_bytes()[read..], &mut row.bytes[written..], &mut row.ends[ended..]);
+        let (result, used, wrote, ends) = row.reader.read_record(&record.as_bytes()[read..], &mut row.bytes[written..], &mut row.ends[ended..]);
         read += used;
         written += wrote;
         ended += ends;

@@ -18,7 +18,7 @@ pub use document::normalise_document;
 pub use mrz::{Mrz, MrzKind, read_mrz};
 pub use plate::{PlateKind, PlateReading, read_plate};
 pub use resident_id::{ResidentId, check_resident_id};
-pub use time::{TimeReader, date_days};
+pub use time::{TimeReader, date_days, known_timezone};
 pub(crate) use time::check_epoch_ms;
 pub use un_number::{UnNumber, un_number};
 

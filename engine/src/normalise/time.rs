@@ -96,6 +96,11 @@ impl TimeReader {
     }
 }
 
+/// Whether a source may declare this timezone.
+pub fn known_timezone(name: &str) -> bool {
+    TimeZone::get(name).is_ok()
+}
+
 /// Days since 1970-01-01 of `YYYY-MM-DD`.
 pub fn date_days(text: &str) -> Option<i64> {
     match text.trim().as_bytes() {

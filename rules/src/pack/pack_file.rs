@@ -80,7 +80,7 @@ pub fn parse(file: &Arc<SourceFile>, catalog: &Catalog, diagnostics: &mut Diagno
 }
 
 /// The first key of packs and configurations says which version of the format they are written in.
-pub(crate) fn check_version(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) {
+pub fn check_version(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) {
     if let Some((version, node)) = map.require_text("weir", "the format version: `weir: 1`", diagnostics)
         && version != "1"
     {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-pub(crate) use parse::check_protected as check_protected_name;
+pub use parse::check_protected as check_protected_name;
 pub use parse::parse_kinds;
 pub use protected::protected_attribute;
 

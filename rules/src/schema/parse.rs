@@ -29,7 +29,7 @@ pub fn parse_kinds(file: &Arc<SourceFile>, node: &Node, catalog: &mut Catalog, d
 }
 
 /// Refuses a name that names a protected attribute. Shared by kinds, mappings and lists.
-pub(crate) fn check_protected(file: &Arc<SourceFile>, node: &Node, name: &str, diagnostics: &mut Diagnostics) -> bool {
+pub fn check_protected(file: &Arc<SourceFile>, node: &Node, name: &str, diagnostics: &mut Diagnostics) -> bool {
     let Some(attribute) = protected_attribute(name) else { return true };
     diagnostics.push(
         Diagnostic::new(

@@ -1,0 +1,109 @@
+//! `weir run CONFIG`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use weir_engine::vfs::{RealVfs, Vfs};
+use weir_rules::{Diagnostics, SourceFile, yaml};
+
+use super::{EXIT_FAILED, EXIT_WRONG};
+use crate::config::{self, Config, SinkKind};
+use crate::present;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Configuration.
+    #[arg(default_value = "weir.yaml")]
+    config: PathBuf,
+    /// Shards; one a core if not given here or in the configuration.
+    #[arg(long)]
+    shards: Option<usize>,
+    /// The summary as JSON.
+    #[arg(long)]
+    json: bool,
+    /// No summary and no progress line.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
+    let mut diagnostics = Diagnostics::new();
+    let parts = read(&args.config, vfs.as_ref(), &mut diagnostics);
+    diagnostics.sort();
+    present::diagnostics(&diagnostics, false);
+    let (Some((config, loaded)), false) = (parts, diagnostics.has_errors()) else {
+        return ExitCode::from(EXIT_WRONG);
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("the I/O runtime cannot be started: {error}")),
+    };
+    let machine_output = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout { ndjson: true });
+    let assembled = match config::assemble(config, loaded, &vfs, runtime.handle(), args.shards) {
+        Ok(assembled) => assembled,
+        Err(error) => return fail(&error),
+    };
+    let stop = assembled.pipeline.stop_handle();
+    match Signals::new([SIGTERM, SIGINT]) {
+        Ok(mut signals) => {
+            std::thread::spawn(move || {
+                // A second signal ends the process the hard way.
+                let _first = signals.forever().next();
+                stop.stop();
+                let _second = signals.forever().next();
+                std::process::exit(i32::from(EXIT_FAILED));
+            });
+        }
+        Err(error) => return fail(&format!("signals cannot be handled: {error}")),
+    }
+    let progress = (!args.quiet).then(|| present::ProgressLine::start(assembled.files, assembled.pipeline.progress()));
+    let result = assembled.pipeline.run();
+    drop(progress);
+    // A read of standard input may still be under way; it must not hold the process.
+    runtime.shutdown_background();
+    let summary = match result {
+        Ok(summary) => summary,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if !args.quiet {
+        let text = if args.json { present::summary_json(&summary) } else { present::summary(&summary) };
+        if machine_output {
+            eprintln!("{text}");
+        } else {
+            println!("{text}");
+        }
+    }
+    for (source, error) in &summary.source_errors {
+        eprintln!("weir: source `{source}` failed: {error}");
+    }
+    for (sink, counts) in &summary.sinks {
+        if let Some(error) = &counts.error {
+            eprintln!("weir: sink `{sink}` failed, {} outputs were not delivered: {error}", counts.undelivered);
+        }
+    }
+    let failed = !summary.source_errors.is_empty() || summary.sinks.iter().any(|(_, counts)| counts.error.is_some());
+    if failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("weir: {message}");
+    ExitCode::from(EXIT_FAILED)
+}
+
+fn read(path: &Path, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Option<(Config, config::Loaded)> {
+    let name = path.display().to_string();
+    let text = match vfs.read_text(path, yaml::TEXT_BYTES_MAX as u64 + 1) {
+        Ok(text) => text,
+        Err(error) => {
+            diagnostics.push(config::unreadable(&name, &error));
+            return None;
+        }
+    };
+    let config = Config::parse(&SourceFile::new(name, text), path, diagnostics)?;
+    let loaded = config::load(&config, vfs, diagnostics);
+    Some((config, loaded))
+}

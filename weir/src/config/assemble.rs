@@ -1,0 +1,114 @@
+//! A pipeline out of a configuration and what it names.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use weir_connectors::sink::{FileSink, HttpSink, StdoutFormat, StdoutSink, TcpSink};
+use weir_connectors::source::{FileProgress, FileSource, HttpSource, OnBound, StdinSource, TcpSource};
+use weir_engine::record::Pseudonyms;
+use weir_engine::vfs::Vfs;
+use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec};
+
+use super::load::{Loaded, read_key};
+use super::{Config, SinkDecl, SinkKind, SourceDecl, SourceKind};
+
+/// Longest token file.
+const TOKEN_BYTES_MAX: u64 = 16 * 1024;
+
+/// A pipeline, and what its progress can be read from.
+pub(crate) struct Assembled {
+    pub(crate) pipeline: Pipeline,
+    /// Empty unless every source is a file that is read once.
+    pub(crate) files: Vec<Arc<FileProgress>>,
+}
+
+/// Puts everything together.
+pub(crate) fn assemble(config: Config, loaded: Loaded, vfs: &Arc<dyn Vfs>, runtime: &Handle, shards: Option<usize>) -> Result<Assembled, String> {
+    let mut builder = Pipeline::builder(config.catalog).zones(loaded.zones).limits(config.limits);
+    if let Some(shards) = shards.or(config.shards) {
+        builder = builder.shards(shards);
+    }
+    if let Some(key_file) = &config.key_file {
+        builder = builder.pseudonyms(Pseudonyms::from_root(&read_key(&key_file.path, vfs.as_ref())?));
+    }
+    for (pack, lists) in loaded.packs {
+        builder = builder.pack(pack, lists);
+    }
+    let mut files = Vec::new();
+    let sources = config.sources.len();
+    for declared in config.sources {
+        let (spec, source, progress) = build_source(declared, vfs, runtime);
+        files.extend(progress);
+        builder = builder.boxed_source(spec, source);
+    }
+    if files.len() < sources {
+        files.clear();
+    }
+    for sink in config.sinks {
+        let spec = SinkSpec {
+            name: sink.name.clone(),
+            purposes: sink.purposes.iter().map(|(purpose, _)| purpose.clone()).collect(),
+            streams: sink.streams.clone(),
+            actuator: sink.actuator,
+        };
+        builder = builder.boxed_sink(spec, build_sink(&sink, vfs, runtime)?);
+    }
+    Ok(Assembled { pipeline: builder.build().map_err(|error| error.to_string())?, files })
+}
+
+fn build_source(declared: SourceDecl, vfs: &Arc<dyn Vfs>, runtime: &Handle) -> (SourceSpec, Box<dyn Source>, Option<Arc<FileProgress>>) {
+    let name = declared.name.clone();
+    let announce: OnBound = Arc::new(move |address| eprintln!("weir: source `{name}` listens on {address}"));
+    let spec = SourceSpec {
+        name: declared.name,
+        format: declared.format,
+        kind: declared.record_kind,
+        timezone: declared.timezone,
+        map: declared.map,
+    };
+    let mut progress = None;
+    let source: Box<dyn Source> = match declared.kind {
+        SourceKind::File { pattern, follow, .. } => {
+            let source = FileSource::new(pattern.to_string_lossy(), follow, Arc::clone(vfs));
+            progress = (!follow).then(|| source.progress());
+            Box::new(source)
+        }
+        SourceKind::Stdin => Box::new(StdinSource),
+        SourceKind::Tcp { address, idle_timeout_ms, once } => Box::new(TcpSource {
+            address,
+            idle_timeout: Duration::from_millis(idle_timeout_ms as u64),
+            once,
+            on_bound: Some(announce),
+            runtime: runtime.clone(),
+        }),
+        SourceKind::Http { address, route, limits } => {
+            Box::new(HttpSource { address, path: route, limits, on_bound: Some(announce), runtime: runtime.clone() })
+        }
+    };
+    (spec, source, progress)
+}
+
+fn build_sink(sink: &SinkDecl, vfs: &Arc<dyn Vfs>, runtime: &Handle) -> Result<Box<dyn Sink>, String> {
+    let fault = |error: &dyn std::fmt::Display| format!("sink `{}`: {error}", sink.name);
+    Ok(match &sink.kind {
+        SinkKind::Stdout { ndjson: true } => Box::new(StdoutSink::new(StdoutFormat::Ndjson)),
+        SinkKind::Stdout { ndjson: false } => {
+            let coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            Box::new(StdoutSink::new(StdoutFormat::Text { coloured }))
+        }
+        SinkKind::File { path } => {
+            Box::new(FileSink::open(path, vfs.as_ref()).map_err(|error| fault(&format!("{}: {error}", path.display())))?)
+        }
+        SinkKind::Http { url, token_file, retry_for_ms } => {
+            let token = token_file
+                .as_ref()
+                .map(|path| vfs.read_text(path, TOKEN_BYTES_MAX).map_err(|error| fault(&format!("{}: {error}", path.display()))))
+                .transpose()?;
+            let retry_for = Duration::from_millis(*retry_for_ms as u64);
+            Box::new(HttpSink::new(url, token.as_deref(), retry_for, runtime.clone()).map_err(|error| fault(&error))?)
+        }
+        SinkKind::Tcp { address, retry_for_ms } => Box::new(TcpSink::new(*address, Duration::from_millis(*retry_for_ms as u64))),
+    })
+}

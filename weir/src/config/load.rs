@@ -1,0 +1,188 @@
+//! What a configuration names: packs, zones, lists, files.
+
+use std::path::Path;
+
+use weir_engine::clock::{Clock, SystemClock};
+use weir_engine::vfs::Vfs;
+use weir_engine::watchlist::{self, ListSpec, LoadReport, Watchlist};
+use weir_engine::window::ZoneTable;
+use weir_rules::diagnostic::{codes, did_you_mean};
+use weir_rules::pack::{self, Environment, Pack, SinkFacts};
+use weir_rules::{Diagnostic, Diagnostics, SourceFile, yaml};
+
+use super::{Config, SourceKind, beside};
+
+/// Longest zone table.
+const ZONES_BYTES_MAX: u64 = 64 << 20;
+
+/// Everything a configuration names.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) packs: Vec<(Pack, Vec<Watchlist>)>,
+    pub(crate) zones: ZoneTable,
+}
+
+/// Reads everything; what is wrong goes to `diagnostics`.
+pub(crate) fn load(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Loaded {
+    let zones = load_zones(config, vfs, diagnostics);
+    check_files(config, vfs, diagnostics);
+    let environment = Environment {
+        sinks: config
+            .sinks
+            .iter()
+            .map(|sink| SinkFacts {
+                name: sink.name.clone(),
+                purposes: sink.purposes.iter().map(|(purpose, _)| purpose.clone()).collect(),
+                actuator: sink.actuator,
+            })
+            .collect(),
+        zones_have_area: zones.all_have_area(),
+        zones_have_capacity: zones.all_have_capacity(),
+        population: config.population,
+    };
+    let mut packs: Vec<(Pack, Vec<Watchlist>)> = Vec::new();
+    for named in &config.packs {
+        let name = named.path.display().to_string();
+        let text = match vfs.read_text(&named.path, yaml::TEXT_BYTES_MAX as u64 + 1) {
+            Ok(text) => text,
+            Err(error) => {
+                diagnostics.push(
+                    Diagnostic::new(&codes::FILE_NOT_READ, &config.file, named.span.clone(), format!("pack {name} cannot be read: {error}"))
+                        .help("the path is relative to the configuration"),
+                );
+                continue;
+            }
+        };
+        let Some(pack) = pack::parse(&SourceFile::new(name, text), &config.catalog, diagnostics) else { continue };
+        pack::check_environment(&pack, &environment, diagnostics);
+        let lists = load_lists(&pack, &named.path, config, vfs, diagnostics);
+        packs.push((pack, lists));
+    }
+    check_across_packs(config, &packs, diagnostics);
+    Loaded { packs, zones }
+}
+
+fn load_zones(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> ZoneTable {
+    let Some(named) = &config.zones else { return ZoneTable::default() };
+    let name = named.path.display();
+    match vfs.read_text(&named.path, ZONES_BYTES_MAX) {
+        Ok(text) => ZoneTable::from_csv(&text).unwrap_or_else(|error| {
+            diagnostics.push(Diagnostic::new(&codes::BAD_ZONES, &config.file, named.span.clone(), format!("{name}: {error}")));
+            ZoneTable::default()
+        }),
+        Err(error) => {
+            diagnostics.push(
+                Diagnostic::new(&codes::FILE_NOT_READ, &config.file, named.span.clone(), format!("zone table {name} cannot be read: {error}"))
+                    .help("the path is relative to the configuration"),
+            );
+            ZoneTable::default()
+        }
+    }
+}
+
+/// A file source that is read once must be there now.
+fn check_files(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) {
+    for source in &config.sources {
+        let SourceKind::File { pattern, span, follow: false } = &source.kind else { continue };
+        let text = pattern.to_string_lossy();
+        if !text.contains(['*', '?', '['])
+            && let Err(error) = vfs.stat(pattern)
+        {
+            diagnostics.push(
+                Diagnostic::new(&codes::FILE_NOT_READ, &config.file, span.clone(), format!("source `{}`: {text} cannot be read: {error}", source.name))
+                    .help("the path is relative to the configuration"),
+            );
+        }
+    }
+    if let Some(key_file) = &config.key_file
+        && let Err(message) = read_key(&key_file.path, vfs)
+    {
+        diagnostics.push(Diagnostic::new(&codes::FILE_NOT_READ, &config.file, key_file.span.clone(), message).help("make one with: head -c 32 /dev/urandom > FILE"));
+    }
+}
+
+/// The root key of pseudonyms: 32 bytes.
+pub(super) fn read_key(path: &Path, vfs: &dyn Vfs) -> Result<[u8; 32], String> {
+    let mut bytes = [0; 33];
+    let mut file = vfs.open(path).map_err(|error| format!("key file {} cannot be read: {error}", path.display()))?;
+    let mut len = 0;
+    while len < bytes.len() {
+        match file.read(&mut bytes[len..]) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) => return Err(format!("key file {} cannot be read: {error}", path.display())),
+        }
+    }
+    if len != 32 {
+        return Err(format!("key file {} must hold exactly 32 bytes", path.display()));
+    }
+    Ok(bytes[..32].try_into().expect("32 bytes"))
+}
+
+fn load_lists(pack: &Pack, pack_path: &Path, config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Vec<Watchlist> {
+    let mut lists = Vec::new();
+    for list in &pack.lists {
+        let path = beside(pack_path, &list.from);
+        let now_ms = SystemClock::default().wall_ms();
+        match watchlist::load(vfs, &path, ListSpec::new(pack, list), &config.limits, config.population, now_ms) {
+            Ok((loaded, report)) => {
+                for message in report_lines(&report) {
+                    diagnostics.push(Diagnostic::new(&codes::LIST_WARNING, &pack.file, list.from_span.clone(), format!("list `{}`: {message}", list.id)));
+                }
+                lists.push(loaded);
+            }
+            Err(error) => {
+                diagnostics.push(
+                    Diagnostic::new(&codes::LIST_REFUSED, &pack.file, list.from_span.clone(), format!("list `{}`: {error}", list.id))
+                        .help("the path is relative to the pack"),
+                );
+            }
+        }
+    }
+    lists
+}
+
+fn report_lines(report: &LoadReport) -> Vec<String> {
+    let mut lines = report.warnings.clone();
+    if report.refused_rows > 0 {
+        let first: Vec<String> = report.problems.iter().take(3).map(|problem| format!("row {}: {}", problem.row, problem.message)).collect();
+        lines.push(format!("{} rows left out, the rest loaded; {}", report.refused_rows, first.join("; ")));
+    }
+    if report.check_warnings > 0 {
+        lines.push(format!("{} keys have a check digit that does not fit; they are kept", report.check_warnings));
+    }
+    lines
+}
+
+/// What only shows when all packs are seen together.
+fn check_across_packs(config: &Config, packs: &[(Pack, Vec<Watchlist>)], diagnostics: &mut Diagnostics) {
+    let mut rules: Vec<&str> = Vec::new();
+    for (pack, _) in packs {
+        let own: Vec<&str> = pack.rules.iter().map(|rule| rule.id.as_str()).collect();
+        for rule in &pack.rules {
+            if rules.contains(&rule.id.as_str()) {
+                diagnostics.push(
+                    Diagnostic::new(&codes::DUPLICATE_RULE, &pack.file, rule.span.clone(), format!("another pack has a rule `{}` too", rule.id))
+                        .help("alerts are kept by rule id; give one of them another"),
+                );
+            }
+        }
+        rules.extend(own);
+    }
+    let purposes: Vec<&str> = packs.iter().flat_map(|(pack, _)| &pack.purposes).map(|purpose| purpose.name.as_str()).collect();
+    if packs.len() < config.packs.len() {
+        return;
+    }
+    for sink in &config.sinks {
+        for (purpose, span) in &sink.purposes {
+            if !purposes.contains(&purpose.as_str()) {
+                diagnostics.push(
+                    Diagnostic::new(&codes::UNKNOWN_PURPOSE, &config.file, span.clone(), format!("no pack declares a purpose `{purpose}`"))
+                        .also(sink.span.clone(), "this sink")
+                        .help(format!("declared purposes: {}", purposes.join(", ")))
+                        .maybe_help(did_you_mean(purpose, purposes.iter().copied())),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The configuration: what is read, what judges it, where alerts go.
+//!
+//! [`Config::parse`] reads `weir.yaml` and says what is wrong with it; [`load()`] reads the packs,
+//! lists and zones it names; [`assemble()`] makes a pipeline of all that. Paths are relative to the
+//! file that names them.
+
+mod assemble;
+mod load;
+mod parse;
+mod sinks;
+mod sources;
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use weir_engine::{Limits, Stream};
+use weir_rules::diagnostic::codes;
+use weir_rules::{Catalog, Diagnostic, SourceFile};
+
+pub(crate) use assemble::assemble;
+pub(crate) use load::{Loaded, load};
+pub(crate) use sources::{SourceDecl, SourceKind};
+
+/// A sink as declared.
+#[derive(Debug, Clone)]
+pub(crate) struct SinkDecl {
+    pub(crate) name: String,
+    pub(crate) span: Range<usize>,
+    pub(crate) purposes: Vec<(String, Range<usize>)>,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) actuator: bool,
+    pub(crate) kind: SinkKind,
+}
+
+/// Where a sink writes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum SinkKind {
+    Stdout { ndjson: bool },
+    File { path: PathBuf },
+    Http { url: String, token_file: Option<PathBuf>, retry_for_ms: i64 },
+    Tcp { address: std::net::SocketAddr, retry_for_ms: i64 },
+}
+
+/// A path in the configuration, and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) path: PathBuf,
+    pub(crate) span: Range<usize>,
+}
+
+/// A parsed configuration.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) file: Arc<SourceFile>,
+    pub(crate) catalog: Catalog,
+    pub(crate) population: Option<u64>,
+    pub(crate) zones: Option<Named>,
+    pub(crate) packs: Vec<Named>,
+    pub(crate) sources: Vec<SourceDecl>,
+    pub(crate) sinks: Vec<SinkDecl>,
+    pub(crate) limits: Limits,
+    pub(crate) shards: Option<usize>,
+    pub(crate) key_file: Option<Named>,
+}
+
+/// A path relative to the file that names it.
+pub(crate) fn beside(file: &Path, path: &str) -> PathBuf {
+    file.parent().map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
+}
+
+/// A file named on the command line cannot be read.
+pub(crate) fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
+    let file = SourceFile::new(name, "");
+    Diagnostic::new(&codes::FILE_NOT_READ, &file, 0..0, format!("{name} cannot be read: {error}")).help("check the path and its permissions")
+}

@@ -1,0 +1,86 @@
+//! `weir.yaml` as a whole.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use weir_engine::Limits;
+use weir_rules::diagnostic::codes;
+use weir_rules::schema::parse_kinds;
+use weir_rules::yaml::{self, MapReader};
+use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, pack};
+
+use super::sinks::parse_sink;
+use super::sources::parse_source;
+use super::{Config, Named, beside};
+
+impl Config {
+    /// Reads a configuration; what is wrong goes to `diagnostics`.
+    pub(crate) fn parse(file: &Arc<SourceFile>, path: &Path, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let root = yaml::parse(file, diagnostics)?;
+        let mut map = MapReader::open(file, &root, "the configuration", diagnostics)?;
+        pack::check_version(file, &mut map, diagnostics);
+        let mut catalog = Catalog::builtin();
+        if let Some(kinds) = map.take("kinds") {
+            parse_kinds(file, kinds, &mut catalog, diagnostics);
+        }
+        let named = |(text, node): (&str, &yaml::Node)| Named { path: beside(path, text), span: node.span.clone() };
+        let population = map.take_integer("population", diagnostics);
+        let zones = map.take_text("zones", diagnostics).map(named);
+        let packs: Vec<Named> = map.take_texts("packs", diagnostics).unwrap_or_default().into_iter().map(named).collect();
+        let mut sources = Vec::new();
+        if let Some(mut declared) = map.take_map("sources", diagnostics) {
+            for (name, key, node) in declared.entries() {
+                sources.extend(parse_source(file, path, (name, key), node, &catalog, diagnostics));
+            }
+        }
+        let mut sinks = Vec::new();
+        if let Some(mut declared) = map.take_map("sinks", diagnostics) {
+            for (name, key, node) in declared.entries() {
+                sinks.extend(parse_sink(file, path, (name, key), node, diagnostics));
+            }
+        }
+        let (limits, shards) = map.take_map("limits", diagnostics).map_or_else(Default::default, |map| parse_limits(map, diagnostics));
+        let key_file = map.take_map("state", diagnostics).and_then(|mut state| {
+            let key_file = state.take_text("key_file", diagnostics).map(named);
+            state.finish(diagnostics);
+            key_file
+        });
+        for (what, there) in [("sources", map.has("sources")), ("packs", map.has("packs")), ("sinks", map.has("sinks"))] {
+            if !there {
+                diagnostics.push(
+                    Diagnostic::new(&codes::NOTHING_TO_DO, file, map.head(), format!("the configuration has no `{what}`"))
+                        .help("a run needs at least one source, one pack and one sink"),
+                );
+            }
+        }
+        map.finish(diagnostics);
+        Some(Self { file: Arc::clone(file), catalog, population, zones, packs, sources, sinks, limits, shards, key_file })
+    }
+}
+
+fn parse_limits(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> (Limits, Option<usize>) {
+    let mut limits = Limits::default();
+    macro_rules! set {
+        ($field:ident, $take:ident, $key:literal) => {
+            if let Some(value) = map.$take($key, diagnostics) {
+                limits.$field = value.try_into().unwrap_or(limits.$field);
+            }
+        };
+    }
+    set!(record_bytes_max, take_bytes, "record_bytes");
+    set!(intake_bytes_max, take_bytes, "intake_bytes");
+    set!(batch_bytes_max, take_bytes, "batch_bytes");
+    set!(sink_queue_max, take_integer, "sink_queue");
+    set!(symbols_max, take_integer, "symbols");
+    set!(event_ids_max, take_integer, "event_ids");
+    set!(event_ids_for_ms, take_duration_ms, "event_ids_for");
+    set!(window_groups_max, take_integer, "window_groups");
+    set!(suppressed_keys_max, take_integer, "suppressed_keys");
+    set!(max_ahead_ms, take_duration_ms, "max_ahead");
+    set!(idle_after_ms, take_duration_ms, "idle_after");
+    set!(latency_bound_ms, take_duration_ms, "latency_bound");
+    set!(list_entries_max, take_integer, "list_entries");
+    let shards = map.take_integer("shards", diagnostics).map(|shards| shards as usize);
+    map.finish(diagnostics);
+    (limits, shards)
+}

@@ -1,0 +1,281 @@
+//! What a person sees: diagnostics, a progress line, the summary.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use weir_connectors::source::FileProgress;
+use weir_engine::Summary;
+use weir_engine::metrics::{Buckets, Progress};
+use weir_rules::diagnostic::{Style, render};
+use weir_rules::{Diagnostics, Severity};
+
+/// Prints diagnostics: text to standard error, JSON lines to standard output.
+pub(crate) fn diagnostics(diagnostics: &Diagnostics, json: bool) {
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for found in diagnostics.iter() {
+        if json {
+            let (line, column) = found.file.line_column(found.span.start);
+            let object = serde_json::json!({
+                "code": found.code.id,
+                "severity": if found.severity == Severity::Error { "error" } else { "warning" },
+                "message": found.message,
+                "file": found.file.name,
+                "line": line,
+                "column": column,
+                "help": found.help,
+            });
+            println!("{object}");
+        } else {
+            let style = if coloured { Style::Coloured } else { Style::Plain };
+            eprintln!("{}\n", render(found, style));
+        }
+    }
+}
+
+/// One line at the end of `weir check`.
+pub(crate) fn verdict(paths: usize, errors: usize, warnings: usize) -> String {
+    let files = if paths == 1 { "1 file".to_owned() } else { format!("{paths} files") };
+    match (errors, warnings) {
+        (0, 0) => format!("{files} checked, nothing to complain about"),
+        (errors, warnings) => format!("{files} checked: {errors} errors, {warnings} warnings; `weir explain CODE` tells more"),
+    }
+}
+
+/// A line on a terminal that says how far a run has come. Ends when dropped.
+pub(crate) struct ProgressLine {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ProgressLine {
+    /// Starts the line if standard error is a terminal.
+    pub(crate) fn start(files: Vec<Arc<FileProgress>>, progress: Arc<Progress>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let thread = std::io::stderr().is_terminal().then(|| {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || show(&files, &progress, &over))
+        });
+        Self { over, thread }
+    }
+}
+
+fn show(files: &[Arc<FileProgress>], progress: &Progress, over: &AtomicBool) {
+    let bar = if files.is_empty() { ProgressBar::new_spinner() } else { ProgressBar::new(0) };
+    let template = if files.is_empty() { "{spinner} {msg}" } else { "{wide_bar} {percent}% {eta} {msg}" };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    let started = Instant::now();
+    while !over.load(Ordering::Relaxed) {
+        bar.set_length(files.iter().map(|file| file.total()).sum());
+        bar.set_position(files.iter().map(|file| file.read()).sum());
+        let rate = progress.received() as f64 / started.elapsed().as_secs_f64().max(0.001);
+        bar.set_message(format!("{} records, {}/s, {} alerts", grouped(progress.received()), grouped(rate as u64), grouped(progress.alerts())));
+        bar.tick();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bar.finish_and_clear();
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // The thread only draws; if it panicked there is nothing to clean up.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// 1234567 as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn duration(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} us"),
+        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.2} s", us as f64 / 1e6),
+    }
+}
+
+fn table(text: &mut String, title: &str, rows: &[(String, Buckets)]) {
+    let _ = writeln!(
+        text,
+        "\n{title:<16} {:>12} {:>12} {:>10} {:>10} {:>10} {:>8} {:>10}",
+        "received", "evaluated", "duplicate", "late", "rejected", "shed", "in flight"
+    );
+    for (name, b) in rows {
+        let _ = writeln!(
+            text,
+            "{name:<16} {:>12} {:>12} {:>10} {:>10} {:>10} {:>8} {:>10}",
+            grouped(b.received),
+            grouped(b.evaluated),
+            grouped(b.duplicate),
+            grouped(b.late),
+            grouped(b.rejected),
+            grouped(b.shed),
+            grouped(b.in_flight)
+        );
+    }
+}
+
+/// The account of a run, for people.
+pub(crate) fn summary(summary: &Summary) -> String {
+    let mut text = String::new();
+    let total = summary.total();
+    let seconds = summary.elapsed.as_secs_f64();
+    let _ = writeln!(
+        text,
+        "\n{} {} records from {} devices in {seconds:.2} s: {} records/s, {} alerts",
+        if summary.stopped { "Stopped after" } else { "Judged" },
+        grouped(total.received),
+        grouped(summary.devices as u64),
+        grouped((total.received as f64 / seconds.max(1e-9)) as u64),
+        grouped(summary.alerts())
+    );
+    let mut sources = summary.by_source.clone();
+    if sources.len() > 1 {
+        sources.push(("all sources".to_owned(), total));
+    }
+    table(&mut text, "source", &sources);
+    let kinds: Vec<_> = summary.by_kind.iter().filter(|(_, buckets)| buckets.received > 0).cloned().collect();
+    table(&mut text, "kind", &kinds);
+    if !summary.rejected_by_cause.is_empty() {
+        let causes: Vec<String> = summary.rejected_by_cause.iter().map(|(cause, count)| format!("{cause} {}", grouped(*count))).collect();
+        let _ = writeln!(text, "\nrejected: {}", causes.join(", "));
+    }
+    let width = summary.rules.iter().map(|rule| rule.id.chars().count()).max().unwrap_or(0).max(16);
+    let _ = writeln!(
+        text,
+        "\n{:<width$} {:<10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+        "rule", "kind", "alerts", "repeats", "windows", "p50", "p99", "p99.9"
+    );
+    for rule in &summary.rules {
+        let latency = summary.latency.get(&rule.id).cloned().unwrap_or_default();
+        let at = |quantile| if latency.count() == 0 { "-".to_owned() } else { duration(latency.quantile_us(quantile)) };
+        let _ = writeln!(
+            text,
+            "{:<width$} {:<10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}{}",
+            rule.id,
+            rule.kind,
+            grouped(rule.alerts),
+            grouped(rule.suppressed),
+            grouped(rule.windows),
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            if rule.shadow { "  shadow: counted, not sent" } else { "" }
+        );
+    }
+    let latency = summary.latency_total();
+    if latency.count() > 0 {
+        let _ = writeln!(
+            text,
+            "\nlatency, source read to hand-over: p50 {}, p99 {}, p99.9 {}; {} of {} beyond the bound",
+            duration(latency.quantile_us(0.5)),
+            duration(latency.quantile_us(0.99)),
+            duration(latency.quantile_us(0.999)),
+            grouped(latency.violations),
+            grouped(latency.count())
+        );
+    }
+    notes(&mut text, summary);
+    text.trim_end().to_owned()
+}
+
+/// What the operator should look at.
+fn notes(text: &mut String, summary: &Summary) {
+    for rule in &summary.rules {
+        let mut note = |count: u64, what: &str| {
+            if count > 0 {
+                let _ = writeln!(text, "note: rule `{}`: {} {what}", rule.id, grouped(count));
+            }
+        };
+        note(rule.condition_errors, "records whose condition could not be computed; they count as not passing");
+        note(rule.unrouted, "alerts that no sink took");
+        note(rule.groups_overflow, "records that found no room among the groups (limits.window_groups)");
+        note(rule.without_figure, "values of zones that the zone table lacks");
+        if summary.stopped {
+            note(rule.open_panes as u64, "panes were open at the stop; their windows were not complete and gave no value");
+        }
+    }
+    if summary.event_ids_evicted > 0 {
+        let _ = writeln!(text, "note: {} event ids forgotten early (limits.event_ids); a repeat of one would count again", grouped(summary.event_ids_evicted));
+    }
+    for (source, requests) in &summary.refused_requests {
+        let _ = writeln!(text, "note: source `{source}` turned {} requests away", grouped(*requests));
+    }
+    for (sink, counts) in &summary.sinks {
+        if counts.refused > 0 {
+            let _ = writeln!(text, "note: the receiver of sink `{sink}` refused {} outputs", grouped(counts.refused));
+        }
+    }
+}
+
+/// The account of a run, for programs.
+pub(crate) fn summary_json(summary: &Summary) -> String {
+    let buckets = |rows: &[(String, Buckets)]| -> serde_json::Value {
+        rows.iter()
+            .map(|(name, b)| {
+                let row = serde_json::json!({
+                    "received": b.received, "evaluated": b.evaluated, "duplicate": b.duplicate, "late": b.late,
+                    "rejected": b.rejected, "shed": b.shed, "in_flight": b.in_flight,
+                });
+                (name.clone(), row)
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let latency = summary.latency_total();
+    let rules: serde_json::Map<_, _> = summary
+        .rules
+        .iter()
+        .map(|rule| {
+            let row = serde_json::json!({
+                "kind": rule.kind, "shadow": rule.shadow, "alerts": rule.alerts, "suppressed": rule.suppressed,
+                "windows": rule.windows, "late": rule.late, "condition_errors": rule.condition_errors, "open_panes": rule.open_panes,
+            });
+            (rule.id.clone(), row)
+        })
+        .collect();
+    let sinks: serde_json::Map<_, _> = summary
+        .sinks
+        .iter()
+        .map(|(name, counts)| {
+            let row = serde_json::json!({
+                "delivered": counts.delivered, "undelivered": counts.undelivered, "refused": counts.refused, "error": counts.error,
+            });
+            (name.clone(), row)
+        })
+        .collect();
+    serde_json::json!({
+        "sources": buckets(&summary.by_source),
+        "kinds": buckets(&summary.by_kind),
+        "rejected_by_cause": summary.rejected_by_cause,
+        "rules": rules,
+        "sinks": sinks,
+        "elapsed_s": summary.elapsed.as_secs_f64(),
+        "records_per_s": summary.total().received as f64 / summary.elapsed.as_secs_f64().max(1e-9),
+        "latency_us": {
+            "count": latency.count(), "p50": latency.quantile_us(0.5), "p99": latency.quantile_us(0.99),
+            "p99_9": latency.quantile_us(0.999), "violations": latency.violations,
+        },
+        "stopped": summary.stopped,
+    })
+    .to_string()
+}
