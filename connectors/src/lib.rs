@@ -17,8 +17,10 @@ use std::net::SocketAddr;
 /// # Errors
 /// A sentence for the operator.
 pub fn loopback_address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr =
-        text.replace("localhost:", "127.0.0.1:").parse().map_err(|_| format!("`{text}` is not an address; write it as 127.0.0.1:7000"))?;
+    let address: SocketAddr = text
+        .replace("localhost:", "127.0.0.1:")
+        .parse()
+        .map_err(|_| format!("`{text}` is not an address; write it as 127.0.0.1:7000"))?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {

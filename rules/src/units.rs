@@ -14,7 +14,9 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err(format!("`{text}` is not a duration; write it as 500ms, 30s, 10m, 24h or 30d")),
+        _ => {
+            return Err(format!("`{text}` is not a duration; write it as 500ms, 30s, 10m, 24h or 30d"));
+        }
     };
     number
         .parse::<i64>()
@@ -28,10 +30,7 @@ pub fn format_duration_ms(duration_ms: i64) -> String {
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
         .into_iter()
         .find(|(_, factor)| duration_ms != 0 && duration_ms % factor == 0)
-        .map_or_else(
-            || format!("{duration_ms}ms"),
-            |(unit, factor)| format!("{}{unit}", duration_ms / factor),
-        )
+        .map_or_else(|| format!("{duration_ms}ms"), |(unit, factor)| format!("{}{unit}", duration_ms / factor))
 }
 
 /// Parses a size in bytes: `512`, `64KiB`, `8MiB`, `1GiB`.
@@ -47,7 +46,9 @@ pub fn parse_bytes(text: &str) -> Result<usize, String> {
         "KiB" => 10,
         "MiB" => 20,
         "GiB" => 30,
-        _ => return Err(format!("`{text}` is not a size; write it as 64KiB, 8MiB or 1GiB")),
+        _ => {
+            return Err(format!("`{text}` is not a size; write it as 64KiB, 8MiB or 1GiB"));
+        }
     };
     number
         .parse::<usize>()

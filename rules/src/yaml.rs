@@ -87,9 +87,7 @@ impl Node {
         let written = &file.text[self.span.clone()];
         let wanted = text.get(range.clone()).unwrap_or_default();
         match written.match_indices(wanted).next() {
-            Some((at, _)) if !wanted.is_empty() => {
-                self.span.start + at..self.span.start + at + wanted.len()
-            }
+            Some((at, _)) if !wanted.is_empty() => self.span.start + at..self.span.start + at + wanted.len(),
             _ => self.span.clone(),
         }
     }
@@ -150,8 +148,7 @@ impl<'a> TreeBuilder<'a> {
     }
 
     fn error(&mut self, code: &'static crate::diagnostic::Code, span: Range<usize>, message: &str, help: &str) {
-        self.diagnostics
-            .push(Diagnostic::new(code, self.file, span, message).help(help));
+        self.diagnostics.push(Diagnostic::new(code, self.file, span, message).help(help));
     }
 
     fn build(mut self) -> Option<Node> {
@@ -173,7 +170,12 @@ impl<'a> TreeBuilder<'a> {
                 Event::DocumentStart(_) => {
                     documents += 1;
                     if documents > 1 {
-                        self.error(&codes::YAML_SEVERAL_DOCUMENTS, range, "a second document starts here", "one file holds one document");
+                        self.error(
+                            &codes::YAML_SEVERAL_DOCUMENTS,
+                            range,
+                            "a second document starts here",
+                            "one file holds one document",
+                        );
                         return None;
                     }
                 }
@@ -223,7 +225,9 @@ impl<'a> TreeBuilder<'a> {
     }
 
     fn close(&mut self, end: usize) {
-        let Some(frame) = self.frames.pop() else { return };
+        let Some(frame) = self.frames.pop() else {
+            return;
+        };
         let end = frame.items.last().map_or(end, |last| last.span.end.max(frame.start)).max(frame.start);
         let value = if frame.is_map {
             let mut entries: Vec<(Node, Node)> = Vec::with_capacity(frame.items.len() / 2);
@@ -274,7 +278,12 @@ pub struct MapReader<'a> {
 
 impl<'a> MapReader<'a> {
     /// Opens `node`, which messages call `what`. Reports and returns `None` if it is no map.
-    pub fn open(file: &Arc<SourceFile>, node: &'a Node, what: impl Into<String>, diagnostics: &mut Diagnostics) -> Option<Self> {
+    pub fn open(
+        file: &Arc<SourceFile>,
+        node: &'a Node,
+        what: impl Into<String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Self> {
         let what = what.into();
         match &node.value {
             Value::Map(entries) => Some(Self {
@@ -285,9 +294,12 @@ impl<'a> MapReader<'a> {
                 what,
             }),
             _ => {
-                diagnostics.push(
-                    Diagnostic::new(&codes::WRONG_TYPE, file, node.span.clone(), format!("{what} must be a map of keys and values, not {}", node.describe())),
-                );
+                diagnostics.push(Diagnostic::new(
+                    &codes::WRONG_TYPE,
+                    file,
+                    node.span.clone(),
+                    format!("{what} must be a map of keys and values, not {}", node.describe()),
+                ));
                 None
             }
         }
@@ -317,7 +329,12 @@ impl<'a> MapReader<'a> {
     }
 
     fn wrong(&self, node: &Node, key: &str, wanted: &str) -> Diagnostic {
-        Diagnostic::new(&codes::WRONG_TYPE, &self.file, node.span.clone(), format!("`{key}` must be {wanted}, not {}", node.describe()))
+        Diagnostic::new(
+            &codes::WRONG_TYPE,
+            &self.file,
+            node.span.clone(),
+            format!("`{key}` must be {wanted}, not {}", node.describe()),
+        )
     }
 
     /// A text.
@@ -331,7 +348,12 @@ impl<'a> MapReader<'a> {
     }
 
     /// A text that must be there.
-    pub fn require_text(&mut self, key: &'static str, help: &str, diagnostics: &mut Diagnostics) -> Option<(&'a str, &'a Node)> {
+    pub fn require_text(
+        &mut self,
+        key: &'static str,
+        help: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<(&'a str, &'a Node)> {
         if !self.has(key) {
             self.missing(key, help, diagnostics);
             self.asked.push(key);
@@ -343,7 +365,8 @@ impl<'a> MapReader<'a> {
     /// Reports a key that must be there and is not.
     pub fn missing(&self, key: &str, help: &str, diagnostics: &mut Diagnostics) {
         diagnostics.push(
-            Diagnostic::new(&codes::MISSING_KEY, &self.file, self.head(), format!("{} has no `{key}`", self.what)).help(help),
+            Diagnostic::new(&codes::MISSING_KEY, &self.file, self.head(), format!("{} has no `{key}`", self.what))
+                .help(help),
         );
     }
 
@@ -380,9 +403,7 @@ impl<'a> MapReader<'a> {
     /// A whole number of 0 or more.
     pub fn take_integer(&mut self, key: &'static str, diagnostics: &mut Diagnostics) -> Option<u64> {
         self.take_parsed(key, diagnostics, |text| {
-            text.replace('_', "")
-                .parse::<u64>()
-                .map_err(|_| format!("`{text}` is not a whole number of 0 or more"))
+            text.replace('_', "").parse::<u64>().map_err(|_| format!("`{text}` is not a whole number of 0 or more"))
         })
     }
 
@@ -394,27 +415,50 @@ impl<'a> MapReader<'a> {
     }
 
     /// One word out of a closed set.
-    pub fn take_choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)], diagnostics: &mut Diagnostics) -> Option<T> {
+    pub fn take_choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&str, T)],
+        diagnostics: &mut Diagnostics,
+    ) -> Option<T> {
         let (text, node) = self.take_text(key, diagnostics)?;
         let choice = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
         if choice.is_none() {
             let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
             diagnostics.push(
-                Diagnostic::new(&codes::UNKNOWN_CHOICE, &self.file, node.span.clone(), format!("`{text}` is not a value of `{key}`"))
-                    .help(format!("one of: {}", names.join(", ")))
-                    .maybe_help(did_you_mean(text, names.iter().copied()).map(|hint| format!("{hint} One of: {}", names.join(", ")))),
+                Diagnostic::new(
+                    &codes::UNKNOWN_CHOICE,
+                    &self.file,
+                    node.span.clone(),
+                    format!("`{text}` is not a value of `{key}`"),
+                )
+                .help(format!("one of: {}", names.join(", ")))
+                .maybe_help(
+                    did_you_mean(text, names.iter().copied())
+                        .map(|hint| format!("{hint} One of: {}", names.join(", "))),
+                ),
             );
         }
         choice
     }
 
     /// A value with its own grammar; the message of the parser is reported at the value.
-    pub fn take_parsed<T>(&mut self, key: &'static str, diagnostics: &mut Diagnostics, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub fn take_parsed<T>(
+        &mut self,
+        key: &'static str,
+        diagnostics: &mut Diagnostics,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let (text, node) = self.take_text(key, diagnostics)?;
         match parse(text) {
             Ok(value) => Some(value),
             Err(message) => {
-                diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, &self.file, node.span.clone(), format!("`{key}`: {message}")));
+                diagnostics.push(Diagnostic::new(
+                    &codes::BAD_VALUE,
+                    &self.file,
+                    node.span.clone(),
+                    format!("`{key}`: {message}"),
+                ));
                 None
             }
         }
@@ -479,9 +523,14 @@ impl<'a> MapReader<'a> {
             }
             let name = key.text().unwrap_or_default();
             diagnostics.push(
-                Diagnostic::new(&codes::UNKNOWN_KEY, &self.file, key.span.clone(), format!("{} has no key `{name}`", self.what))
-                    .help(format!("known keys: {}", self.asked.join(", ")))
-                    .maybe_help(did_you_mean(name, self.asked.iter().copied())),
+                Diagnostic::new(
+                    &codes::UNKNOWN_KEY,
+                    &self.file,
+                    key.span.clone(),
+                    format!("{} has no key `{name}`", self.what),
+                )
+                .help(format!("known keys: {}", self.asked.join(", ")))
+                .maybe_help(did_you_mean(name, self.asked.iter().copied())),
             );
         }
     }

@@ -42,7 +42,9 @@ pub(crate) fn verdict(paths: usize, errors: usize, warnings: usize) -> String {
     let files = if paths == 1 { "1 file".to_owned() } else { format!("{paths} files") };
     match (errors, warnings) {
         (0, 0) => format!("{files} checked, nothing to complain about"),
-        (errors, warnings) => format!("{files} checked: {errors} errors, {warnings} warnings; `weir explain CODE` tells more"),
+        (errors, warnings) => {
+            format!("{files} checked: {errors} errors, {warnings} warnings; `weir explain CODE` tells more")
+        }
     }
 }
 
@@ -75,7 +77,12 @@ fn show(files: &[Arc<FileProgress>], progress: &Progress, over: &AtomicBool) {
         bar.set_length(files.iter().map(|file| file.total()).sum());
         bar.set_position(files.iter().map(|file| file.read()).sum());
         let rate = progress.received() as f64 / started.elapsed().as_secs_f64().max(0.001);
-        bar.set_message(format!("{} records, {}/s, {} alerts", grouped(progress.received()), grouped(rate as u64), grouped(progress.alerts())));
+        bar.set_message(format!(
+            "{} records, {}/s, {} alerts",
+            grouped(progress.received()),
+            grouped(rate as u64),
+            grouped(progress.alerts())
+        ));
         bar.tick();
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -156,7 +163,8 @@ pub(crate) fn summary(summary: &Summary) -> String {
     let kinds: Vec<_> = summary.by_kind.iter().filter(|(_, buckets)| buckets.received > 0).cloned().collect();
     table(&mut text, "kind", &kinds);
     if !summary.rejected_by_cause.is_empty() {
-        let causes: Vec<String> = summary.rejected_by_cause.iter().map(|(cause, count)| format!("{cause} {}", grouped(*count))).collect();
+        let causes: Vec<String> =
+            summary.rejected_by_cause.iter().map(|(cause, count)| format!("{cause} {}", grouped(*count))).collect();
         let _ = writeln!(text, "\nrejected: {}", causes.join(", "));
     }
     let width = summary.rules.iter().map(|rule| rule.id.chars().count()).max().unwrap_or(0).max(16);
@@ -167,7 +175,9 @@ pub(crate) fn summary(summary: &Summary) -> String {
     );
     for rule in &summary.rules {
         let latency = summary.latency.get(&rule.id).cloned().unwrap_or_default();
-        let at = |quantile| if latency.count() == 0 { "-".to_owned() } else { duration(latency.quantile_us(quantile)) };
+        let at = |quantile| {
+            if latency.count() == 0 { "-".to_owned() } else { duration(latency.quantile_us(quantile)) }
+        };
         let _ = writeln!(
             text,
             "{:<width$} {:<10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}{}",
@@ -211,11 +221,18 @@ fn notes(text: &mut String, summary: &Summary) {
         note(rule.groups_overflow, "records that found no room among the groups (limits.window_groups)");
         note(rule.without_figure, "values of zones that the zone table lacks");
         if summary.stopped {
-            note(rule.open_panes as u64, "panes were open at the stop; their windows were not complete and gave no value");
+            note(
+                rule.open_panes as u64,
+                "panes were open at the stop; their windows were not complete and gave no value",
+            );
         }
     }
     if summary.event_ids_evicted > 0 {
-        let _ = writeln!(text, "note: {} event ids forgotten early (limits.event_ids); a repeat of one would count again", grouped(summary.event_ids_evicted));
+        let _ = writeln!(
+            text,
+            "note: {} event ids forgotten early (limits.event_ids); a repeat of one would count again",
+            grouped(summary.event_ids_evicted)
+        );
     }
     for (source, requests) in &summary.refused_requests {
         let _ = writeln!(text, "note: source `{source}` turned {} requests away", grouped(*requests));

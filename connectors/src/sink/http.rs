@@ -61,13 +61,21 @@ impl HttpSink {
             let trouble = match request.send().await.map(|response| response.status()) {
                 Ok(status) if status.is_success() => return Ok(true),
                 Ok(status @ (StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)) => status.to_string(),
-                Ok(status) if status.is_client_error() || status.is_redirection() => return Ok(false),
+                Ok(status) if status.is_client_error() || status.is_redirection() => {
+                    return Ok(false);
+                }
                 Ok(status) => status.to_string(),
                 Err(error) => error.without_url().to_string(),
             };
             match backoff.pause() {
                 Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(SinkError(format!("{}: gave up after {} s: {trouble}", self.url, self.retry_for.as_secs()))),
+                None => {
+                    return Err(SinkError(format!(
+                        "{}: gave up after {} s: {trouble}",
+                        self.url,
+                        self.retry_for.as_secs()
+                    )));
+                }
             }
         }
     }

@@ -69,7 +69,9 @@ impl FileSource {
         }
         let bare = path.parent().is_none_or(|folder| folder.as_os_str().is_empty());
         let names = self.vfs.list(folder).map_err(|error| SourceError::new(folder.display().to_string(), error))?;
-        let strip = |path: PathBuf| if bare { path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path) } else { path };
+        let strip = |path: PathBuf| {
+            if bare { path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path) } else { path }
+        };
         Ok(names.into_iter().map(strip).filter(|path| pattern.matches_path(path)).collect())
     }
 
@@ -115,7 +117,9 @@ impl FileSource {
         while !feed.stopping() {
             let mut idle = true;
             for path in self.paths()?.into_iter().take(FILES_MAX) {
-                let Ok(stat) = self.vfs.stat(&path) else { continue };
+                let Ok(stat) = self.vfs.stat(&path) else {
+                    continue;
+                };
                 if broken.get(&path) == Some(&stat.identity) {
                     continue;
                 }
@@ -124,7 +128,9 @@ impl FileSource {
                 {
                     open.insert(path.clone(), followed);
                 }
-                let Some(followed) = open.get_mut(&path) else { continue };
+                let Some(followed) = open.get_mut(&path) else {
+                    continue;
+                };
                 match followed.advance(stat.identity, stat.len, feed) {
                     Ok(Step::Read) => idle = false,
                     Ok(Step::Waiting) => {}

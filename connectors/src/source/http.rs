@@ -99,8 +99,12 @@ impl HttpSource {
         while !feed.stopping() {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::time::timeout(STOP_POLL, listener.accept()).await;
-            let Ok(Ok((stream, peer))) = accepted else { continue };
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+            let Ok(Ok((stream, peer))) = accepted else {
+                continue;
+            };
+            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                continue;
+            };
             let router = axum::Router::new().route(&self.path, post(receive)).with_state((Arc::clone(&shared), peer));
             let head_timeout = self.limits.head_timeout;
             connections.spawn(async move {
@@ -114,7 +118,9 @@ impl HttpSource {
             });
         }
         // Requests whose records have been taken get their answer; idle connections do not hold us up.
-        let _ = tokio::time::timeout(Duration::from_secs(1), async { while connections.join_next().await.is_some() {} }).await;
+        let _ =
+            tokio::time::timeout(Duration::from_secs(1), async { while connections.join_next().await.is_some() {} })
+                .await;
         Ok(())
     }
 }
@@ -133,19 +139,31 @@ impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let (status, body) = match self {
             Self::BadBody(why) => (StatusCode::BAD_REQUEST, serde_json::json!({ "error": why })),
-            Self::TooLarge(max) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, serde_json::json!({ "error": format!("a body has at most {max} bytes; send several requests") }))
+            Self::TooLarge(max) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                serde_json::json!({ "error": format!("a body has at most {max} bytes; send several requests") }),
+            ),
+            Self::TooSlow => {
+                (StatusCode::REQUEST_TIMEOUT, serde_json::json!({ "error": "the body did not arrive in time" }))
             }
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, serde_json::json!({ "error": "the body did not arrive in time" })),
             Self::WrongType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 serde_json::json!({ "error": "send application/x-ndjson or application/json, plain or with content-encoding gzip or zstd" }),
             ),
-            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, serde_json::json!({ "error": "too many requests; put more records into one" })),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "error": "the pipeline is busy; nothing was taken" })),
+            Self::TooMany => (
+                StatusCode::TOO_MANY_REQUESTS,
+                serde_json::json!({ "error": "too many requests; put more records into one" }),
+            ),
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                serde_json::json!({ "error": "the pipeline is busy; nothing was taken" }),
+            ),
             Self::Judged(outcome) => {
-                let rejected: Vec<_> =
-                    outcome.rejected.iter().map(|(record, cause)| serde_json::json!({ "record": record, "cause": cause })).collect();
+                let rejected: Vec<_> = outcome
+                    .rejected
+                    .iter()
+                    .map(|(record, cause)| serde_json::json!({ "record": record, "cause": cause }))
+                    .collect();
                 let taken = outcome.evaluated + outcome.duplicate + outcome.late;
                 let body = serde_json::json!({
                     "received": taken + rejected.len() as u64,

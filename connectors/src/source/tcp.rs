@@ -53,9 +53,13 @@ impl TcpSource {
         let mut served = false;
         while !feed.stopping() && !(self.once && served) {
             let accepted = tokio::time::timeout(STOP_POLL, listener.accept()).await;
-            let Ok(Ok((stream, peer))) = accepted else { continue };
+            let Ok(Ok((stream, peer))) = accepted else {
+                continue;
+            };
             // Past the bound a connection is closed at once rather than left to wait.
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                continue;
+            };
             served = true;
             let feed = feed.clone();
             let idle_timeout = self.idle_timeout;
@@ -70,7 +74,12 @@ impl TcpSource {
     }
 }
 
-async fn receive(mut stream: TcpStream, peer: SocketAddr, feed: &Feed, idle_timeout: Duration) -> Result<(), SourceError> {
+async fn receive(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    feed: &Feed,
+    idle_timeout: Duration,
+) -> Result<(), SourceError> {
     let mut framer = feed.framer(format!("tcp {peer}"));
     let mut buffer = vec![0; feed.block_bytes().min(64 * 1024)];
     let mut silent = Duration::ZERO;

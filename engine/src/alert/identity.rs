@@ -22,7 +22,8 @@ impl AlertIdentity<'_> {
     pub(crate) fn id(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"weir-alert-1");
-        let parts = [self.rule.as_bytes(), self.rule_version.as_bytes(), self.subject, self.trigger, self.ordinal.as_bytes()];
+        let parts =
+            [self.rule.as_bytes(), self.rule_version.as_bytes(), self.subject, self.trigger, self.ordinal.as_bytes()];
         for part in parts {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);

@@ -173,8 +173,12 @@ pub enum Stream {
 
 impl Stream {
     /// Words of the configuration.
-    pub const WORDS: &'static [(&'static str, Self)] =
-        &[("alerts", Self::Alerts), ("windows", Self::Windows), ("late", Self::Late), ("dead_letters", Self::DeadLetters)];
+    pub const WORDS: &'static [(&'static str, Self)] = &[
+        ("alerts", Self::Alerts),
+        ("windows", Self::Windows),
+        ("late", Self::Late),
+        ("dead_letters", Self::DeadLetters),
+    ];
 }
 
 /// Something that leaves.

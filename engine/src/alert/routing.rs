@@ -71,7 +71,12 @@ const DELIVERY_MAX: usize = 1024;
 
 impl Router {
     /// Starts a thread for each sink.
-    pub(crate) fn start(sinks: Vec<(SinkSpec, Box<dyn Sink>)>, queue_max: usize, bound_us: u64, clock: &Arc<dyn Clock>) -> (Self, Vec<SinkThread>) {
+    pub(crate) fn start(
+        sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
+        queue_max: usize,
+        bound_us: u64,
+        clock: &Arc<dyn Clock>,
+    ) -> (Self, Vec<SinkThread>) {
         let mut routes = Vec::new();
         let mut threads = Vec::new();
         for (spec, sink) in sinks {
@@ -126,7 +131,12 @@ impl Router {
     }
 }
 
-fn run_sink(queue: &Receiver<Output>, mut sink: Box<dyn Sink>, clock: &dyn Clock, bound_us: u64) -> (SinkCounts, LatencyBook) {
+fn run_sink(
+    queue: &Receiver<Output>,
+    mut sink: Box<dyn Sink>,
+    clock: &dyn Clock,
+    bound_us: u64,
+) -> (SinkCounts, LatencyBook) {
     let mut counts = SinkCounts::default();
     let mut latency: BTreeMap<String, crate::metrics::Latency> = BTreeMap::new();
     while let Ok(first) = queue.recv() {

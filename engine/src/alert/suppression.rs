@@ -3,7 +3,7 @@
 //! Keys are pseudonyms. The distance counts in both directions, so that an older record that
 //! arrives late does not alert again about what has been told already.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -13,8 +13,8 @@ use crate::record::Digest;
 /// When each key alerted last.
 pub(crate) struct Suppression {
     alerted: HashMap<(usize, Digest), Vec<i64>, RandomState>,
-    /// Keys by the time at which they may be forgotten.
-    forget: BTreeMap<i64, Vec<(usize, Digest)>>,
+    /// Alerts by the time at which they may be forgotten.
+    forget: BTreeSet<(i64, usize, Digest)>,
     keys_max: usize,
     newest_ms: i64,
     /// Repeats held back.
@@ -25,7 +25,14 @@ pub(crate) struct Suppression {
 
 impl Suppression {
     pub(crate) fn new(keys_max: usize) -> Self {
-        Self { alerted: HashMap::default(), forget: BTreeMap::new(), keys_max, newest_ms: i64::MIN, suppressed: 0, evicted: 0 }
+        Self {
+            alerted: HashMap::default(),
+            forget: BTreeSet::new(),
+            keys_max,
+            newest_ms: i64::MIN,
+            suppressed: 0,
+            evicted: 0,
+        }
     }
 
     /// Whether an alert may go out; notes it if so.
@@ -38,30 +45,25 @@ impl Suppression {
         }
         times.push(ts_ms);
         // Kept twice as long as needed: a late record may reach back.
-        self.forget.entry(ts_ms + 2 * for_ms).or_default().push((rule, key));
+        self.forget.insert((ts_ms + 2 * for_ms, rule, key));
         self.sweep();
         true
     }
 
     fn sweep(&mut self) {
-        while let Some((at_ms, _)) = self.forget.first_key_value() {
-            let due = *at_ms <= self.newest_ms;
+        while let Some((at_ms, rule, key)) = self.forget.first().copied() {
+            let due = at_ms <= self.newest_ms;
             if !due && self.alerted.len() <= self.keys_max {
                 return;
             }
-            let Some((at_ms, keys)) = self.forget.pop_first() else { return };
-            for key in keys {
-                if !due {
-                    self.evicted += 1;
-                }
-                if let Some(times) = self.alerted.get_mut(&key) {
-                    times.remove(0);
-                    if times.is_empty() {
-                        self.alerted.remove(&key);
-                    }
+            self.forget.pop_first();
+            self.evicted += u64::from(!due);
+            if let Some(times) = self.alerted.get_mut(&(rule, key)) {
+                times.remove(0);
+                if times.is_empty() {
+                    self.alerted.remove(&(rule, key));
                 }
             }
-            debug_assert!(due || at_ms > self.newest_ms, "due keys leave first");
         }
     }
 }
@@ -80,7 +82,7 @@ mod tests {
         assert!(suppression.admit(1, 1, 1_100, 100));
         assert!(suppression.admit(0, 2, 1_100, 100));
         assert_eq!(suppression.suppressed, 2);
-        assert_eq!(suppression.evicted, 1);
+        assert_eq!(suppression.evicted, 2);
         assert!(suppression.admit(0, 3, 9_000, 100));
         assert_eq!(suppression.alerted.len(), 1);
     }

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType, TimeUnit};
+use arrow::datatypes::{DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType};
 
 use crate::record::Field;
 
@@ -24,8 +24,12 @@ impl Values {
         let to = |data_type: &DataType| cast(array, data_type).ok();
         let millis = DataType::Timestamp(TimeUnit::Millisecond, None);
         match array.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => to(&DataType::Utf8View).map_or(Self::Absent, Self::View),
-            DataType::Dictionary(_, value) if matches!(**value, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+                to(&DataType::Utf8View).map_or(Self::Absent, Self::View)
+            }
+            DataType::Dictionary(_, value)
+                if matches!(**value, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) =>
+            {
                 let wanted = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
                 to(&wanted).map_or(Self::Absent, |array| {
                     let symbols = array.as_dictionary::<Int32Type>();
@@ -36,9 +40,7 @@ impl Values {
                 to(&DataType::Float64).map_or(Self::Absent, Self::Float)
             }
             data_type if data_type.is_integer() => to(&DataType::Int64).map_or(Self::Absent, Self::Integer),
-            DataType::Timestamp(..) => {
-                to(&millis).map_or(Self::Absent, Self::Integer)
-            }
+            DataType::Timestamp(..) => to(&millis).map_or(Self::Absent, Self::Integer),
             DataType::Date32 | DataType::Date64 => to(&DataType::Date32).map_or(Self::Absent, Self::Days),
             DataType::Boolean => Self::Truth(array.clone()),
             DataType::List(_) | DataType::LargeList(_) => Self::lists(array),
@@ -48,7 +50,9 @@ impl Values {
 
     fn lists(array: &ArrayRef) -> Self {
         let item = std::sync::Arc::new(arrow::datatypes::Field::new("item", DataType::Utf8, true));
-        let Ok(array) = cast(array, &DataType::List(item)) else { return Self::Absent };
+        let Ok(array) = cast(array, &DataType::List(item)) else {
+            return Self::Absent;
+        };
         let lists = array.as_list::<i32>();
         Self::Lists(
             lists
@@ -71,7 +75,9 @@ impl Values {
                 DataType::Int64 => array.as_primitive::<Int64Type>().value(row),
                 _ => array.as_primitive::<TimestampMillisecondType>().value(row),
             }),
-            Self::Days(array) if array.is_valid(row) => Field::Integer(i64::from(array.as_primitive::<Date32Type>().value(row))),
+            Self::Days(array) if array.is_valid(row) => {
+                Field::Integer(i64::from(array.as_primitive::<Date32Type>().value(row)))
+            }
             Self::Truth(array) if array.is_valid(row) => Field::Truth(array.as_boolean().value(row)),
             Self::Lists(lists) => lists[row].as_deref().map_or(Field::Missing, Field::Texts),
             _ => Field::Missing,

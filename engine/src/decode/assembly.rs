@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::record::{Cause, Field, KindBuilder, KindId, KindRows, Layouts, Origin, Pseudonyms, SourceId};
 use crate::normalise::TimeReader;
+use crate::record::{Cause, Field, KindBuilder, KindId, KindRows, Layouts, Origin, Pseudonyms, SourceId};
 
 /// A record that was refused, without any of its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,9 @@ pub(crate) struct Assembly {
 impl Assembly {
     pub(crate) fn new(layouts: &Layouts, pseudonyms: &Pseudonyms) -> Self {
         Self {
-            builders: (0..layouts.kinds.len()).map(|kind| KindBuilder::new(kind as KindId, layouts, pseudonyms.clone())).collect(),
+            builders: (0..layouts.kinds.len())
+                .map(|kind| KindBuilder::new(kind as KindId, layouts, pseudonyms.clone()))
+                .collect(),
             arrivals: Vec::new(),
             rejected: Vec::new(),
             received: BTreeMap::new(),

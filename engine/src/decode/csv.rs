@@ -48,7 +48,8 @@ pub(crate) fn parse_row(record: &str, row: &mut Row) -> Result<(), Cause> {
     row.reader.reset();
     let (mut read, mut written, mut ended) = (0, 0, 0);
     loop {
-        let (result, used, wrote, ends) = row.reader.read_record(&record.as_bytes()[read..], &mut row.bytes[written..], &mut row.ends[ended..]);
+        let (result, used, wrote, ends) =
+            row.reader.read_record(&record.as_bytes()[read..], &mut row.bytes[written..], &mut row.ends[ended..]);
         read += used;
         written += wrote;
         ended += ends;
@@ -59,8 +60,12 @@ pub(crate) fn parse_row(record: &str, row: &mut Row) -> Result<(), Cause> {
             }
             // An empty slice tells the reader that the record is over.
             ReadRecordResult::InputEmpty => {}
-            ReadRecordResult::OutputFull => return Err(Cause::Csv { what: "a field is longer than its record" }),
-            ReadRecordResult::OutputEndsFull => return Err(Cause::Csv { what: "more than 1,024 columns" }),
+            ReadRecordResult::OutputFull => {
+                return Err(Cause::Csv { what: "a field is longer than its record" });
+            }
+            ReadRecordResult::OutputEndsFull => {
+                return Err(Cause::Csv { what: "more than 1,024 columns" });
+            }
             ReadRecordResult::End => return Ok(()),
         }
     }
@@ -74,7 +79,10 @@ mod tests {
     fn quotes_and_short_records() {
         let mut row = Row::default();
         parse_row("a,\"b,\"\"x\"\"\ny\",,陕", &mut row).unwrap();
-        assert_eq!((0..5).map(|i| row.get(i)).collect::<Vec<_>>(), [Some("a"), Some("b,\"x\"\ny"), Some(""), Some("陕"), None]);
+        assert_eq!(
+            (0..5).map(|i| row.get(i)).collect::<Vec<_>>(),
+            [Some("a"), Some("b,\"x\"\ny"), Some(""), Some("陕"), None]
+        );
         parse_row("", &mut row).unwrap();
         assert_eq!(row.len(), 0);
     }

@@ -76,7 +76,8 @@ impl FieldTree {
             let mut node = 0;
             let mut parts = name.split('.').peekable();
             while let Some(part) = parts.next() {
-                let known = tree.nodes[node].names.iter().find(|(known, _)| known.as_ref() == part).map(|(_, target)| *target);
+                let known =
+                    tree.nodes[node].names.iter().find(|(known, _)| known.as_ref() == part).map(|(_, target)| *target);
                 node = match (known, parts.peek().is_none()) {
                     (_, true) => {
                         tree.nodes[node].names.push((part.into(), Target::Slot(slot)));
@@ -571,7 +572,8 @@ mod tests {
     #[test]
     fn arrays_are_divided_into_records() {
         let text = r#" [ {"a":"],["} , {"b":[1,2]} ] "#;
-        let parts: Vec<&str> = array_elements(text).unwrap().into_iter().map(|r| &text[r.start as usize..r.end as usize]).collect();
+        let parts: Vec<&str> =
+            array_elements(text).unwrap().into_iter().map(|r| &text[r.start as usize..r.end as usize]).collect();
         assert_eq!(parts, [r#"{"a":"],["}"#, r#"{"b":[1,2]}"#]);
         assert!(array_elements("[]").unwrap().is_empty());
         assert!(array_elements("[{}").is_err());

@@ -13,8 +13,8 @@ mod mapping;
 mod plan;
 mod reader;
 
-pub(crate) use assembly::{Arrival, Assembly, Place};
 pub use assembly::Rejected;
+pub(crate) use assembly::{Arrival, Assembly, Place};
 pub(crate) use csv::{Row as CsvRow, parse_row as parse_csv_row};
 pub use mapping::{MapSpec, MappedField};
 pub use plan::{KindChoice, PlanError, SourcePlan};

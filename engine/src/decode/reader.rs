@@ -32,17 +32,22 @@ struct RawStage {
 }
 
 impl SourceDecoder {
-    pub(crate) fn new(plan: Arc<SourcePlan>, layouts: &Layouts, record_bytes_max: usize, pseudonyms: Pseudonyms) -> Self {
+    pub(crate) fn new(
+        plan: Arc<SourcePlan>,
+        layouts: &Layouts,
+        record_bytes_max: usize,
+        pseudonyms: Pseudonyms,
+    ) -> Self {
         let names = plan.mapping.as_ref().map_or(&plan.slots, |mapping| &mapping.fields);
         Self {
             tree: FieldTree::new(names),
             tokens: vec![Token::default(); names.len()],
             time: TimeReader::new(plan.timezone.clone()),
             row: Row::default(),
-            raw: plan.mapping.as_ref().map(|mapping| RawStage {
-                columns: Columns::new(&mapping.layout, layouts),
-                places: Vec::new(),
-            }),
+            raw: plan
+                .mapping
+                .as_ref()
+                .map(|mapping| RawStage { columns: Columns::new(&mapping.layout, layouts), places: Vec::new() }),
             record_bytes_max,
             pseudonyms,
             plan,
@@ -188,7 +193,9 @@ impl SourceDecoder {
             };
             if let Err(cause) = result {
                 let digest = match (bytes, range) {
-                    (Some(bytes), Some(range)) => self.pseudonyms.record(&bytes[range.start as usize..range.end as usize]),
+                    (Some(bytes), Some(range)) => {
+                        self.pseudonyms.record(&bytes[range.start as usize..range.end as usize])
+                    }
                     _ => String::new(),
                 };
                 assembly.reject(place, self.rejected(block, place, cause, digest));
@@ -196,7 +203,14 @@ impl SourceDecoder {
         }
     }
 
-    fn push_row(&mut self, values: &[Values], row: usize, place: Place, block: &Block, assembly: &mut Assembly) -> Result<(), Cause> {
+    fn push_row(
+        &mut self,
+        values: &[Values],
+        row: usize,
+        place: Place,
+        block: &Block,
+        assembly: &mut Assembly,
+    ) -> Result<(), Cause> {
         let origin = self.origin(block);
         push_canonical(&self.plan, &mut self.time, |slot| values[slot].field(row), origin, place, assembly)
     }
@@ -209,7 +223,9 @@ impl SourceDecoder {
             let place = Place { block: index, record: row as u32 };
             assembly.receive(self.plan.id);
             let result = if let Some(raw) = &mut self.raw {
-                raw.columns.push(|slot| values[slot].field(row), &mut self.time).map(|()| raw.places.push((place, row as u64, None)))
+                raw.columns
+                    .push(|slot| values[slot].field(row), &mut self.time)
+                    .map(|()| raw.places.push((place, row as u64, None)))
             } else {
                 self.push_row(&values, row, place, block, assembly)
             };

@@ -18,8 +18,8 @@ pub use document::normalise_document;
 pub use mrz::{Mrz, MrzKind, read_mrz};
 pub use plate::{PlateKind, PlateReading, read_plate};
 pub use resident_id::{ResidentId, check_resident_id};
-pub use time::{TimeReader, date_days, known_timezone};
 pub(crate) use time::check_epoch_ms;
+pub use time::{TimeReader, date_days, known_timezone};
 pub use un_number::{UnNumber, un_number};
 
 /// Appends the canonical form to `out`. `false` when the text says nothing (an unread plate).

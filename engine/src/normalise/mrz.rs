@@ -67,7 +67,8 @@ fn check_two_lines(kind: MrzKind, lower: &[u8]) -> (&[u8], bool) {
     match kind {
         MrzKind::Td3 => {
             // The digit over the optional data may be a filler where there are none.
-            let optional = fits(&lower[28..42], lower[42]) || (lower[42] == b'<' && lower[28..42].iter().all(|b| *b == b'<'));
+            let optional =
+                fits(&lower[28..42], lower[42]) || (lower[42] == b'<' && lower[28..42].iter().all(|b| *b == b'<'));
             valid = valid && optional && fits(&composite(43), lower[43]);
         }
         MrzKind::Td2 => valid = valid && fits(&composite(35), lower[35]),

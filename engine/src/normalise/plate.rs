@@ -137,10 +137,14 @@ fn plate_kind(text: &str) -> Option<PlateKind> {
                     Some(PlateKind::HkMacao)
                 }
                 rest if rest.len() == 5 && rest.iter().all(serial) => Some(PlateKind::Ordinary),
-                [class, fourth, rest @ ..] if rest.len() == 4 && new_energy(class) && serial(fourth) && digits(rest) => {
+                [class, fourth, rest @ ..]
+                    if rest.len() == 4 && new_energy(class) && serial(fourth) && digits(rest) =>
+                {
                     Some(PlateKind::NewEnergySmall)
                 }
-                [rest @ .., class] if rest.len() == 5 && digits(rest) && new_energy(class) => Some(PlateKind::NewEnergyLarge),
+                [rest @ .., class] if rest.len() == 5 && digits(rest) && new_energy(class) => {
+                    Some(PlateKind::NewEnergyLarge)
+                }
                 _ => None,
             }
         }

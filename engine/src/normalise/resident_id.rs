@@ -25,7 +25,8 @@ pub fn check_resident_id(text: &str) -> ResidentId {
         return ResidentId { valid_check: false, birth_date_valid: false };
     }
     let sum: u32 = bytes[..17].iter().zip(WEIGHTS).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
-    let number = |range: std::ops::Range<usize>| bytes[range].iter().fold(0_u32, |n, digit| n * 10 + u32::from(digit - b'0'));
+    let number =
+        |range: std::ops::Range<usize>| bytes[range].iter().fold(0_u32, |n, digit| n * 10 + u32::from(digit - b'0'));
     ResidentId {
         valid_check: bytes[17].to_ascii_uppercase() == CHECKS[(sum % 11) as usize],
         birth_date_valid: super::time::days_of(i64::from(number(6..10)), number(10..12), number(12..14)).is_some(),

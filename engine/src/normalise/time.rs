@@ -36,7 +36,8 @@ impl TimeReader {
     pub fn read_ms(&mut self, text: &str) -> Option<i64> {
         let bytes = text.trim().as_bytes();
         if bytes.len() == 14 && bytes.iter().all(u8::is_ascii_digit) && self.zone.is_some() {
-            let local = local_ms([&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..12], &bytes[12..14]])?;
+            let local =
+                local_ms([&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..12], &bytes[12..14]])?;
             return self.to_utc(local);
         }
         if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
@@ -88,7 +89,8 @@ impl TimeReader {
         {
             return Some(local - offset_ms);
         }
-        let civil = DateTime::from(Date::constant(1970, 1, 1)).checked_add(jiff::SignedDuration::from_millis(local)).ok()?;
+        let civil =
+            DateTime::from(Date::constant(1970, 1, 1)).checked_add(jiff::SignedDuration::from_millis(local)).ok()?;
         let instant = zone.to_ambiguous_timestamp(civil).compatible().ok()?;
         let offset_ms = local - instant.as_millisecond();
         self.last = Some((quarter, offset_ms));
@@ -170,11 +172,25 @@ mod tests {
     fn times_with_zone() {
         let mut reader = TimeReader::new(None);
         let ms = 1_763_856_000_000;
-        for text in ["2025-11-23T00:00:00Z", "2025-11-23T08:00:00+08:00", "2025-11-22 16:00:00-0800", "1763856000000", "2025-11-23T08:00:00+08"] {
+        for text in [
+            "2025-11-23T00:00:00Z",
+            "2025-11-23T08:00:00+08:00",
+            "2025-11-22 16:00:00-0800",
+            "1763856000000",
+            "2025-11-23T08:00:00+08",
+        ] {
             assert_eq!(reader.read_ms(text), Some(ms), "{text}");
         }
         assert_eq!(reader.read_ms("2025-11-23T00:00:00.1239Z"), Some(ms + 123));
-        for text in ["2025-11-23T00:00:00", "20251123080000x", "2025-13-23T00:00:00Z", "2025-02-29T00:00:00Z", "", "yesterday", "2025-11-23T25:00:00Z"] {
+        for text in [
+            "2025-11-23T00:00:00",
+            "20251123080000x",
+            "2025-13-23T00:00:00Z",
+            "2025-02-29T00:00:00Z",
+            "",
+            "yesterday",
+            "2025-11-23T25:00:00Z",
+        ] {
             assert_eq!(reader.read_ms(text), None, "{text}");
         }
     }

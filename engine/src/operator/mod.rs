@@ -79,7 +79,8 @@ pub(crate) fn judge(planned: &PlannedRule, judging: &Judging<'_>) -> (Verdict, u
 
 /// Columns of the kind that a rule reads; the decoder builds no others.
 pub(crate) fn columns_read(rule: &Rule) -> Vec<String> {
-    let mut columns: Vec<String> = rule.condition.iter().flat_map(|condition| condition.columns.iter().cloned()).collect();
+    let mut columns: Vec<String> =
+        rule.condition.iter().flat_map(|condition| condition.columns.iter().cloned()).collect();
     match &rule.body {
         Body::Match | Body::Watchlist { .. } => {
             columns.extend(["site", "zone", "device"].map(str::to_owned));

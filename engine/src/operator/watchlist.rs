@@ -26,13 +26,21 @@ pub(super) fn judge(planned: &PlannedRule, on: &str, judging: &Judging<'_>) -> (
     match column.data_type() {
         DataType::Utf8View => {
             let keys = column.as_string_view();
-            found.extend((0..keys.len()).filter(|row| keys.is_valid(*row) && list.contains(keys.value(*row))).map(|row| row as u32));
+            found.extend(
+                (0..keys.len())
+                    .filter(|row| keys.is_valid(*row) && list.contains(keys.value(*row)))
+                    .map(|row| row as u32),
+            );
         }
         DataType::Dictionary(..) => {
             let symbols = column.as_dictionary::<Int32Type>();
             let texts = symbols.values().as_string::<i32>();
             let hits: Vec<bool> = (0..texts.len()).map(|value| list.contains(texts.value(value))).collect();
-            found.extend((0..symbols.len()).filter(|row| symbols.keys().is_valid(*row) && hits[symbols.keys().value(*row) as usize]).map(|row| row as u32));
+            found.extend(
+                (0..symbols.len())
+                    .filter(|row| symbols.keys().is_valid(*row) && hits[symbols.keys().value(*row) as usize])
+                    .map(|row| row as u32),
+            );
         }
         _ => {}
     }
@@ -42,7 +50,8 @@ pub(super) fn judge(planned: &PlannedRule, on: &str, judging: &Judging<'_>) -> (
     let (mask, errors) = match &planned.condition {
         None => (None, 0),
         Some(condition) => {
-            let hits = take_record_batch(&rows.batch, &UInt32Array::from(found.clone())).expect("hits are rows of the batch");
+            let hits =
+                take_record_batch(&rows.batch, &UInt32Array::from(found.clone())).expect("hits are rows of the batch");
             let (mask, errors) = passes(condition, &hits);
             (Some(mask), errors)
         }
@@ -54,10 +63,14 @@ pub(super) fn judge(planned: &PlannedRule, on: &str, judging: &Judging<'_>) -> (
         if told || !mask.as_ref().is_none_or(|mask| mask.is_valid_and_true(at)) {
             continue;
         }
-        let Some(key) = crate::alert::cell_text(column, row) else { continue };
+        let Some(key) = crate::alert::cell_text(column, row) else {
+            continue;
+        };
         // An entry must be alive both when the record was made and now.
         let at_ms = rows.ts[record as usize].max(judging.wall_ms);
-        let Some(number) = list.find(&key, at_ms) else { continue };
+        let Some(number) = list.find(&key, at_ms) else {
+            continue;
+        };
         let entry = list.entry(number);
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         let hit = Hit {

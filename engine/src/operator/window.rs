@@ -16,7 +16,10 @@ use super::condition::{Mask, passes};
 use super::{Judging, PlannedRule};
 use crate::alert::{Alert, AlertIdentity, WindowRange, WindowValue, format_time, format_value, render};
 use crate::record::{Digest, KindRows, Layouts, Pseudonyms, SymbolId, Symbols};
-use crate::window::{Change, Closed, Contribution, GroupKey, LevelState, Observation, Panes, ZoneDevices, ZoneRoster, ZoneTable, to_micro};
+use crate::window::{
+    Change, Closed, Contribution, GroupKey, LevelState, Observation, Panes, ZoneDevices, ZoneRoster, ZoneTable,
+    to_micro,
+};
 
 /// What the shard has computed of a batch.
 pub(crate) struct WindowInput {
@@ -136,7 +139,9 @@ impl WindowOperator {
         let mut roster = ZoneRoster::default();
         if let Some(place) = zone_place {
             for zone in zones.iter() {
-                let Some(id) = symbols[place].intern(&zone.id) else { continue };
+                let Some(id) = symbols[place].intern(&zone.id) else {
+                    continue;
+                };
                 let figure = match spec.per {
                     Some(Per::Area) => zone.area_m2,
                     Some(Per::Capacity) => zone.capacity,
@@ -145,8 +150,13 @@ impl WindowOperator {
                 figures.extend(figure.map(|figure| (id, figure)));
                 // Only a rule keyed by zone alone knows which keys should have a value.
                 if spec.key.len() == 1 {
-                    let devices: Vec<SymbolId> = zone.devices.iter().filter_map(|device| layouts.symbols["device"].intern(device)).collect();
-                    let devices = if devices.is_empty() { ZoneDevices::Learned(Vec::new()) } else { ZoneDevices::Declared(devices) };
+                    let devices: Vec<SymbolId> =
+                        zone.devices.iter().filter_map(|device| layouts.symbols["device"].intern(device)).collect();
+                    let devices = if devices.is_empty() {
+                        ZoneDevices::Learned(Vec::new())
+                    } else {
+                        ZoneDevices::Declared(devices)
+                    };
                     roster.insert([id, 0, 0, 0], devices);
                 }
             }
@@ -207,7 +217,9 @@ impl WindowOperator {
         mut value: impl FnMut(WindowValue),
         mut change: impl FnMut(LevelAlert),
     ) {
-        let Body::Window(spec) = &planned.rule.body else { return };
+        let Body::Window(spec) = &planned.rule.body else {
+            return;
+        };
         let mut closed = std::mem::take(&mut self.closed);
         self.panes.close(watermark_ms, &mut closed);
         let mut named: Vec<(i64, Vec<String>, Closed)> =
@@ -271,7 +283,12 @@ fn range(spec: &WindowSpec, closed: &Closed) -> WindowRange {
     WindowRange { start: format_time(closed.end_ms - spec.last_ms), end: format_time(closed.end_ms) }
 }
 
-fn window_value(planned: &PlannedRule, spec: &WindowSpec, closed: &Closed, key: &BTreeMap<String, String>) -> WindowValue {
+fn window_value(
+    planned: &PlannedRule,
+    spec: &WindowSpec,
+    closed: &Closed,
+    key: &BTreeMap<String, String>,
+) -> WindowValue {
     WindowValue {
         rule: planned.rule.id.clone(),
         purpose: planned.rule.purpose.clone(),
@@ -321,8 +338,11 @@ fn level_alert(
         ordinal: &format!("{} {}", level.name, changed.word()),
     };
     let named = |name: &str| key.get(name).cloned();
-    let mut evidence: BTreeMap<String, String> =
-        key.iter().filter(|(name, _)| !matches!(name.as_str(), "site" | "zone" | "device")).map(|(n, t)| (n.clone(), t.clone())).collect();
+    let mut evidence: BTreeMap<String, String> = key
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "site" | "zone" | "device"))
+        .map(|(n, t)| (n.clone(), t.clone()))
+        .collect();
     evidence.insert("measure".to_owned(), spec.measure.text());
     evidence.insert("threshold".to_owned(), format_value(threshold));
     Alert {

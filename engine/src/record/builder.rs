@@ -305,10 +305,9 @@ impl KindBuilder {
             return Err(Cause::ClockAhead { ahead_ms: ts_ms - now_limit_ms });
         }
         let device = self.columns.converter.required_symbol("device", fields(index.device), &mut self.devices)?;
-        let event = self
-            .columns
-            .converter
-            .with_required_text("event_id", fields(index.event_id), |text| self.pseudonyms.event(origin.source, text))?;
+        let event = self.columns.converter.with_required_text("event_id", fields(index.event_id), |text| {
+            self.pseudonyms.event(origin.source, text)
+        })?;
         self.columns.converter.zones(fields(index.zone), zones)?;
         for column in 0..self.columns.declared.len() {
             let cell = if column == index.ts {

@@ -56,7 +56,9 @@ impl fmt::Display for Cause {
                 write!(f, "the record has {bytes} bytes; at most {bytes_max} are read (limits.record_bytes)")
             }
             Self::TooDeep { depth_max } => write!(f, "nested more than {depth_max} deep"),
-            Self::NotUtf8 { at } => write!(f, "not UTF-8 at byte {at}; declare the source's encoding or mend the device"),
+            Self::NotUtf8 { at } => {
+                write!(f, "not UTF-8 at byte {at}; declare the source's encoding or mend the device")
+            }
             Self::Json { at, what } => write!(f, "not JSON at byte {at}: {what}"),
             Self::Csv { what } => write!(f, "not CSV: {what}"),
             Self::NoKind => write!(f, "no `kind`, and the source declares none"),
@@ -66,7 +68,9 @@ impl fmt::Display for Cause {
             Self::OutOfRange { column } => write!(f, "`{column}` is outside its declared range"),
             Self::NotAValue { column } => write!(f, "`{column}` is none of its declared values"),
             Self::TimeOutOfRange => write!(f, "`ts` lies outside 2000 to 2100"),
-            Self::TimeInSeconds => write!(f, "`ts` looks like seconds; epoch times are milliseconds"),
+            Self::TimeInSeconds => {
+                write!(f, "`ts` looks like seconds; epoch times are milliseconds")
+            }
             Self::ClockAhead { ahead_ms } => {
                 write!(f, "`ts` lies {} s in the future; check the device's clock", ahead_ms / 1000)
             }
@@ -75,7 +79,9 @@ impl fmt::Display for Cause {
             }
             Self::TooManyZones { max } => write!(f, "the record lies in more than {max} zones"),
             Self::NoSuchUnNumber => write!(f, "`item_class` is four digits, but no such UN number exists"),
-            Self::Mapping { column, error } => write!(f, "the mapping of `{column}` failed: {error}"),
+            Self::Mapping { column, error } => {
+                write!(f, "the mapping of `{column}` failed: {error}")
+            }
         }
     }
 }

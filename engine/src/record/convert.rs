@@ -159,14 +159,24 @@ impl Converter {
     }
 
     /// A symbol that must be there, outside the built columns.
-    pub(super) fn required_symbol(&mut self, name: &str, field: Field<'_>, cache: &mut SymbolCache) -> Result<SymbolId, Cause> {
+    pub(super) fn required_symbol(
+        &mut self,
+        name: &str,
+        field: Field<'_>,
+        cache: &mut SymbolCache,
+    ) -> Result<SymbolId, Cause> {
         let max = cache.max;
         self.with_required_text(name, field, |text| cache.intern(text))?
             .ok_or_else(|| Cause::TooManySymbols { column: name.to_owned(), max })
     }
 
     /// Hands a text that must be there to `use_it`.
-    pub(super) fn with_required_text<T>(&mut self, name: &str, field: Field<'_>, use_it: impl FnOnce(&str) -> T) -> Result<T, Cause> {
+    pub(super) fn with_required_text<T>(
+        &mut self,
+        name: &str,
+        field: Field<'_>,
+        use_it: impl FnOnce(&str) -> T,
+    ) -> Result<T, Cause> {
         if field.is_missing() {
             return Err(missing(name));
         }
@@ -180,7 +190,9 @@ impl Converter {
     fn number(&mut self, column: &Column, field: Field<'_>) -> Result<Option<f64>, Cause> {
         let number = match field {
             Field::Missing | Field::Text("") => return Ok(None),
-            Field::Number(text) | Field::Text(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+            Field::Number(text) | Field::Text(text) => {
+                text.trim().parse().ok().filter(|number: &f64| number.is_finite())
+            }
             Field::Float(number) => Some(number).filter(|number| number.is_finite()),
             Field::Integer(number) => Some(number as f64),
             _ => None,
@@ -198,7 +210,8 @@ impl Converter {
             Field::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => Some(number as i64),
             _ => None,
         };
-        let number = number.ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a whole number" })?;
+        let number =
+            number.ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a whole number" })?;
         check_range(column, number as f64)?;
         Ok(Some(number))
     }
@@ -209,7 +222,9 @@ impl Converter {
             Field::Truth(truth) => Cell::Truth(truth),
             Field::Text("true" | "1") | Field::Number("1") | Field::Integer(1) => Cell::Truth(true),
             Field::Text("false" | "0") | Field::Number("0") | Field::Integer(0) => Cell::Truth(false),
-            _ => return Err(Cause::Unreadable { column: column.name.clone(), wanted: "true or false" }),
+            _ => {
+                return Err(Cause::Unreadable { column: column.name.clone(), wanted: "true or false" });
+            }
         })
     }
 
@@ -271,7 +286,9 @@ impl Converter {
             Field::Json(text) if json::texts(text, SCORED_TEXTS_MAX.max(ZONES_PER_RECORD_MAX), &mut texts) => {}
             Field::Text(text) => texts.push(text.to_owned()),
             Field::Texts(given) => texts.extend(given.iter().cloned()),
-            _ => return Err(Cause::Unreadable { column: column.name.clone(), wanted: "a short list of texts" }),
+            _ => {
+                return Err(Cause::Unreadable { column: column.name.clone(), wanted: "a short list of texts" });
+            }
         }
         self.lists[index] = texts.into_iter().map(|text| (text, None)).collect();
         Ok(Cell::List(index))
@@ -284,12 +301,17 @@ impl Converter {
             Field::Texts(texts) => zones.extend(texts.iter().cloned()),
             Field::Json(text) => {
                 if !json::texts(text, ZONES_PER_RECORD_MAX + 1, zones) {
-                    return Err(Cause::Unreadable { column: "zone".to_owned(), wanted: "a text or a short list of texts" });
+                    return Err(Cause::Unreadable {
+                        column: "zone".to_owned(),
+                        wanted: "a text or a short list of texts",
+                    });
                 }
             }
             field => {
-                let text = Self::plain(&mut self.spare, field)
-                    .ok_or_else(|| Cause::Unreadable { column: "zone".to_owned(), wanted: "a text or a short list of texts" })?;
+                let text = Self::plain(&mut self.spare, field).ok_or_else(|| Cause::Unreadable {
+                    column: "zone".to_owned(),
+                    wanted: "a text or a short list of texts",
+                })?;
                 zones.extend(text.split(';').map(|zone| zone.trim().to_owned()));
             }
         }

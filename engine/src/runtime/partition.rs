@@ -55,7 +55,9 @@ impl Partition {
             .rules
             .iter()
             .map(|planned| match &planned.rule.body {
-                Body::Window(spec) => Some(WindowOperator::new(spec, &plan.layouts, &plan.zones, limits.window_groups_max)),
+                Body::Window(spec) => {
+                    Some(WindowOperator::new(spec, &plan.layouts, &plan.zones, limits.window_groups_max))
+                }
                 _ => None,
             })
             .collect();
@@ -126,7 +128,9 @@ impl Partition {
             let rows = &kind.rows;
             let fates = &mut fates.of_kind[usize::from(rows.kind)];
             for input in &kind.windows {
-                let Some(operator) = &mut self.windows[input.rule] else { continue };
+                let Some(operator) = &mut self.windows[input.rule] else {
+                    continue;
+                };
                 let mut late: Vec<(usize, i64)> = Vec::new();
                 let progress = |record: usize| match fates[record] {
                     Fate::Duplicate => None,
@@ -202,7 +206,9 @@ impl Partition {
                 continue;
             }
             let repeat = match (&planned.rule.alerting.dedupe, candidate.key) {
-                (Some(dedupe), Some(key)) => !self.suppression.admit(candidate.rule, key, candidate.ts_ms, dedupe.for_ms),
+                (Some(dedupe), Some(key)) => {
+                    !self.suppression.admit(candidate.rule, key, candidate.ts_ms, dedupe.for_ms)
+                }
                 _ => false,
             };
             if repeat {
@@ -231,7 +237,9 @@ impl Partition {
     fn close_windows(&mut self) {
         let plan = Arc::clone(&self.plan);
         for planned in &plan.rules {
-            let Some(mut operator) = self.windows[planned.index].take() else { continue };
+            let Some(mut operator) = self.windows[planned.index].take() else {
+                continue;
+            };
             let watermark_ms = self.devices.advance(planned.kind);
             let mut values = Vec::new();
             let mut alerts = Vec::new();
@@ -288,7 +296,11 @@ impl Partition {
         Summary {
             by_source: self.plan.sources.iter().map(name).zip(self.by_source).collect(),
             by_kind: self.plan.layouts.kinds.iter().map(|layout| layout.kind.name.clone()).zip(self.by_kind).collect(),
-            rejected_by_cause: self.rejected_by_cause.into_iter().map(|(cause, count)| (cause.to_owned(), count)).collect(),
+            rejected_by_cause: self
+                .rejected_by_cause
+                .into_iter()
+                .map(|(cause, count)| (cause.to_owned(), count))
+                .collect(),
             rules,
             devices: self.devices.count().0,
             event_ids_evicted: self.events.evicted,

@@ -176,7 +176,15 @@ impl PipelineBuilder {
         let mut running = Vec::new();
         for (index, (spec, source)) in self.sources.into_iter().enumerate() {
             let id = u16::try_from(index).map_err(|_| BuildError::TooManySources)?;
-            let plan = SourcePlan::new(id, &spec.name, spec.kind.as_deref(), spec.timezone.as_deref(), spec.map.as_ref(), &self.catalog, &layouts)?;
+            let plan = SourcePlan::new(
+                id,
+                &spec.name,
+                spec.kind.as_deref(),
+                spec.timezone.as_deref(),
+                spec.map.as_ref(),
+                &self.catalog,
+                &layouts,
+            )?;
             sources.push(Arc::new(plan));
             running.push((spec, source));
         }
@@ -254,7 +262,8 @@ impl Pipeline {
     pub fn run(self) -> Result<Summary, RunError> {
         let started = Instant::now();
         let bound_us = self.plan.limits.latency_bound_ms * 1000;
-        let (router, sink_threads) = Router::start(self.sinks, self.plan.limits.sink_queue_max, bound_us, &self.plan.clock);
+        let (router, sink_threads) =
+            Router::start(self.sinks, self.plan.limits.sink_queue_max, bound_us, &self.plan.clock);
         let partition = Partition::new(&self.plan, router, self.progress);
         let names: Vec<String> = self.sources.iter().map(|(spec, _)| spec.name.clone()).collect();
         let source_threads = start_sources(self.sources, &self.plan, &self.intake);
@@ -278,13 +287,16 @@ impl Pipeline {
         }
         let mut summary = partition.into_summary();
         for thread in sink_threads {
-            let Ok((name, counts, latency)) = thread.join() else { continue };
+            let Ok((name, counts, latency)) = thread.join() else {
+                continue;
+            };
             summary.sinks.push((name, counts));
             for (rule, latency) in latency {
                 summary.latency.entry(rule).or_default().merge(&latency);
             }
         }
-        summary.refused_requests = self.intake.refused().into_iter().map(|(source, n)| (names[usize::from(source)].clone(), n)).collect();
+        summary.refused_requests =
+            self.intake.refused().into_iter().map(|(source, n)| (names[usize::from(source)].clone(), n)).collect();
         summary.source_errors = source_errors;
         summary.stopped = stopped;
         summary.elapsed = started.elapsed();
@@ -339,7 +351,11 @@ fn run_shards(shards: usize, plan: &Arc<Plan>, intake: &Intake, sequencer: &Sequ
                             intake.fail();
                         }
                         result.err().map(|panic| {
-                            panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+                            panic
+                                .downcast_ref::<&str>()
+                                .map(|text| (*text).to_owned())
+                                .or_else(|| panic.downcast_ref::<String>().cloned())
+                                .unwrap_or_default()
                         })
                     })
                     .expect("a thread can be started")

@@ -34,7 +34,11 @@ pub(super) fn plan_rules(
     packs: &[(Pack, Vec<Arc<Watchlist>>)],
     limits: &Limits,
 ) -> Result<(Layouts, Vec<PlannedRule>), BuildError> {
-    let running = || packs.iter().flat_map(|(pack, lists)| pack.rules.iter().filter(|rule| rule.status.runs()).map(move |rule| (pack, lists, rule)));
+    let running = || {
+        packs.iter().flat_map(|(pack, lists)| {
+            pack.rules.iter().filter(|rule| rule.status.runs()).map(move |rule| (pack, lists, rule))
+        })
+    };
     let mut read: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (_, _, rule) in running() {
         read.entry(rule.from.clone()).or_default().extend(columns_read(rule));
@@ -45,7 +49,9 @@ pub(super) fn plan_rules(
         if rules.iter().any(|other| other.rule.id == rule.id) {
             return Err(BuildError::RuleTwice { rule: rule.id.clone() });
         }
-        let kind = catalog.index_of(&rule.from).ok_or_else(|| BuildError::UnknownKind { rule: rule.id.clone(), kind: rule.from.clone() })?;
+        let kind = catalog
+            .index_of(&rule.from)
+            .ok_or_else(|| BuildError::UnknownKind { rule: rule.id.clone(), kind: rule.from.clone() })?;
         let layout = &layouts.kinds[kind];
         let condition = rule
             .condition
@@ -57,7 +63,9 @@ pub(super) fn plan_rules(
             Body::Watchlist { list, .. } => {
                 let id = &pack.lists[*list].id;
                 let loaded = lists.iter().find(|loaded| loaded.spec.id == *id);
-                Some(Arc::clone(loaded.ok_or_else(|| BuildError::ListMissing { rule: rule.id.clone(), list: id.clone() })?))
+                Some(Arc::clone(
+                    loaded.ok_or_else(|| BuildError::ListMissing { rule: rule.id.clone(), list: id.clone() })?,
+                ))
             }
             _ => None,
         };

@@ -39,7 +39,9 @@ pub(super) fn run(plan: &Arc<Plan>, intake: &Intake, sequencer: &Sequencer) {
     let mut decoders: Vec<SourceDecoder> = plan
         .sources
         .iter()
-        .map(|source| SourceDecoder::new(Arc::clone(source), &plan.layouts, plan.limits.record_bytes_max, plan.pseudonyms.clone()))
+        .map(|source| {
+            SourceDecoder::new(Arc::clone(source), &plan.layouts, plan.limits.record_bytes_max, plan.pseudonyms.clone())
+        })
         .collect();
     let mut assembly = Assembly::new(&plan.layouts, &plan.pseudonyms);
     while let Some(taken) = intake.take(PATIENCE) {

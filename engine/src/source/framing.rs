@@ -63,7 +63,16 @@ impl Framer {
             Format::Csv => Kind::Csv { header: None, scanned: 0, quoted: false, last_end: 0 },
             Format::ArrowIpc => Kind::Arrow { decoder: Box::new(StreamDecoder::new()), started: false },
         };
-        Self { stream, record_bytes_max, pseudonyms, buffer: BytesMut::new(), records: 0, ended: false, kind, dropping: None }
+        Self {
+            stream,
+            record_bytes_max,
+            pseudonyms,
+            buffer: BytesMut::new(),
+            records: 0,
+            ended: false,
+            kind,
+            dropping: None,
+        }
     }
 
     /// File or connection.
@@ -125,7 +134,9 @@ impl Framer {
             return None;
         }
         let bytes = self.buffer.split_to(end).freeze();
-        self.records += records_of(&bytes, Format::Ndjson).filter(|r| !bytes[r.clone()].iter().all(u8::is_ascii_whitespace)).count() as u64;
+        self.records += records_of(&bytes, Format::Ndjson)
+            .filter(|r| !bytes[r.clone()].iter().all(u8::is_ascii_whitespace))
+            .count() as u64;
         Some(Payload::Lines { bytes, format: Format::Ndjson, header: None })
     }
 
@@ -141,7 +152,9 @@ impl Framer {
 
     /// Drops up to the next line feed; whether the record is over.
     fn drop_on(&mut self) -> bool {
-        let Some(dropping) = &mut self.dropping else { return true };
+        let Some(dropping) = &mut self.dropping else {
+            return true;
+        };
         let end = memchr(b'\n', &self.buffer);
         let gone = self.buffer.split_to(end.map_or(self.buffer.len(), |at| at + 1));
         let body = gone.strip_suffix(b"\n").unwrap_or(&gone);
@@ -158,7 +171,9 @@ impl Framer {
     }
 
     fn next_csv(&mut self) -> Result<Option<Payload>, FrameError> {
-        let Kind::Csv { header, scanned, quoted, last_end } = &mut self.kind else { return Ok(None) };
+        let Kind::Csv { header, scanned, quoted, last_end } = &mut self.kind else {
+            return Ok(None);
+        };
         for at in memchr2_iter(b'"', b'\n', &self.buffer[*scanned..]) {
             match self.buffer[*scanned + at] {
                 b'"' => *quoted = !*quoted,
@@ -194,13 +209,17 @@ impl Framer {
             return self.next_csv();
         };
         let header = Arc::clone(header);
-        self.records += records_of(&bytes, Format::Csv).filter(|r| !bytes[r.clone()].iter().all(u8::is_ascii_whitespace)).count() as u64;
+        self.records += records_of(&bytes, Format::Csv)
+            .filter(|r| !bytes[r.clone()].iter().all(u8::is_ascii_whitespace))
+            .count() as u64;
         Ok(Some(Payload::Lines { bytes, format: Format::Csv, header: Some(header) }))
     }
 
     fn next_arrow(&mut self) -> Result<Option<Payload>, FrameError> {
         loop {
-            let Kind::Arrow { decoder, started } = &mut self.kind else { return Ok(None) };
+            let Kind::Arrow { decoder, started } = &mut self.kind else {
+                return Ok(None);
+            };
             if !*started && self.buffer.len() >= 8 {
                 // The file format is a stream between two magics; its footer is not needed.
                 if self.buffer.starts_with(b"ARROW1") {
@@ -246,7 +265,9 @@ fn is_end(buffer: &[u8]) -> bool {
 /// Bytes of the next encapsulated message (Arrow columnar format, "Encapsulated message format"):
 /// `None` while too little is known, 0 at the end-of-stream marker.
 fn message_length(buffer: &[u8]) -> Result<Option<usize>, FrameError> {
-    let Some(head) = buffer.get(..8) else { return Ok(None) };
+    let Some(head) = buffer.get(..8) else {
+        return Ok(None);
+    };
     if head[..4] != [0xff; 4] {
         return Err(FrameError::Arrow { what: "no message where one should begin".to_owned() });
     }
@@ -257,7 +278,9 @@ fn message_length(buffer: &[u8]) -> Result<Option<usize>, FrameError> {
     if metadata > IPC_MESSAGE_BYTES_MAX {
         return Err(FrameError::ArrowTooLarge { bytes: metadata });
     }
-    let Some(flatbuffer) = buffer.get(8..8 + metadata) else { return Ok(None) };
+    let Some(flatbuffer) = buffer.get(8..8 + metadata) else {
+        return Ok(None);
+    };
     let body = arrow::ipc::root_as_message(flatbuffer)
         .map_err(|error| FrameError::Arrow { what: error.to_string() })?
         .bodyLength();
@@ -312,7 +335,9 @@ mod tests {
                     Payload::Lines { bytes, format, .. } => {
                         out.extend(records_of(&bytes, format).map(|r| String::from_utf8_lossy(&bytes[r]).into_owned()));
                     }
-                    Payload::Refused(causes) => out.extend(causes.into_iter().map(|(cause, _)| cause.word().to_owned())),
+                    Payload::Refused(causes) => {
+                        out.extend(causes.into_iter().map(|(cause, _)| cause.word().to_owned()))
+                    }
                     _ => unreachable!("text formats only"),
                 }
             }
@@ -349,7 +374,8 @@ mod tests {
 
     #[test]
     fn damaged_arrow_streams_are_refused() {
-        for bytes in [&b"this is no arrow stream"[..], &[0xff; 64], &[0xff, 0xff, 0xff, 0xff, 255, 255, 255, 127, 0, 0]] {
+        for bytes in [&b"this is no arrow stream"[..], &[0xff; 64], &[0xff, 0xff, 0xff, 0xff, 255, 255, 255, 127, 0, 0]]
+        {
             let mut framer = framer(Format::ArrowIpc, 1_000);
             framer.push(bytes);
             framer.finish();

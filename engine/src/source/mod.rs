@@ -17,8 +17,8 @@ use bytes::Bytes;
 use crate::record::Cause;
 
 pub use feed::{Busy, Feed};
-pub use framing::{FrameError, Framer};
 pub(crate) use framing::records_of;
+pub use framing::{FrameError, Framer};
 pub use inflate::{Compression, inflate};
 pub(crate) use intake::Intake;
 

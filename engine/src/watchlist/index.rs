@@ -33,7 +33,9 @@ impl Index {
 
     /// Adds the next entry. `false` when the arena is full (4 GiB of keys).
     pub(super) fn push(&mut self, key: &str) -> bool {
-        let Ok(end) = u32::try_from(self.arena.len() + key.len()) else { return false };
+        let Ok(end) = u32::try_from(self.arena.len() + key.len()) else {
+            return false;
+        };
         let number = self.ends.len() as u32;
         self.arena.push_str(key);
         self.ends.push(end);
@@ -56,7 +58,10 @@ impl Index {
 
     /// Numbers of the entries with this key.
     pub(super) fn find(&self, key: &str) -> impl Iterator<Item = u32> + '_ {
-        let first = self.table.find(self.hasher.hash_one(key), |known| text_of(&self.arena, &self.ends, *known) == key).copied();
+        let first = self
+            .table
+            .find(self.hasher.hash_one(key), |known| text_of(&self.arena, &self.ends, *known) == key)
+            .copied();
         std::iter::successors(first, |number| Some(self.next[*number as usize]).filter(|next| *next != NONE))
     }
 }

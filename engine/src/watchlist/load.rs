@@ -1,9 +1,10 @@
 //! A list from CSV or NDJSON: the same framing, scanner and normaliser as the stream.
 
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use weir_rules::schema::protected_attribute;
 
 use super::{Entry, Index, ListSpec, Watchlist};
@@ -28,7 +29,9 @@ const ROW_PROBLEMS_MAX: usize = 20;
 pub enum ListError {
     #[error("{file}: cannot be read: {error}")]
     Io { file: String, error: String },
-    #[error("{file}: column `{column}` is missing; a list has {key}, entry_id and expires, and may have action, case_ref, handling, review_by, severity")]
+    #[error(
+        "{file}: column `{column}` is missing; a list has {key}, entry_id and expires, and may have action, case_ref, handling, review_by, severity"
+    )]
     MissingColumn { file: String, column: String, key: String },
     #[error("{file}: column `{column}` names a protected attribute; the list is refused")]
     Protected { file: String, column: String },
@@ -94,7 +97,7 @@ pub fn load(
         now_ms,
         entries: Vec::new(),
         index: Index::with_capacity((stat.len / 48) as usize),
-        seen: BTreeSet::new(),
+        seen: HashSet::default(),
         report: LoadReport::default(),
         time: TimeReader::new(None),
         scratch: String::new(),
@@ -108,7 +111,9 @@ pub fn load(
             return Err(ListError::TooManyPersons { file, entries: entries.len(), population });
         }
         if share > POPULATION_SHARE_WARNED {
-            report.warnings.push(format!("names {:.2} % of the population; above 0.5 % it will be refused", share * 100.0));
+            report
+                .warnings
+                .push(format!("names {:.2} % of the population; above 0.5 % it will be refused", share * 100.0));
         }
     }
     let age_ms = now_ms - stat.modified_ms;
@@ -149,7 +154,7 @@ struct Loader<'a> {
     now_ms: i64,
     entries: Vec<Entry>,
     index: Index,
-    seen: BTreeSet<u64>,
+    seen: HashSet<u64, RandomState>,
     report: LoadReport,
     time: TimeReader,
     scratch: String,
@@ -162,10 +167,13 @@ impl Loader<'_> {
         let format = if plain.ends_with(".csv") { Format::Csv } else { Format::Ndjson };
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).map_err(|error| self.broken(error.to_string()))?;
-        let mut reader = inflate(Box::new(std::io::Cursor::new(bytes)), Compression::Auto).map_err(|error| self.broken(error.to_string()))?;
+        let mut reader = inflate(Box::new(std::io::Cursor::new(bytes)), Compression::Auto)
+            .map_err(|error| self.broken(error.to_string()))?;
         // The key of the digest does not matter here: nothing of a list goes to the dead letter.
-        let mut framer = Framer::new(format, self.file.into(), self.limits.record_bytes_max, Pseudonyms::from_root(&[0; 32]));
-        let wanted: Vec<String> = std::iter::once(self.spec.key.as_str()).chain(COLUMNS.iter().copied()).map(str::to_owned).collect();
+        let mut framer =
+            Framer::new(format, self.file.into(), self.limits.record_bytes_max, Pseudonyms::from_root(&[0; 32]));
+        let wanted: Vec<String> =
+            std::iter::once(self.spec.key.as_str()).chain(COLUMNS.iter().copied()).map(str::to_owned).collect();
         let mut tree = FieldTree::new(&wanted);
         let mut tokens = vec![Token::default(); wanted.len()];
         let mut row = CsvRow::default();
@@ -202,11 +210,13 @@ impl Loader<'_> {
                         continue;
                     };
                     let result = match &columns {
-                        Some(columns) => parse_csv_row(text, &mut row).map_err(|cause| cause.to_string()).and_then(|()| {
-                            self.entry(number, |slot| {
-                                columns[slot].and_then(|column| row.get(column)).map_or(Field::Missing, Field::Text)
+                        Some(columns) => {
+                            parse_csv_row(text, &mut row).map_err(|cause| cause.to_string()).and_then(|()| {
+                                self.entry(number, |slot| {
+                                    columns[slot].and_then(|column| row.get(column)).map_or(Field::Missing, Field::Text)
+                                })
                             })
-                        }),
+                        }
                         None => scan(text, &mut tree, &mut tokens)
                             .map_err(|cause| cause.to_string())
                             .and_then(|()| self.entry(number, |slot| tokens[slot].field(text))),
@@ -215,7 +225,10 @@ impl Loader<'_> {
                         self.refuse(number, message);
                     }
                     if self.entries.len() > self.limits.list_entries_max {
-                        return Err(ListError::TooManyEntries { file: self.file.to_owned(), max: self.limits.list_entries_max });
+                        return Err(ListError::TooManyEntries {
+                            file: self.file.to_owned(),
+                            max: self.limits.list_entries_max,
+                        });
                     }
                 }
             }
@@ -238,7 +251,8 @@ impl Loader<'_> {
         if let Some(column) = header.iter().find(|column| protected_attribute(column).is_some()) {
             return Err(ListError::Protected { file: self.file.to_owned(), column: column.clone() });
         }
-        let found: Vec<Option<usize>> = wanted.iter().map(|name| header.iter().position(|column| column == name)).collect();
+        let found: Vec<Option<usize>> =
+            wanted.iter().map(|name| header.iter().position(|column| column == name)).collect();
         // Key, entry_id and expires must be there.
         if let Some(missing) = (0..3).find(|at| found[*at].is_none()) {
             return Err(ListError::MissingColumn {
@@ -272,14 +286,17 @@ impl Loader<'_> {
         let missing = |name: &str| format!("`{name}` is missing");
         let raw_key = text(0).ok_or_else(|| missing(&self.spec.key))?;
         let entry_id = text(1).ok_or_else(|| missing("entry_id"))?;
-        let expires = text(2).ok_or_else(|| format!("{}; an entry without an expiry is not kept", missing("expires")))?;
+        let expires =
+            text(2).ok_or_else(|| format!("{}; an entry without an expiry is not kept", missing("expires")))?;
         let expires_ms = date_days(&expires)
             .map(|days| days * 86_400_000)
             .or_else(|| self.time.read_ms(&expires))
             .ok_or_else(|| "`expires` is neither a date (YYYY-MM-DD) nor a time with its zone".to_owned())?;
         self.scratch.clear();
         let usable = match self.spec.normaliser {
-            Some(normaliser) => normalise::apply(normaliser, &raw_key, &mut self.scratch).map_err(|cause: Cause| cause.to_string())?,
+            Some(normaliser) => {
+                normalise::apply(normaliser, &raw_key, &mut self.scratch).map_err(|cause: Cause| cause.to_string())?
+            }
             None => {
                 self.scratch.push_str(&raw_key);
                 true

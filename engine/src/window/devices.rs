@@ -42,7 +42,13 @@ pub(crate) struct Devices {
 
 impl Devices {
     pub(crate) fn new(kinds: usize, idle_after_ms: i64) -> Self {
-        Self { numbers: HashMap::default(), devices: Vec::new(), watermark_ms: vec![NEVER; kinds], idle_after_ms, ended: false }
+        Self {
+            numbers: HashMap::default(),
+            devices: Vec::new(),
+            watermark_ms: vec![NEVER; kinds],
+            idle_after_ms,
+            ended: false,
+        }
     }
 
     /// Notes a record. Gives the device's progress in this kind before the record.
@@ -50,7 +56,12 @@ impl Devices {
         let kinds = self.watermark_ms.len();
         let devices = &mut self.devices;
         let number = *self.numbers.entry((source, device)).or_insert_with(|| {
-            devices.push(Device { newest_ms: NEVER, floor_ms: vec![None; kinds], last_arrival_ms: now_ms, idle: false });
+            devices.push(Device {
+                newest_ms: NEVER,
+                floor_ms: vec![None; kinds],
+                last_arrival_ms: now_ms,
+                idle: false,
+            });
             devices.len() as u32 - 1
         });
         let at = number as usize;

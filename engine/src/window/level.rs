@@ -53,20 +53,37 @@ mod tests {
     use weir_rules::pack::RuleSeverity;
 
     fn changes(values: &[f64]) -> Vec<(usize, Change)> {
-        let level = Level { name: "a".into(), enter: 4.0, enter_windows: 2, exit: 3.0, exit_windows: 3, severity: RuleSeverity::High };
+        let level = Level {
+            name: "a".into(),
+            enter: 4.0,
+            enter_windows: 2,
+            exit: 3.0,
+            exit_windows: 3,
+            severity: RuleSeverity::High,
+        };
         let mut state = LevelState::default();
         values.iter().enumerate().filter_map(|(at, value)| Some((at, state.step(&level, *value, true)?))).collect()
     }
 
     #[test]
     fn dwell_and_hysteresis() {
-        assert_eq!(changes(&[4.0, 3.9, 4.0, 4.0, 2.0, 2.0, 3.0, 2.9, 2.9, 2.9, 9.0]), [(3, Change::Enter), (9, Change::Exit)]);
+        assert_eq!(
+            changes(&[4.0, 3.9, 4.0, 4.0, 2.0, 2.0, 3.0, 2.9, 2.9, 2.9, 9.0]),
+            [(3, Change::Enter), (9, Change::Exit)]
+        );
         assert_eq!(changes(&[3.9, 3.1, 3.9]), []);
     }
 
     #[test]
     fn a_gap_breaks_a_streak() {
-        let level = Level { name: "a".into(), enter: 1.0, enter_windows: 2, exit: 1.0, exit_windows: 1, severity: RuleSeverity::High };
+        let level = Level {
+            name: "a".into(),
+            enter: 1.0,
+            enter_windows: 2,
+            exit: 1.0,
+            exit_windows: 1,
+            severity: RuleSeverity::High,
+        };
         let mut state = LevelState::default();
         assert_eq!(state.step(&level, 2.0, true), None);
         assert_eq!(state.step(&level, 2.0, false), None);

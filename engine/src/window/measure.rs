@@ -119,9 +119,13 @@ impl Accumulator {
             Self::Min(value) | Self::Max(value) => *value,
             Self::Distinct(seen) => seen.len() as f64,
             Self::Snapshot(devices) => {
-                let mut devices = devices.clone();
-                devices.sort_unstable();
-                devices.iter().map(|(device, weight)| from_micro(*weight) / instants(*device).max(1) as f64).sum()
+                // Added from small to large: device numbers follow the order of arrival, and the sum must not.
+                let mut shares: Vec<f64> = devices
+                    .iter()
+                    .map(|(device, weight)| from_micro(*weight) / instants(*device).max(1) as f64)
+                    .collect();
+                shares.sort_unstable_by(f64::total_cmp);
+                shares.iter().sum()
             }
         };
         Some(value)

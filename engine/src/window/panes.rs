@@ -178,7 +178,9 @@ impl Panes {
         let watch = |devices: &ZoneDevices| -> (usize, usize) {
             let known: Vec<SymbolId> = match devices {
                 ZoneDevices::Declared(devices) => devices.clone(),
-                ZoneDevices::Learned(devices) => devices.iter().filter(|(_, first)| *first < to).map(|(device, _)| *device).collect(),
+                ZoneDevices::Learned(devices) => {
+                    devices.iter().filter(|(_, first)| *first < to).map(|(device, _)| *device).collect()
+                }
             };
             (known.len(), known.iter().filter(|device| reported(**device)).count())
         };

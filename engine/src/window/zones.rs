@@ -76,7 +76,12 @@ impl ZoneTable {
                 id: cell(0).to_owned(),
                 area_m2: figure(1, "area_m2")?,
                 capacity: figure(2, "capacity")?,
-                devices: cell(3).split(';').map(str::trim).filter(|device| !device.is_empty()).map(str::to_owned).collect(),
+                devices: cell(3)
+                    .split(';')
+                    .map(str::trim)
+                    .filter(|device| !device.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
             };
             if zone.id.is_empty() {
                 return Err(problem("`zone` is empty".to_owned()));

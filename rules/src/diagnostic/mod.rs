@@ -30,10 +30,7 @@ pub struct SourceFile {
 impl SourceFile {
     /// Wraps a text for shared use by many diagnostics.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self {
-            name: name.into(),
-            text: text.into(),
-        })
+        Arc::new(Self { name: name.into(), text: text.into() })
     }
 
     /// Line and column of a byte offset, both counted from 1; the column counts characters.
@@ -90,12 +87,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// A finding at a place; severity comes from the code.
-    pub fn new(
-        code: &'static Code,
-        file: &Arc<SourceFile>,
-        span: Range<usize>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub fn new(code: &'static Code, file: &Arc<SourceFile>, span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             code,
             severity: code.severity,
@@ -118,10 +110,7 @@ impl Diagnostic {
     /// Adds a second place.
     #[must_use]
     pub fn also(mut self, span: Range<usize>, text: impl Into<String>) -> Self {
-        self.labels.push(Label {
-            span,
-            text: text.into(),
-        });
+        self.labels.push(Label { span, text: text.into() });
         self
     }
 
@@ -184,9 +173,8 @@ impl Diagnostics {
 
     /// Orders findings by file and place, as a reader goes through them.
     pub fn sort(&mut self) {
-        self.found.sort_by(|a, b| {
-            (&a.file.name, a.span.start, a.code.id).cmp(&(&b.file.name, b.span.start, b.code.id))
-        });
+        self.found
+            .sort_by(|a, b| (&a.file.name, a.span.start, a.code.id).cmp(&(&b.file.name, b.span.start, b.code.id)));
     }
 }
 

@@ -22,22 +22,11 @@ pub fn render(diagnostic: &Diagnostic, style: Style) -> String {
     let file = &diagnostic.file;
     let mut snippet = Snippet::source(file.text.as_str())
         .path(file.name.as_str())
-        .annotation(
-            AnnotationKind::Primary
-                .span(diagnostic.span.clone())
-                .label(diagnostic.label.as_str()),
-        );
+        .annotation(AnnotationKind::Primary.span(diagnostic.span.clone()).label(diagnostic.label.as_str()));
     for label in &diagnostic.labels {
-        snippet = snippet.annotation(
-            AnnotationKind::Context
-                .span(label.span.clone())
-                .label(label.text.as_str()),
-        );
+        snippet = snippet.annotation(AnnotationKind::Context.span(label.span.clone()).label(label.text.as_str()));
     }
-    let mut group = level
-        .primary_title(diagnostic.message.as_str())
-        .id(diagnostic.code.id)
-        .element(snippet);
+    let mut group = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.id).element(snippet);
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }

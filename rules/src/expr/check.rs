@@ -61,7 +61,11 @@ fn check_names(sql: &str, parsed: &SqlExpr, scope: &Scope, planner: &Planner) ->
                 if !planner.functions.names().any(|known| known == name) {
                     let aggregate = ["count", "sum", "avg", "min", "max", "median", "stddev"].contains(&name.as_str());
                     problems.push(Problem {
-                        code: if aggregate || function.over.is_some() { &codes::SQL_NOT_ALLOWED } else { &codes::UNKNOWN_FUNCTION },
+                        code: if aggregate || function.over.is_some() {
+                            &codes::SQL_NOT_ALLOWED
+                        } else {
+                            &codes::UNKNOWN_FUNCTION
+                        },
                         range: byte_range(sql, function.name.span()),
                         message: if aggregate {
                             format!("`{name}` looks at many records; a condition looks at one")
@@ -103,7 +107,8 @@ fn check_types(sql: &str, part: &SqlExpr, planner: &Planner, problems: &mut Vec<
         SqlExpr::InList { expr, list, .. } => std::iter::once(expr.as_ref()).chain(list).collect(),
         _ => Vec::new(),
     };
-    let types: Vec<Option<DataType>> = children.iter().map(|child| check_types(sql, child, planner, problems)).collect();
+    let types: Vec<Option<DataType>> =
+        children.iter().map(|child| check_types(sql, child, planner, problems)).collect();
     if problems.len() > before {
         return None;
     }
@@ -241,9 +246,9 @@ pub(super) fn place_in_message(sql: &str, message: &str) -> (String, Range<usize
     let Some((text, place)) = message.split_once(" at Line: ") else {
         return (message.to_owned(), 0..sql.len());
     };
-    let mut numbers = place.split(", Column: ").map(|number| {
-        number.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u64>().unwrap_or(0)
-    });
+    let mut numbers = place
+        .split(", Column: ")
+        .map(|number| number.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u64>().unwrap_or(0));
     let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let start = byte_of(sql, Location { line, column });
     let end = sql[start..].find(char::is_whitespace).map_or(sql.len(), |length| start + length.max(1));

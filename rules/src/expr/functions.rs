@@ -104,4 +104,3 @@ impl ContextProvider for Functions {
         Vec::new()
     }
 }
-

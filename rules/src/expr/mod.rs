@@ -127,7 +127,8 @@ pub fn compile(sql: &str, scope: &Scope) -> Result<Expression, Vec<Problem>> {
         ));
     }
     let parsed = parse(sql)?;
-    let planner = Planner::new(scope).map_err(|error| whole(&codes::SQL_TYPE, plain(&error), "check the column types"))?;
+    let planner =
+        Planner::new(scope).map_err(|error| whole(&codes::SQL_TYPE, plain(&error), "check the column types"))?;
     let problems = check::check(sql, &parsed, scope, &planner);
     if !problems.is_empty() {
         return Err(problems);
@@ -166,7 +167,8 @@ fn parse(sql: &str) -> Result<SqlExpr, Vec<Problem>> {
     let parsed = parser.parse_expr().map_err(|error| problem(&error.to_string()))?;
     let rest = parser.peek_token();
     if rest.token != datafusion_sql::sqlparser::tokenizer::Token::EOF {
-        let message = format!("unexpected {} at Line: {}, Column: {}", rest.token, rest.span.start.line, rest.span.start.column);
+        let message =
+            format!("unexpected {} at Line: {}, Column: {}", rest.token, rest.span.start.line, rest.span.start.column);
         return Err(problem(&message));
     }
     Ok(parsed)
@@ -188,10 +190,7 @@ struct Planner {
 
 impl Planner {
     fn new(scope: &Scope) -> Result<Self, DataFusionError> {
-        Ok(Self {
-            functions: Functions::new(),
-            schema: Arc::new(DFSchema::try_from(Arc::clone(&scope.schema))?),
-        })
+        Ok(Self { functions: Functions::new(), schema: Arc::new(DFSchema::try_from(Arc::clone(&scope.schema))?) })
     }
 
     fn untyped(&self, sql: SqlExpr) -> Result<Expr, DataFusionError> {

@@ -33,7 +33,9 @@ pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &m
         check_routes(pack, rule, environment, diagnostics);
     }
     for rule in &pack.rules {
-        let Body::Window(spec) = &rule.body else { continue };
+        let Body::Window(spec) = &rule.body else {
+            continue;
+        };
         let (figure, there) = match spec.per {
             Some(Per::Area) => ("area", environment.zones_have_area),
             Some(Per::Capacity) => ("capacity", environment.zones_have_capacity),
@@ -41,16 +43,26 @@ pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &m
         };
         if !there {
             diagnostics.push(
-                Diagnostic::new(&codes::NO_AREA, &pack.file, rule.span.clone(), format!("rule `{}` divides by the zone's {figure}, which not every zone has", rule.id))
-                    .help(format!("give the configuration a zone table in which every {figure} is above 0")),
+                Diagnostic::new(
+                    &codes::NO_AREA,
+                    &pack.file,
+                    rule.span.clone(),
+                    format!("rule `{}` divides by the zone's {figure}, which not every zone has", rule.id),
+                )
+                .help(format!("give the configuration a zone table in which every {figure} is above 0")),
             );
         }
     }
     for list in pack.lists.iter().filter(|list| list.kind.names_persons()) {
         if environment.population.is_none() {
             diagnostics.push(
-                Diagnostic::new(&codes::POPULATION_NEEDED, &pack.file, list.span.clone(), format!("list `{}` names persons, and the configuration declares no population", list.id))
-                    .help("write `population: 12000000` into the configuration; the list may name 0.5 % of it at most"),
+                Diagnostic::new(
+                    &codes::POPULATION_NEEDED,
+                    &pack.file,
+                    list.span.clone(),
+                    format!("list `{}` names persons, and the configuration declares no population", list.id),
+                )
+                .help("write `population: 12000000` into the configuration; the list may name 0.5 % of it at most"),
             );
         }
     }
@@ -62,8 +74,13 @@ fn check_routes(pack: &Pack, rule: &super::Rule, environment: &Environment, diag
     if rule.alerting.route.is_empty() {
         if !environment.sinks.iter().any(|sink| serves(sink) && may_take(sink)) {
             diagnostics.push(
-                Diagnostic::new(&codes::NO_SINK, &pack.file, rule.span.clone(), format!("no sink takes alerts of rule `{}` (purpose `{}`)", rule.id, rule.purpose))
-                    .help("add the purpose to a sink in the configuration"),
+                Diagnostic::new(
+                    &codes::NO_SINK,
+                    &pack.file,
+                    rule.span.clone(),
+                    format!("no sink takes alerts of rule `{}` (purpose `{}`)", rule.id, rule.purpose),
+                )
+                .help("add the purpose to a sink in the configuration"),
             );
         }
         return;
@@ -72,22 +89,37 @@ fn check_routes(pack: &Pack, rule: &super::Rule, environment: &Environment, diag
         let Some(sink) = environment.sinks.iter().find(|sink| sink.name == *name) else {
             let names: Vec<&str> = environment.sinks.iter().map(|sink| sink.name.as_str()).collect();
             diagnostics.push(
-                Diagnostic::new(&codes::UNKNOWN_ROUTE, &pack.file, span.clone(), format!("the configuration has no sink `{name}`"))
-                    .help(format!("sinks: {}", names.join(", ")))
-                    .maybe_help(did_you_mean(name, names.iter().copied())),
+                Diagnostic::new(
+                    &codes::UNKNOWN_ROUTE,
+                    &pack.file,
+                    span.clone(),
+                    format!("the configuration has no sink `{name}`"),
+                )
+                .help(format!("sinks: {}", names.join(", ")))
+                .maybe_help(did_you_mean(name, names.iter().copied())),
             );
             continue;
         };
         if !serves(sink) {
             diagnostics.push(
-                Diagnostic::new(&codes::SINK_PURPOSE, &pack.file, span.clone(), format!("sink `{name}` does not serve purpose `{}`", rule.purpose))
-                    .help(format!("it serves: {}", sink.purposes.join(", "))),
+                Diagnostic::new(
+                    &codes::SINK_PURPOSE,
+                    &pack.file,
+                    span.clone(),
+                    format!("sink `{name}` does not serve purpose `{}`", rule.purpose),
+                )
+                .help(format!("it serves: {}", sink.purposes.join(", "))),
             );
         }
         if !may_take(sink) {
             diagnostics.push(
-                Diagnostic::new(&codes::ACTUATOR_NEEDS_REVIEW, &pack.file, span.clone(), format!("sink `{name}` acts by itself, but a person decides on alerts of rule `{}`", rule.id))
-                    .help("route it to a person"),
+                Diagnostic::new(
+                    &codes::ACTUATOR_NEEDS_REVIEW,
+                    &pack.file,
+                    span.clone(),
+                    format!("sink `{name}` acts by itself, but a person decides on alerts of rule `{}`", rule.id),
+                )
+                .help("route it to a person"),
             );
         }
     }

@@ -122,9 +122,14 @@ pub(super) fn parse_list(
         if column.is_none() {
             let names = catalog.kinds().iter().flat_map(|kind| &kind.columns).map(|column| column.name.as_str());
             diagnostics.push(
-                Diagnostic::new(&codes::UNKNOWN_COLUMN, file, node.span.clone(), format!("no kind of record has a column `{name}`"))
-                    .help("the key is named like the column it meets, such as plate, doc_number, item_class")
-                    .maybe_help(did_you_mean(name, names)),
+                Diagnostic::new(
+                    &codes::UNKNOWN_COLUMN,
+                    file,
+                    node.span.clone(),
+                    format!("no kind of record has a column `{name}`"),
+                )
+                .help("the key is named like the column it meets, such as plate, doc_number, item_class")
+                .maybe_help(did_you_mean(name, names)),
             );
         }
         column
@@ -150,10 +155,15 @@ fn check_purpose(file: &Arc<SourceFile>, name: &str, node: &Node, purposes: &[Pu
     match purposes.iter().find(|purpose| purpose.name == name) {
         None => diagnostics.push(unknown_purpose(file, name, node, purposes)),
         Some(purpose) if purpose.legal_basis.is_empty() => diagnostics.push(
-            Diagnostic::new(&codes::NO_LEGAL_BASIS, file, node.span.clone(), format!("the list rests on `{name}`, which states no legal basis"))
-                .label("list without legal basis")
-                .also(purpose.span.clone(), "declared here")
-                .help("write the `legal_basis` of the purpose; without one the list must not exist"),
+            Diagnostic::new(
+                &codes::NO_LEGAL_BASIS,
+                file,
+                node.span.clone(),
+                format!("the list rests on `{name}`, which states no legal basis"),
+            )
+            .label("list without legal basis")
+            .also(purpose.span.clone(), "declared here")
+            .help("write the `legal_basis` of the purpose; without one the list must not exist"),
         ),
         Some(_) => {}
     }

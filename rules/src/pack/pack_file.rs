@@ -21,7 +21,8 @@ pub fn parse(file: &Arc<SourceFile>, catalog: &Catalog, diagnostics: &mut Diagno
     let name = map.require_text("pack", "the pack's name", diagnostics);
     let owner = map.require_text("owner", "who answers for these rules", diagnostics);
 
-    let purposes = map.take_map("purposes", diagnostics).map(|map| parse_purposes(map, diagnostics)).unwrap_or_default();
+    let purposes =
+        map.take_map("purposes", diagnostics).map(|map| parse_purposes(map, diagnostics)).unwrap_or_default();
 
     let mut lists: Vec<ListDecl> = Vec::new();
     let mut refused_lists: Vec<String> = Vec::new();
@@ -49,12 +50,19 @@ pub fn parse(file: &Arc<SourceFile>, catalog: &Catalog, diagnostics: &mut Diagno
     }
     let parser = RuleParser { file, catalog, purposes: &purposes, lists: &lists, refused_lists: &refused_lists };
     for node in nodes.iter().take(RULES_MAX) {
-        let Some(rule) = parser.parse(node, diagnostics) else { continue };
+        let Some(rule) = parser.parse(node, diagnostics) else {
+            continue;
+        };
         if let Some(first) = rules.iter().find(|first| first.id == rule.id) {
             diagnostics.push(
-                Diagnostic::new(&codes::DUPLICATE_RULE, file, rule.span.clone(), format!("there are two rules `{}`", rule.id))
-                    .label("second")
-                    .also(first.span.clone(), "first"),
+                Diagnostic::new(
+                    &codes::DUPLICATE_RULE,
+                    file,
+                    rule.span.clone(),
+                    format!("there are two rules `{}`", rule.id),
+                )
+                .label("second")
+                .also(first.span.clone(), "first"),
             );
         }
         rules.push(rule);
@@ -85,8 +93,13 @@ pub fn check_version(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostic
         && version != "1"
     {
         diagnostics.push(
-            Diagnostic::new(&codes::UNSUPPORTED_VERSION, file, node.span.clone(), format!("format version `{version}` is not known"))
-                .help("this weir reads `weir: 1`"),
+            Diagnostic::new(
+                &codes::UNSUPPORTED_VERSION,
+                file,
+                node.span.clone(),
+                format!("format version `{version}` is not known"),
+            )
+            .help("this weir reads `weir: 1`"),
         );
     }
 }
@@ -95,7 +108,9 @@ fn parse_purposes(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> Vec<
     let file = map.file();
     let mut purposes = Vec::new();
     for (name, key, node) in map.entries() {
-        let Some(mut purpose) = MapReader::open(&file, node, format!("purpose `{name}`"), diagnostics) else { continue };
+        let Some(mut purpose) = MapReader::open(&file, node, format!("purpose `{name}`"), diagnostics) else {
+            continue;
+        };
         let legal_basis = purpose.take_text("legal_basis", diagnostics).map_or("", |(text, _)| text.trim());
         purposes.push(Purpose {
             name: name.to_owned(),
@@ -128,11 +143,17 @@ fn warn_unused(
     }
     for (index, list) in lists.iter().enumerate() {
         if !rules.iter().any(|rule| matches!(rule.body, Body::Watchlist { list, .. } if list == index)) {
-            diagnostics.push(Diagnostic::new(&codes::NEVER_USED, file, list.span.clone(), format!("no rule uses list `{}`", list.id)));
+            diagnostics.push(Diagnostic::new(
+                &codes::NEVER_USED,
+                file,
+                list.span.clone(),
+                format!("no rule uses list `{}`", list.id),
+            ));
         }
     }
     for purpose in purposes {
-        let used = rules.iter().any(|rule| rule.purpose == purpose.name) || lists.iter().any(|list| list.purpose == purpose.name);
+        let used = rules.iter().any(|rule| rule.purpose == purpose.name)
+            || lists.iter().any(|list| list.purpose == purpose.name);
         if !used {
             diagnostics.push(Diagnostic::new(
                 &codes::NEVER_USED,

@@ -93,22 +93,35 @@ impl RuleParser<'_> {
     }
 
     fn parse_from(&self, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<&Kind> {
-        let (name, node) = map.require_text("from", "the kind of record: person, vehicle, item, id or code", diagnostics)?;
+        let (name, node) =
+            map.require_text("from", "the kind of record: person, vehicle, item, id or code", diagnostics)?;
         let kind = self.catalog.kind(name);
         if kind.is_none() {
             let names: Vec<&str> = self.catalog.kinds().iter().map(|kind| kind.name.as_str()).collect();
             diagnostics.push(
-                Diagnostic::new(&codes::UNKNOWN_KIND, self.file, node.span.clone(), format!("there is no kind of record `{name}`"))
-                    .help(format!("kinds: {}", names.join(", ")))
-                    .maybe_help(did_you_mean(name, names.iter().copied())),
+                Diagnostic::new(
+                    &codes::UNKNOWN_KIND,
+                    self.file,
+                    node.span.clone(),
+                    format!("there is no kind of record `{name}`"),
+                )
+                .help(format!("kinds: {}", names.join(", ")))
+                .maybe_help(did_you_mean(name, names.iter().copied())),
             );
         }
         kind
     }
 
     /// `Err` when there is a condition that does not compile: the rule must not run without it.
-    fn parse_where(&self, map: &mut MapReader<'_>, kind: Option<&Kind>, diagnostics: &mut Diagnostics) -> Result<Option<Expression>, ()> {
-        let Some(node) = map.take("where") else { return Ok(None) };
+    fn parse_where(
+        &self,
+        map: &mut MapReader<'_>,
+        kind: Option<&Kind>,
+        diagnostics: &mut Diagnostics,
+    ) -> Result<Option<Expression>, ()> {
+        let Some(node) = map.take("where") else {
+            return Ok(None);
+        };
         let Some(kind) = kind else { return Err(()) };
         let nodes: Vec<&Node> = match &node.value {
             Value::List(items) => items.iter().collect(),
@@ -119,7 +132,12 @@ impl RuleParser<'_> {
         let mut failed = false;
         for node in nodes {
             let Some(sql) = node.text() else {
-                diagnostics.push(Diagnostic::new(&codes::WRONG_TYPE, self.file, node.span.clone(), "`where` is a condition or a list of conditions"));
+                diagnostics.push(Diagnostic::new(
+                    &codes::WRONG_TYPE,
+                    self.file,
+                    node.span.clone(),
+                    "`where` is a condition or a list of conditions",
+                ));
                 failed = true;
                 continue;
             };
@@ -129,7 +147,9 @@ impl RuleParser<'_> {
                     failed = true;
                     for problem in problems {
                         let span = node.locate(self.file, problem.range);
-                        diagnostics.push(Diagnostic::new(problem.code, self.file, span, problem.message).maybe_help(problem.help));
+                        diagnostics.push(
+                            Diagnostic::new(problem.code, self.file, span, problem.message).maybe_help(problem.help),
+                        );
                     }
                 }
             }
@@ -165,9 +185,14 @@ impl RuleParser<'_> {
             if !self.refused_lists.iter().any(|refused| refused == list_name) {
                 let names: Vec<&str> = self.lists.iter().map(|list| list.id.as_str()).collect();
                 diagnostics.push(
-                    Diagnostic::new(&codes::UNKNOWN_LIST, self.file, list_node.span.clone(), format!("the pack declares no list `{list_name}`"))
-                        .help(format!("declared lists: {}", names.join(", ")))
-                        .maybe_help(did_you_mean(list_name, names.iter().copied())),
+                    Diagnostic::new(
+                        &codes::UNKNOWN_LIST,
+                        self.file,
+                        list_node.span.clone(),
+                        format!("the pack declares no list `{list_name}`"),
+                    )
+                    .help(format!("declared lists: {}", names.join(", ")))
+                    .maybe_help(did_you_mean(list_name, names.iter().copied())),
                 );
             }
             return None;
@@ -213,7 +238,10 @@ impl RuleParser<'_> {
                     &codes::KEY_TYPE,
                     self.file,
                     on?.1.span.clone(),
-                    format!("`{}` and the list's key `{}` are written in different forms and never meet", column.name, list.key),
+                    format!(
+                        "`{}` and the list's key `{}` are written in different forms and never meet",
+                        column.name, list.key
+                    ),
                 )
                 .also(list.span.clone(), "the list")
                 .help(format!("look up `{}`", list.key)),
@@ -233,7 +261,8 @@ impl RuleParser<'_> {
     ) -> Alerting {
         let mut identifier: Option<(String, Range<usize>)> = None;
         let mut note_identifier = |name: &str, span: Range<usize>| {
-            let identifies = kind.and_then(|kind| kind.column(name)).is_some_and(|c| c.identifies != Identifies::Nothing);
+            let identifies =
+                kind.and_then(|kind| kind.column(name)).is_some_and(|c| c.identifies != Identifies::Nothing);
             if identifies && identifier.is_none() {
                 identifier = Some((name.to_owned(), span));
             }
@@ -260,9 +289,14 @@ impl RuleParser<'_> {
         let review = map.take_choice("review", Review::WORDS, diagnostics);
         if let (Some(Review::None), Some((name, span))) = (review, &identifier) {
             diagnostics.push(
-                Diagnostic::new(&codes::REVIEW_REQUIRED, self.file, map.place_of("review"), format!("the alert holds `{name}`, which identifies somebody: a person decides"))
-                    .also(span.clone(), "the identifier")
-                    .help("write `review: required`, or leave the identifier out"),
+                Diagnostic::new(
+                    &codes::REVIEW_REQUIRED,
+                    self.file,
+                    map.place_of("review"),
+                    format!("the alert holds `{name}`, which identifies somebody: a person decides"),
+                )
+                .also(span.clone(), "the identifier")
+                .help("write `review: required`, or leave the identifier out"),
             );
         }
         let default_review = if identifier.is_some() { Review::Required } else { Review::None };
@@ -287,7 +321,11 @@ impl RuleParser<'_> {
             dedupe.missing("for", "how long repeats are held back, such as `for: 10m`", diagnostics);
         }
         if !dedupe.has("key") {
-            dedupe.missing("key", "the columns that make two alerts the same, such as `key: [plate, site]`", diagnostics);
+            dedupe.missing(
+                "key",
+                "the columns that make two alerts the same, such as `key: [plate, site]`",
+                diagnostics,
+            );
         }
         let texts = dedupe.take_texts("key", diagnostics).unwrap_or_default();
         dedupe.finish(diagnostics);
@@ -317,8 +355,13 @@ impl RuleParser<'_> {
             Ok(parsed) => parsed,
             Err((range, message)) => {
                 diagnostics.push(
-                    Diagnostic::new(&codes::BAD_VALUE, self.file, node.locate(self.file, range), format!("`say`: {message}"))
-                        .help("write {{ and }} for braces in the text"),
+                    Diagnostic::new(
+                        &codes::BAD_VALUE,
+                        self.file,
+                        node.locate(self.file, range),
+                        format!("`say`: {message}"),
+                    )
+                    .help("write {{ and }} for braces in the text"),
                 );
                 return None;
             }
@@ -330,9 +373,14 @@ impl RuleParser<'_> {
                 if !known.contains(name.as_str()) {
                     let list: Vec<&str> = known.iter().copied().collect();
                     diagnostics.push(
-                        Diagnostic::new(&codes::UNKNOWN_TEXT_FIELD, self.file, span.clone(), format!("this rule has no field `{name}`"))
-                            .help(format!("fields: {}", list.join(", ")))
-                            .maybe_help(did_you_mean(name, list.iter().copied())),
+                        Diagnostic::new(
+                            &codes::UNKNOWN_TEXT_FIELD,
+                            self.file,
+                            span.clone(),
+                            format!("this rule has no field `{name}`"),
+                        )
+                        .help(format!("fields: {}", list.join(", ")))
+                        .maybe_help(did_you_mean(name, list.iter().copied())),
                     );
                 }
             }
@@ -382,7 +430,15 @@ fn text_fields<'a>(kind: &'a Kind, body: &'a Body) -> BTreeSet<&'a str> {
     match body {
         Body::Match => columns.collect(),
         Body::Watchlist { .. } => columns
-            .chain(["hit.list", "hit.entry_id", "hit.grade", "hit.list_version", "hit.action", "hit.case_ref", "hit.handling"])
+            .chain([
+                "hit.list",
+                "hit.entry_id",
+                "hit.grade",
+                "hit.list_version",
+                "hit.action",
+                "hit.case_ref",
+                "hit.handling",
+            ])
             .collect(),
         Body::Window(spec) => spec
             .key

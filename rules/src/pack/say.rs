@@ -38,7 +38,10 @@ impl Template {
     /// The place of a brace that is not closed or not opened.
     pub fn parse(source: &str) -> Result<(Self, Vec<(String, Range<usize>)>), (Range<usize>, String)> {
         if source.len() > TEMPLATE_BYTES_MAX {
-            return Err((0..source.len(), format!("the text has {} bytes; at most {TEMPLATE_BYTES_MAX} are sent", source.len())));
+            return Err((
+                0..source.len(),
+                format!("the text has {} bytes; at most {TEMPLATE_BYTES_MAX} are sent", source.len()),
+            ));
         }
         let mut pieces = Vec::new();
         let mut places = Vec::new();

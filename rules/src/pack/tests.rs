@@ -116,13 +116,22 @@ fn what_design_1_refuses_does_not_compile() {
     // A health code meets revoked credentials only.
     let on_holder = "kind: watchlist, from: code, on: holder, list: l, purpose: road";
     assert_eq!(with_rule(list("warrant", "person_id", "road"), on_holder), ["WR0204"]);
-    assert_eq!(with_rule(list("revoked_credential", "holder", "road"), on_holder).iter().filter(|c| **c != "WR0217").count(), 0);
+    assert_eq!(
+        with_rule(list("revoked_credential", "holder", "road"), on_holder).iter().filter(|c| **c != "WR0217").count(),
+        0
+    );
     // Protected attributes are refused in list keys.
     assert_eq!(with_rule(list("warrant", "ethnicity", "road"), on_plate)[0], "WR0101");
     // A person decides.
-    assert_eq!(rule("kind: match, from: id, where: decision = 'refuse', say: '{doc_number}', review: none"), ["WR0205"]);
+    assert_eq!(
+        rule("kind: match, from: id, where: decision = 'refuse', say: '{doc_number}', review: none"),
+        ["WR0205"]
+    );
     // Nobody's movements are followed.
-    assert_eq!(rule("kind: window, from: vehicle, key: [plate], measure: reads, window: { every: 1m }, emit: windows"), ["WR0211"]);
+    assert_eq!(
+        rule("kind: window, from: vehicle, key: [plate], measure: reads, window: { every: 1m }, emit: windows"),
+        ["WR0211"]
+    );
     // A condition on an identifier is a hidden watchlist.
     assert_eq!(rule("kind: match, from: vehicle, where: \"plate like '陕A%'\""), ["WR0307"]);
 }
@@ -142,7 +151,10 @@ fn mistakes_have_their_codes() {
     assert_eq!(window("key: [zone], measure: count, window: { last: 1s, every: 1m }"), ["WR0213"]);
     assert_eq!(window("key: [zone], measure: count, window: { last: 1d, every: 1s }"), ["WR0213"]);
     assert_eq!(window("key: [site], measure: count, per: area, window: { every: 1m }"), ["WR0213"]);
-    assert_eq!(window("key: [zone], measure: count, window: { every: 1m }, levels: [{ name: a, enter: 1, exit: 2 }]"), ["WR0209"]);
+    assert_eq!(
+        window("key: [zone], measure: count, window: { every: 1m }, levels: [{ name: a, enter: 1, exit: 2 }]"),
+        ["WR0209"]
+    );
     assert_eq!(window("key: [zone], measure: count, window: { every: 1s }"), ["WR0219"]);
     assert_eq!(window("key: [zone], measure: count, window: { every: 1m }"), [""; 0]);
 }
@@ -151,7 +163,8 @@ fn mistakes_have_their_codes() {
 fn the_environment_is_checked() {
     let (pack, _) = check(DESIGN_PACK);
     let pack = pack.unwrap();
-    let sink = |name: &str, purpose: &str, actuator| SinkFacts { name: name.into(), purposes: vec![purpose.into()], actuator };
+    let sink =
+        |name: &str, purpose: &str, actuator| SinkFacts { name: name.into(), purposes: vec![purpose.into()], actuator };
     let codes = |environment: &Environment| {
         let mut diagnostics = Diagnostics::new();
         check_environment(&pack, environment, &mut diagnostics);
@@ -163,7 +176,10 @@ fn the_environment_is_checked() {
         ..Environment::default()
     };
     assert_eq!(codes(&good), [""; 0]);
-    let bad = Environment { sinks: vec![sink("gate", "road_safety", true), sink("ticketin", "crowd_safety", true)], ..Environment::default() };
+    let bad = Environment {
+        sinks: vec![sink("gate", "road_safety", true), sink("ticketin", "crowd_safety", true)],
+        ..Environment::default()
+    };
     assert_eq!(codes(&bad), ["WR0223", "WR0220", "WR0224"]);
 }
 

@@ -57,7 +57,9 @@ impl Measure {
     /// The column it reads, if it reads one.
     pub fn column(&self) -> Option<&str> {
         match self {
-            Self::Sum(column) | Self::Avg(column) | Self::Min(column) | Self::Max(column) | Self::Distinct(column) => Some(column),
+            Self::Sum(column) | Self::Avg(column) | Self::Min(column) | Self::Max(column) | Self::Distinct(column) => {
+                Some(column)
+            }
             Self::Count | Self::Reads | Self::Snapshot => None,
         }
     }
@@ -121,7 +123,17 @@ impl WindowSpec {
         let levels: Vec<String> = self
             .levels
             .iter()
-            .map(|l| format!("{} {} {} {} {} {}", l.name, l.enter, l.enter_windows, l.exit, l.exit_windows, l.severity.word()))
+            .map(|l| {
+                format!(
+                    "{} {} {} {} {} {}",
+                    l.name,
+                    l.enter,
+                    l.enter_windows,
+                    l.exit,
+                    l.exit_windows,
+                    l.severity.word()
+                )
+            })
             .collect();
         format!(
             "{} per {:?} by {} last {} every {} lateness {} levels [{}]",
@@ -153,21 +165,34 @@ impl WindowParser<'_> {
         let per = self.parse_per(map, key.as_deref(), diagnostics);
         let lengths = self.parse_lengths(map, diagnostics);
         let lateness_ms = map.take_duration_ms("lateness", diagnostics).unwrap_or(LATENESS_DEFAULT_MS);
-        let emit_windows = map.take_choice("emit", &[("windows", true), ("alerts", false)], diagnostics).unwrap_or(false);
+        let emit_windows =
+            map.take_choice("emit", &[("windows", true), ("alerts", false)], diagnostics).unwrap_or(false);
         let levels = self.parse_levels(map, lengths.map_or(1, |(_, every_ms)| every_ms), diagnostics);
         if let Some(node) = map.take("when_silent") {
-            diagnostics.push(
-                Diagnostic::new(&codes::WHEN_SILENT_NOT_YET, self.file, node.span.clone(), "`when_silent` is not acted on by this version: a level holds while its devices are silent"),
-            );
+            diagnostics.push(Diagnostic::new(
+                &codes::WHEN_SILENT_NOT_YET,
+                self.file,
+                node.span.clone(),
+                "`when_silent` is not acted on by this version: a level holds while its devices are silent",
+            ));
         }
         if levels.is_empty() && !emit_windows && !map.has("levels") {
-            map.missing("levels", "say at which values to alert, or `emit: windows` for a stream of values", diagnostics);
+            map.missing(
+                "levels",
+                "say at which values to alert, or `emit: windows` for a stream of values",
+                diagnostics,
+            );
         }
         let (last_ms, every_ms) = lengths?;
         if last_ms < lateness_ms {
             diagnostics.push(
-                Diagnostic::new(&codes::WINDOW_SHORTER_THAN_LATENESS, self.file, map.place_of("window"), "the window is shorter than the lateness its value waits for")
-                    .help("lengthen the window, or shorten `lateness`"),
+                Diagnostic::new(
+                    &codes::WINDOW_SHORTER_THAN_LATENESS,
+                    self.file,
+                    map.place_of("window"),
+                    "the window is shorter than the lateness its value waits for",
+                )
+                .help("lengthen the window, or shorten `lateness`"),
             );
         }
         Some(WindowSpec { key: key?, measure: measure?, per, last_ms, every_ms, lateness_ms, levels, emit_windows })
@@ -191,15 +216,24 @@ impl WindowParser<'_> {
         for (name, node) in texts {
             match kind.column(name) {
                 None => diagnostics.push(unknown_column(self.file, node, name, kind)),
-                Some(column) if column.ty != ColumnType::Symbol || column.identifies != Identifies::Nothing || name == "source" => {
+                Some(column)
+                    if column.ty != ColumnType::Symbol
+                        || column.identifies != Identifies::Nothing
+                        || name == "source" =>
+                {
                     let why = if column.identifies == Identifies::Nothing {
                         "is not a symbol column"
                     } else {
                         "identifies somebody, and nobody's movements are followed"
                     };
                     diagnostics.push(
-                        Diagnostic::new(&codes::KEY_NOT_ALLOWED, self.file, node.span.clone(), format!("`{name}` {why}"))
-                            .help("take zone, site, device, lane or another symbol column"),
+                        Diagnostic::new(
+                            &codes::KEY_NOT_ALLOWED,
+                            self.file,
+                            node.span.clone(),
+                            format!("`{name}` {why}"),
+                        )
+                        .help("take zone, site, device, lane or another symbol column"),
                     );
                 }
                 Some(_) => key.push(name.to_owned()),
@@ -237,7 +271,10 @@ impl WindowParser<'_> {
                     "avg" if numeric => return Some(Measure::Avg(owned)),
                     "min" if numeric => return Some(Measure::Min(owned)),
                     "max" if numeric => return Some(Measure::Max(owned)),
-                    "distinct" => bad(format!("`{column_name}` is a {}; distinct counts texts and symbols", column.ty.word()), known.to_owned()),
+                    "distinct" => bad(
+                        format!("`{column_name}` is a {}; distinct counts texts and symbols", column.ty.word()),
+                        known.to_owned(),
+                    ),
                     _ => bad(format!("`{column_name}` is a {}, not a number", column.ty.word()), known.to_owned()),
                 }
             }
@@ -261,8 +298,13 @@ impl WindowParser<'_> {
         let per = map.take_choice("per", &[("area", Per::Area), ("capacity", Per::Capacity)], diagnostics)?;
         if key.is_some_and(|key| !key.iter().any(|column| column == "zone")) {
             diagnostics.push(
-                Diagnostic::new(&codes::BAD_WINDOW, self.file, map.place_of("per"), "`per` divides by a figure of the zone, but the key has no zone")
-                    .help("write `key: [zone]`"),
+                Diagnostic::new(
+                    &codes::BAD_WINDOW,
+                    self.file,
+                    map.place_of("per"),
+                    "`per` divides by a figure of the zone, but the key has no zone",
+                )
+                .help("write `key: [zone]`"),
             );
         }
         Some(per)
@@ -289,22 +331,35 @@ impl WindowParser<'_> {
         } else if last_ms > WINDOW_MS_MAX {
             "a window is at most 7 days long".to_owned()
         } else if last_ms / gcd(last_ms, every_ms) > PANES_PER_WINDOW_MAX {
-            format!("the window would be made of {} panes; at most {PANES_PER_WINDOW_MAX}", last_ms / gcd(last_ms, every_ms))
+            format!(
+                "the window would be made of {} panes; at most {PANES_PER_WINDOW_MAX}",
+                last_ms / gcd(last_ms, every_ms)
+            )
         } else {
             return Some((last_ms, every_ms));
         };
-        diagnostics.push(Diagnostic::new(&codes::BAD_WINDOW, self.file, span, problem).help("make `last` a small multiple of `every`"));
+        diagnostics.push(
+            Diagnostic::new(&codes::BAD_WINDOW, self.file, span, problem)
+                .help("make `last` a small multiple of `every`"),
+        );
         None
     }
 
     fn parse_levels(&self, map: &mut MapReader<'_>, every_ms: i64, diagnostics: &mut Diagnostics) -> Vec<Level> {
         let nodes = map.take_list("levels", diagnostics).unwrap_or_default();
         if nodes.len() > LEVELS_MAX {
-            diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, self.file, map.place_of("levels"), format!("a rule has at most {LEVELS_MAX} levels")));
+            diagnostics.push(Diagnostic::new(
+                &codes::BAD_VALUE,
+                self.file,
+                map.place_of("levels"),
+                format!("a rule has at most {LEVELS_MAX} levels"),
+            ));
         }
         let mut levels: Vec<Level> = Vec::new();
         for node in nodes.iter().take(LEVELS_MAX) {
-            let Some(level) = self.parse_level(node, every_ms, diagnostics) else { continue };
+            let Some(level) = self.parse_level(node, every_ms, diagnostics) else {
+                continue;
+            };
             if let Some(lower) = levels.last()
                 && level.enter < lower.enter
             {
@@ -313,7 +368,10 @@ impl WindowParser<'_> {
                         &codes::INVERTED_LEVELS,
                         self.file,
                         node.span.clone(),
-                        format!("level `{}` is entered at {}, below level `{}` before it ({})", level.name, level.enter, lower.name, lower.enter),
+                        format!(
+                            "level `{}` is entered at {}, below level `{}` before it ({})",
+                            level.name, level.enter, lower.name, lower.enter
+                        ),
                     )
                     .help("list levels from low to high"),
                 );
@@ -338,13 +396,19 @@ impl WindowParser<'_> {
             && exit > enter
         {
             diagnostics.push(
-                Diagnostic::new(&codes::INVERTED_LEVELS, self.file, map.place_of("exit"), format!("left below {exit}, entered at {enter}: the level would flap"))
-                    .label("above `enter`")
-                    .help("make `exit` smaller than `enter`"),
+                Diagnostic::new(
+                    &codes::INVERTED_LEVELS,
+                    self.file,
+                    map.place_of("exit"),
+                    format!("left below {exit}, entered at {enter}: the level would flap"),
+                )
+                .label("above `enter`")
+                .help("make `exit` smaller than `enter`"),
             );
         }
         map.finish(diagnostics);
-        let windows = |duration_ms: i64| u32::try_from(duration_ms.div_ceil_positive(every_ms).max(1)).unwrap_or(u32::MAX);
+        let windows =
+            |duration_ms: i64| u32::try_from(duration_ms.div_ceil_positive(every_ms).max(1)).unwrap_or(u32::MAX);
         Some(Level {
             name: name?.0.to_owned(),
             enter: enter?,
@@ -368,8 +432,14 @@ impl DivCeil for i64 {
 }
 
 pub(super) fn unknown_column(file: &Arc<SourceFile>, node: &Node, name: &str, kind: &Kind) -> Diagnostic {
-    let names: Vec<&str> = kind.columns.iter().filter(|column| !column.transient).map(|column| column.name.as_str()).collect();
-    Diagnostic::new(&codes::UNKNOWN_COLUMN, file, node.span.clone(), format!("{} records have no column `{name}`", kind.name))
-        .help(format!("columns: {}", names.join(", ")))
-        .maybe_help(did_you_mean(name, names.iter().copied()))
+    let names: Vec<&str> =
+        kind.columns.iter().filter(|column| !column.transient).map(|column| column.name.as_str()).collect();
+    Diagnostic::new(
+        &codes::UNKNOWN_COLUMN,
+        file,
+        node.span.clone(),
+        format!("{} records have no column `{name}`", kind.name),
+    )
+    .help(format!("columns: {}", names.join(", ")))
+    .maybe_help(did_you_mean(name, names.iter().copied()))
 }

@@ -62,7 +62,9 @@ impl ColumnType {
             Self::Boolean => DataType::Boolean,
             Self::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
             Self::Date => DataType::Date32,
-            Self::ScoredTexts => DataType::List(Arc::new(Field::new("item", DataType::Struct(scored_text_fields()), true))),
+            Self::ScoredTexts => {
+                DataType::List(Arc::new(Field::new("item", DataType::Struct(scored_text_fields()), true)))
+            }
             Self::Texts => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
         }
     }
@@ -75,10 +77,7 @@ impl ColumnType {
 
 /// Fields of one scored text.
 pub fn scored_text_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("text", DataType::Utf8View, true),
-        Field::new("score", DataType::Float64, true),
-    ])
+    Fields::from(vec![Field::new("text", DataType::Utf8View, true), Field::new("score", DataType::Float64, true)])
 }
 
 /// Whom or what a column identifies. Such a column never leaves a batch in the clear unless it hit.
@@ -109,11 +108,8 @@ pub enum Normaliser {
 
 impl Normaliser {
     /// The words of the schema language.
-    pub const WORDS: &'static [(&'static str, Self)] = &[
-        ("plate.v1", Self::PlateV1),
-        ("document.v1", Self::DocumentV1),
-        ("item_class.v1", Self::ItemClassV1),
-    ];
+    pub const WORDS: &'static [(&'static str, Self)] =
+        &[("plate.v1", Self::PlateV1), ("document.v1", Self::DocumentV1), ("item_class.v1", Self::ItemClassV1)];
 
     /// Name with version, as it stands in the schema and in the meaning of a rule.
     pub fn word(self) -> &'static str {

@@ -11,7 +11,9 @@ const COLUMNS_MAX: usize = 64;
 
 /// Reads a map of kinds into the catalog; what is wrong goes to `diagnostics`.
 pub fn parse_kinds(file: &Arc<SourceFile>, node: &Node, catalog: &mut Catalog, diagnostics: &mut Diagnostics) {
-    let Some(mut map) = MapReader::open(file, node, "`kinds`", diagnostics) else { return };
+    let Some(mut map) = MapReader::open(file, node, "`kinds`", diagnostics) else {
+        return;
+    };
     for (name, key, value) in map.entries() {
         if catalog.kind(name).is_some() {
             diagnostics.push(Diagnostic::new(
@@ -30,7 +32,9 @@ pub fn parse_kinds(file: &Arc<SourceFile>, node: &Node, catalog: &mut Catalog, d
 
 /// Refuses a name that names a protected attribute. Shared by kinds, mappings and lists.
 pub fn check_protected(file: &Arc<SourceFile>, node: &Node, name: &str, diagnostics: &mut Diagnostics) -> bool {
-    let Some(attribute) = protected_attribute(name) else { return true };
+    let Some(attribute) = protected_attribute(name) else {
+        return true;
+    };
     diagnostics.push(
         Diagnostic::new(
             &codes::PROTECTED_ATTRIBUTE,

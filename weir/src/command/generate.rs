@@ -65,7 +65,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         return wrong("--hit-rate lies between 0 and 1, --list-entries is at least 1");
     }
     let start_ms = if args.rate.is_some() { now_ms() } else { start_ms };
-    let spec = CitySpec { seed: args.seed, start_ms, records_per_s, hit_rate: args.hit_rate, list_entries: args.list_entries };
+    let spec =
+        CitySpec { seed: args.seed, start_ms, records_per_s, hit_rate: args.hit_rate, list_entries: args.list_entries };
     match write(args, spec) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read from us has had enough.

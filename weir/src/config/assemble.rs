@@ -25,7 +25,13 @@ pub(crate) struct Assembled {
 }
 
 /// Puts everything together.
-pub(crate) fn assemble(config: Config, loaded: Loaded, vfs: &Arc<dyn Vfs>, runtime: &Handle, shards: Option<usize>) -> Result<Assembled, String> {
+pub(crate) fn assemble(
+    config: Config,
+    loaded: Loaded,
+    vfs: &Arc<dyn Vfs>,
+    runtime: &Handle,
+    shards: Option<usize>,
+) -> Result<Assembled, String> {
     let mut builder = Pipeline::builder(config.catalog).zones(loaded.zones).limits(config.limits);
     if let Some(shards) = shards.or(config.shards) {
         builder = builder.shards(shards);
@@ -58,7 +64,11 @@ pub(crate) fn assemble(config: Config, loaded: Loaded, vfs: &Arc<dyn Vfs>, runti
     Ok(Assembled { pipeline: builder.build().map_err(|error| error.to_string())?, files })
 }
 
-fn build_source(declared: SourceDecl, vfs: &Arc<dyn Vfs>, runtime: &Handle) -> (SourceSpec, Box<dyn Source>, Option<Arc<FileProgress>>) {
+fn build_source(
+    declared: SourceDecl,
+    vfs: &Arc<dyn Vfs>,
+    runtime: &Handle,
+) -> (SourceSpec, Box<dyn Source>, Option<Arc<FileProgress>>) {
     let name = declared.name.clone();
     let announce: OnBound = Arc::new(move |address| eprintln!("weir: source `{name}` listens on {address}"));
     let spec = SourceSpec {
@@ -98,17 +108,21 @@ fn build_sink(sink: &SinkDecl, vfs: &Arc<dyn Vfs>, runtime: &Handle) -> Result<B
             let coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             Box::new(StdoutSink::new(StdoutFormat::Text { coloured }))
         }
-        SinkKind::File { path } => {
-            Box::new(FileSink::open(path, vfs.as_ref()).map_err(|error| fault(&format!("{}: {error}", path.display())))?)
-        }
+        SinkKind::File { path } => Box::new(
+            FileSink::open(path, vfs.as_ref()).map_err(|error| fault(&format!("{}: {error}", path.display())))?,
+        ),
         SinkKind::Http { url, token_file, retry_for_ms } => {
             let token = token_file
                 .as_ref()
-                .map(|path| vfs.read_text(path, TOKEN_BYTES_MAX).map_err(|error| fault(&format!("{}: {error}", path.display()))))
+                .map(|path| {
+                    vfs.read_text(path, TOKEN_BYTES_MAX).map_err(|error| fault(&format!("{}: {error}", path.display())))
+                })
                 .transpose()?;
             let retry_for = Duration::from_millis(*retry_for_ms as u64);
             Box::new(HttpSink::new(url, token.as_deref(), retry_for, runtime.clone()).map_err(|error| fault(&error))?)
         }
-        SinkKind::Tcp { address, retry_for_ms } => Box::new(TcpSink::new(*address, Duration::from_millis(*retry_for_ms as u64))),
+        SinkKind::Tcp { address, retry_for_ms } => {
+            Box::new(TcpSink::new(*address, Duration::from_millis(*retry_for_ms as u64)))
+        }
     })
 }

@@ -47,13 +47,20 @@ pub(crate) fn load(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics
             Ok(text) => text,
             Err(error) => {
                 diagnostics.push(
-                    Diagnostic::new(&codes::FILE_NOT_READ, &config.file, named.span.clone(), format!("pack {name} cannot be read: {error}"))
-                        .help("the path is relative to the configuration"),
+                    Diagnostic::new(
+                        &codes::FILE_NOT_READ,
+                        &config.file,
+                        named.span.clone(),
+                        format!("pack {name} cannot be read: {error}"),
+                    )
+                    .help("the path is relative to the configuration"),
                 );
                 continue;
             }
         };
-        let Some(pack) = pack::parse(&SourceFile::new(name, text), &config.catalog, diagnostics) else { continue };
+        let Some(pack) = pack::parse(&SourceFile::new(name, text), &config.catalog, diagnostics) else {
+            continue;
+        };
         pack::check_environment(&pack, &environment, diagnostics);
         let lists = load_lists(&pack, &named.path, config, vfs, diagnostics);
         packs.push((pack, lists));
@@ -63,17 +70,29 @@ pub(crate) fn load(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics
 }
 
 fn load_zones(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> ZoneTable {
-    let Some(named) = &config.zones else { return ZoneTable::default() };
+    let Some(named) = &config.zones else {
+        return ZoneTable::default();
+    };
     let name = named.path.display();
     match vfs.read_text(&named.path, ZONES_BYTES_MAX) {
         Ok(text) => ZoneTable::from_csv(&text).unwrap_or_else(|error| {
-            diagnostics.push(Diagnostic::new(&codes::BAD_ZONES, &config.file, named.span.clone(), format!("{name}: {error}")));
+            diagnostics.push(Diagnostic::new(
+                &codes::BAD_ZONES,
+                &config.file,
+                named.span.clone(),
+                format!("{name}: {error}"),
+            ));
             ZoneTable::default()
         }),
         Err(error) => {
             diagnostics.push(
-                Diagnostic::new(&codes::FILE_NOT_READ, &config.file, named.span.clone(), format!("zone table {name} cannot be read: {error}"))
-                    .help("the path is relative to the configuration"),
+                Diagnostic::new(
+                    &codes::FILE_NOT_READ,
+                    &config.file,
+                    named.span.clone(),
+                    format!("zone table {name} cannot be read: {error}"),
+                )
+                .help("the path is relative to the configuration"),
             );
             ZoneTable::default()
         }
@@ -83,21 +102,31 @@ fn load_zones(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> 
 /// A file source that is read once must be there now.
 fn check_files(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) {
     for source in &config.sources {
-        let SourceKind::File { pattern, span, follow: false } = &source.kind else { continue };
+        let SourceKind::File { pattern, span, follow: false } = &source.kind else {
+            continue;
+        };
         let text = pattern.to_string_lossy();
         if !text.contains(['*', '?', '['])
             && let Err(error) = vfs.stat(pattern)
         {
             diagnostics.push(
-                Diagnostic::new(&codes::FILE_NOT_READ, &config.file, span.clone(), format!("source `{}`: {text} cannot be read: {error}", source.name))
-                    .help("the path is relative to the configuration"),
+                Diagnostic::new(
+                    &codes::FILE_NOT_READ,
+                    &config.file,
+                    span.clone(),
+                    format!("source `{}`: {text} cannot be read: {error}", source.name),
+                )
+                .help("the path is relative to the configuration"),
             );
         }
     }
     if let Some(key_file) = &config.key_file
         && let Err(message) = read_key(&key_file.path, vfs)
     {
-        diagnostics.push(Diagnostic::new(&codes::FILE_NOT_READ, &config.file, key_file.span.clone(), message).help("make one with: head -c 32 /dev/urandom > FILE"));
+        diagnostics.push(
+            Diagnostic::new(&codes::FILE_NOT_READ, &config.file, key_file.span.clone(), message)
+                .help("make one with: head -c 32 /dev/urandom > FILE"),
+        );
     }
 }
 
@@ -110,7 +139,9 @@ pub(super) fn read_key(path: &Path, vfs: &dyn Vfs) -> Result<[u8; 32], String> {
         match file.read(&mut bytes[len..]) {
             Ok(0) => break,
             Ok(read) => len += read,
-            Err(error) => return Err(format!("key file {} cannot be read: {error}", path.display())),
+            Err(error) => {
+                return Err(format!("key file {} cannot be read: {error}", path.display()));
+            }
         }
     }
     if len != 32 {
@@ -119,7 +150,13 @@ pub(super) fn read_key(path: &Path, vfs: &dyn Vfs) -> Result<[u8; 32], String> {
     Ok(bytes[..32].try_into().expect("32 bytes"))
 }
 
-fn load_lists(pack: &Pack, pack_path: &Path, config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Vec<Watchlist> {
+fn load_lists(
+    pack: &Pack,
+    pack_path: &Path,
+    config: &Config,
+    vfs: &dyn Vfs,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Watchlist> {
     let mut lists = Vec::new();
     for list in &pack.lists {
         let path = beside(pack_path, &list.from);
@@ -127,14 +164,24 @@ fn load_lists(pack: &Pack, pack_path: &Path, config: &Config, vfs: &dyn Vfs, dia
         match watchlist::load(vfs, &path, ListSpec::new(pack, list), &config.limits, config.population, now_ms) {
             Ok((loaded, report)) => {
                 for message in report_lines(&report) {
-                    diagnostics.push(Diagnostic::new(&codes::LIST_WARNING, &pack.file, list.from_span.clone(), format!("list `{}`: {message}", list.id)));
+                    diagnostics.push(Diagnostic::new(
+                        &codes::LIST_WARNING,
+                        &pack.file,
+                        list.from_span.clone(),
+                        format!("list `{}`: {message}", list.id),
+                    ));
                 }
                 lists.push(loaded);
             }
             Err(error) => {
                 diagnostics.push(
-                    Diagnostic::new(&codes::LIST_REFUSED, &pack.file, list.from_span.clone(), format!("list `{}`: {error}", list.id))
-                        .help("the path is relative to the pack"),
+                    Diagnostic::new(
+                        &codes::LIST_REFUSED,
+                        &pack.file,
+                        list.from_span.clone(),
+                        format!("list `{}`: {error}", list.id),
+                    )
+                    .help("the path is relative to the pack"),
                 );
             }
         }
@@ -145,7 +192,8 @@ fn load_lists(pack: &Pack, pack_path: &Path, config: &Config, vfs: &dyn Vfs, dia
 fn report_lines(report: &LoadReport) -> Vec<String> {
     let mut lines = report.warnings.clone();
     if report.refused_rows > 0 {
-        let first: Vec<String> = report.problems.iter().take(3).map(|problem| format!("row {}: {}", problem.row, problem.message)).collect();
+        let first: Vec<String> =
+            report.problems.iter().take(3).map(|problem| format!("row {}: {}", problem.row, problem.message)).collect();
         lines.push(format!("{} rows left out, the rest loaded; {}", report.refused_rows, first.join("; ")));
     }
     if report.check_warnings > 0 {
@@ -162,14 +210,20 @@ fn check_across_packs(config: &Config, packs: &[(Pack, Vec<Watchlist>)], diagnos
         for rule in &pack.rules {
             if rules.contains(&rule.id.as_str()) {
                 diagnostics.push(
-                    Diagnostic::new(&codes::DUPLICATE_RULE, &pack.file, rule.span.clone(), format!("another pack has a rule `{}` too", rule.id))
-                        .help("alerts are kept by rule id; give one of them another"),
+                    Diagnostic::new(
+                        &codes::DUPLICATE_RULE,
+                        &pack.file,
+                        rule.span.clone(),
+                        format!("another pack has a rule `{}` too", rule.id),
+                    )
+                    .help("alerts are kept by rule id; give one of them another"),
                 );
             }
         }
         rules.extend(own);
     }
-    let purposes: Vec<&str> = packs.iter().flat_map(|(pack, _)| &pack.purposes).map(|purpose| purpose.name.as_str()).collect();
+    let purposes: Vec<&str> =
+        packs.iter().flat_map(|(pack, _)| &pack.purposes).map(|purpose| purpose.name.as_str()).collect();
     if packs.len() < config.packs.len() {
         return;
     }
@@ -177,10 +231,15 @@ fn check_across_packs(config: &Config, packs: &[(Pack, Vec<Watchlist>)], diagnos
         for (purpose, span) in &sink.purposes {
             if !purposes.contains(&purpose.as_str()) {
                 diagnostics.push(
-                    Diagnostic::new(&codes::UNKNOWN_PURPOSE, &config.file, span.clone(), format!("no pack declares a purpose `{purpose}`"))
-                        .also(sink.span.clone(), "this sink")
-                        .help(format!("declared purposes: {}", purposes.join(", ")))
-                        .maybe_help(did_you_mean(purpose, purposes.iter().copied())),
+                    Diagnostic::new(
+                        &codes::UNKNOWN_PURPOSE,
+                        &config.file,
+                        span.clone(),
+                        format!("no pack declares a purpose `{purpose}`"),
+                    )
+                    .also(sink.span.clone(), "this sink")
+                    .help(format!("declared purposes: {}", purposes.join(", ")))
+                    .maybe_help(did_you_mean(purpose, purposes.iter().copied())),
                 );
             }
         }

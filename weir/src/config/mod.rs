@@ -73,5 +73,6 @@ pub(crate) fn beside(file: &Path, path: &str) -> PathBuf {
 /// A file named on the command line cannot be read.
 pub(crate) fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
     let file = SourceFile::new(name, "");
-    Diagnostic::new(&codes::FILE_NOT_READ, &file, 0..0, format!("{name} cannot be read: {error}")).help("check the path and its permissions")
+    Diagnostic::new(&codes::FILE_NOT_READ, &file, 0..0, format!("{name} cannot be read: {error}"))
+        .help("check the path and its permissions")
 }

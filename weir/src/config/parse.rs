@@ -26,7 +26,8 @@ impl Config {
         let named = |(text, node): (&str, &yaml::Node)| Named { path: beside(path, text), span: node.span.clone() };
         let population = map.take_integer("population", diagnostics);
         let zones = map.take_text("zones", diagnostics).map(named);
-        let packs: Vec<Named> = map.take_texts("packs", diagnostics).unwrap_or_default().into_iter().map(named).collect();
+        let packs: Vec<Named> =
+            map.take_texts("packs", diagnostics).unwrap_or_default().into_iter().map(named).collect();
         let mut sources = Vec::new();
         if let Some(mut declared) = map.take_map("sources", diagnostics) {
             for (name, key, node) in declared.entries() {
@@ -39,22 +40,40 @@ impl Config {
                 sinks.extend(parse_sink(file, path, (name, key), node, diagnostics));
             }
         }
-        let (limits, shards) = map.take_map("limits", diagnostics).map_or_else(Default::default, |map| parse_limits(map, diagnostics));
+        let (limits, shards) =
+            map.take_map("limits", diagnostics).map_or_else(Default::default, |map| parse_limits(map, diagnostics));
         let key_file = map.take_map("state", diagnostics).and_then(|mut state| {
             let key_file = state.take_text("key_file", diagnostics).map(named);
             state.finish(diagnostics);
             key_file
         });
-        for (what, there) in [("sources", map.has("sources")), ("packs", map.has("packs")), ("sinks", map.has("sinks"))] {
+        for (what, there) in [("sources", map.has("sources")), ("packs", map.has("packs")), ("sinks", map.has("sinks"))]
+        {
             if !there {
                 diagnostics.push(
-                    Diagnostic::new(&codes::NOTHING_TO_DO, file, map.head(), format!("the configuration has no `{what}`"))
-                        .help("a run needs at least one source, one pack and one sink"),
+                    Diagnostic::new(
+                        &codes::NOTHING_TO_DO,
+                        file,
+                        map.head(),
+                        format!("the configuration has no `{what}`"),
+                    )
+                    .help("a run needs at least one source, one pack and one sink"),
                 );
             }
         }
         map.finish(diagnostics);
-        Some(Self { file: Arc::clone(file), catalog, population, zones, packs, sources, sinks, limits, shards, key_file })
+        Some(Self {
+            file: Arc::clone(file),
+            catalog,
+            population,
+            zones,
+            packs,
+            sources,
+            sinks,
+            limits,
+            shards,
+            key_file,
+        })
     }
 }
 

@@ -70,9 +70,14 @@ pub(super) fn parse_source(
         }
         let names: Vec<&str> = catalog.kinds().iter().map(|kind| kind.name.as_str()).collect();
         diagnostics.push(
-            Diagnostic::new(&codes::UNKNOWN_KIND, file, node.span.clone(), format!("there is no kind of record `{text}`"))
-                .help(format!("kinds: {}; a computed kind stands in `map: {{ kind: ... }}`", names.join(", ")))
-                .maybe_help(did_you_mean(text, names.iter().copied())),
+            Diagnostic::new(
+                &codes::UNKNOWN_KIND,
+                file,
+                node.span.clone(),
+                format!("there is no kind of record `{text}`"),
+            )
+            .help(format!("kinds: {}; a computed kind stands in `map: {{ kind: ... }}`", names.join(", ")))
+            .maybe_help(did_you_mean(text, names.iter().copied())),
         );
         None
     });
@@ -81,17 +86,20 @@ pub(super) fn parse_source(
             return text.to_owned();
         }
         diagnostics.push(
-            Diagnostic::new(&codes::BAD_SOURCE, file, node.span.clone(), format!("there is no timezone `{text}`")).help("write it as in Asia/Shanghai"),
+            Diagnostic::new(&codes::BAD_SOURCE, file, node.span.clone(), format!("there is no timezone `{text}`"))
+                .help("write it as in Asia/Shanghai"),
         );
         text.to_owned()
     });
     let mapping = parse_map(file, &mut map, name.0, catalog, diagnostics);
     let kind = match ty? {
-        Type::File => map.require_text("path", "a path, or a pattern such as records/*.ndjson", diagnostics).map(|(text, node)| SourceKind::File {
-            pattern: beside(path, text),
-            span: node.span.clone(),
-            follow: map.take_bool("follow", diagnostics).unwrap_or(false),
-        }),
+        Type::File => map.require_text("path", "a path, or a pattern such as records/*.ndjson", diagnostics).map(
+            |(text, node)| SourceKind::File {
+                pattern: beside(path, text),
+                span: node.span.clone(),
+                follow: map.take_bool("follow", diagnostics).unwrap_or(false),
+            },
+        ),
         Type::Stdin => Some(SourceKind::Stdin),
         Type::Tcp => parse_address(file, &mut map, diagnostics).map(|address| SourceKind::Tcp {
             address,
@@ -131,7 +139,12 @@ fn parse_http(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut
     let route = match map.take_text("route", diagnostics) {
         Some((text, _)) if text.starts_with('/') && !text.contains(['{', '*']) => text.to_owned(),
         Some((_, node)) => {
-            diagnostics.push(Diagnostic::new(&codes::BAD_SOURCE, file, node.span.clone(), "a route starts with `/` and holds no pattern"));
+            diagnostics.push(Diagnostic::new(
+                &codes::BAD_SOURCE,
+                file,
+                node.span.clone(),
+                "a route starts with `/` and holds no pattern",
+            ));
             return None;
         }
         None => "/records".to_owned(),
@@ -150,7 +163,13 @@ fn parse_address(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &
     }
 }
 
-fn parse_map(file: &Arc<SourceFile>, map: &mut MapReader<'_>, source: &str, catalog: &Catalog, diagnostics: &mut Diagnostics) -> Option<MapSpec> {
+fn parse_map(
+    file: &Arc<SourceFile>,
+    map: &mut MapReader<'_>,
+    source: &str,
+    catalog: &Catalog,
+    diagnostics: &mut Diagnostics,
+) -> Option<MapSpec> {
     let declared = map.take_map("fields", diagnostics);
     let columns = map.take_map("map", diagnostics);
     if declared.is_none() && columns.is_none() {
@@ -158,7 +177,8 @@ fn parse_map(file: &Arc<SourceFile>, map: &mut MapReader<'_>, source: &str, cata
     }
     let mut fields: Vec<MappedField> = Vec::new();
     for (name, key, node) in declared.map(|mut map| map.entries()).unwrap_or_default() {
-        let ty = node.text().and_then(|text| ColumnType::WORDS.iter().find(|(word, _)| *word == text)).map(|(_, ty)| *ty);
+        let ty =
+            node.text().and_then(|text| ColumnType::WORDS.iter().find(|(word, _)| *word == text)).map(|(_, ty)| *ty);
         let ty = ty.filter(|ty| !matches!(ty, ColumnType::Symbol | ColumnType::ScoredTexts));
         if !check_protected_name(file, key, name, diagnostics) {
             continue;
@@ -166,15 +186,29 @@ fn parse_map(file: &Arc<SourceFile>, map: &mut MapReader<'_>, source: &str, cata
         match ty {
             Some(ty) => fields.push(MappedField { name: name.to_owned(), ty }),
             None => diagnostics.push(
-                Diagnostic::new(&codes::UNKNOWN_CHOICE, file, node.span.clone(), format!("`{}` is not a type of field", node.text().unwrap_or_default()))
-                    .help("one of: text, number, integer, boolean, timestamp, date, texts"),
+                Diagnostic::new(
+                    &codes::UNKNOWN_CHOICE,
+                    file,
+                    node.span.clone(),
+                    format!("`{}` is not a type of field", node.text().unwrap_or_default()),
+                )
+                .help("one of: text, number, integer, boolean, timestamp, date, texts"),
             ),
         }
     }
     if fields.len() > MAPPED_FIELDS_MAX {
-        diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, file, map.place_of("fields"), format!("a source declares at most {MAPPED_FIELDS_MAX} fields")));
+        diagnostics.push(Diagnostic::new(
+            &codes::BAD_VALUE,
+            file,
+            map.place_of("fields"),
+            format!("a source declares at most {MAPPED_FIELDS_MAX} fields"),
+        ));
     }
-    let scope = Scope { schema: MappedField::schema(&fields), identifiers: std::collections::BTreeSet::new(), what: format!("source `{source}`") };
+    let scope = Scope {
+        schema: MappedField::schema(&fields),
+        identifiers: std::collections::BTreeSet::new(),
+        what: format!("source `{source}`"),
+    };
     let known: Vec<&str> = std::iter::once("kind")
         .chain(catalog.kinds().iter().flat_map(|kind| &kind.columns).map(|column| column.name.as_str()))
         .filter(|name| !matches!(*name, "source" | "received"))
@@ -186,13 +220,23 @@ fn parse_map(file: &Arc<SourceFile>, map: &mut MapReader<'_>, source: &str, cata
         }
         if !known.contains(&name) {
             diagnostics.push(
-                Diagnostic::new(&codes::UNKNOWN_COLUMN, file, key.span.clone(), format!("no kind of record has a column `{name}`"))
-                    .maybe_help(did_you_mean(name, known.iter().copied())),
+                Diagnostic::new(
+                    &codes::UNKNOWN_COLUMN,
+                    file,
+                    key.span.clone(),
+                    format!("no kind of record has a column `{name}`"),
+                )
+                .maybe_help(did_you_mean(name, known.iter().copied())),
             );
             continue;
         }
         let Some(sql) = node.text() else {
-            diagnostics.push(Diagnostic::new(&codes::WRONG_TYPE, file, node.span.clone(), format!("the mapping of `{name}` must be a SQL expression")));
+            diagnostics.push(Diagnostic::new(
+                &codes::WRONG_TYPE,
+                file,
+                node.span.clone(),
+                format!("the mapping of `{name}` must be a SQL expression"),
+            ));
             continue;
         };
         match expr::compile(sql, &scope) {

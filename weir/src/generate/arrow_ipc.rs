@@ -15,8 +15,20 @@ use super::{Detail, Record};
 const BATCH_ROWS: usize = 8_192;
 
 const SYMBOLS: [&str; 14] = [
-    "kind", "site", "device", "zone", "direction", "plate_color", "vehicle_class", "item_class", "unit", "doc_type", "issuer",
-    "scheme", "status", "lane",
+    "kind",
+    "site",
+    "device",
+    "zone",
+    "direction",
+    "plate_color",
+    "vehicle_class",
+    "item_class",
+    "unit",
+    "doc_type",
+    "issuer",
+    "scheme",
+    "status",
+    "lane",
 ];
 const TEXTS: [&str; 5] = ["event_id", "person_id", "plate", "doc_number", "holder"];
 const NUMBERS: [&str; 3] = ["confidence", "speed_kmh", "quantity"];
@@ -63,7 +75,13 @@ impl<W: Write> ArrowWriter<W> {
                 numbers.push(("confidence", *confidence));
             }
             Detail::Vehicle { plate, colour, class, speed_kmh, confidence } => {
-                values.extend([("kind", "vehicle"), ("plate", plate), ("plate_color", colour), ("vehicle_class", class), ("lane", &lane)]);
+                values.extend([
+                    ("kind", "vehicle"),
+                    ("plate", plate),
+                    ("plate_color", colour),
+                    ("vehicle_class", class),
+                    ("lane", &lane),
+                ]);
                 numbers.extend([("confidence", *confidence), ("speed_kmh", *speed_kmh)]);
             }
             Detail::Item { class, quantity, unit } => {

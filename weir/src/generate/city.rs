@@ -141,7 +141,11 @@ impl City {
                 } else {
                     format!("E{:08}", self.below(100_000_000))
                 };
-                Detail::Id { doc_type: self.pick(&["passport", "id_card", "permit"]), doc_number, issuer: self.pick(&["UTO", "XXA", "XXB"]) }
+                Detail::Id {
+                    doc_type: self.pick(&["passport", "id_card", "permit"]),
+                    doc_number,
+                    issuer: self.pick(&["UTO", "XXA", "XXB"]),
+                }
             }
             _ => {
                 let holder = format!("H{:08}", self.below(50_000_000));
@@ -178,7 +182,13 @@ impl City {
             format!("{province}{letter}{}{:04}", char::from(self.pick(LETTERS)), self.below(10_000))
         };
         let speed_kmh = (self.rng.unit() * 900.0).round() / 10.0;
-        Detail::Vehicle { plate, colour: self.pick(&COLOURS), class: self.pick(&CLASSES), speed_kmh, confidence: self.confidence() }
+        Detail::Vehicle {
+            plate,
+            colour: self.pick(&COLOURS),
+            class: self.pick(&CLASSES),
+            speed_kmh,
+            confidence: self.confidence(),
+        }
     }
 
     /// The zone of a crowd that this person joins, if he joins one.

@@ -38,7 +38,10 @@ pub(crate) fn write_line(record: &Record, line: &mut String) {
             write!(line, r#","item_class":"{class}","quantity":{quantity},"unit":"{unit}""#)
         }
         Detail::Id { doc_type, doc_number, issuer } => {
-            write!(line, r#","doc_type":"{doc_type}","doc_number":"{doc_number}","issuer":"{issuer}","decision":"pass""#)
+            write!(
+                line,
+                r#","doc_type":"{doc_type}","doc_number":"{doc_number}","issuer":"{issuer}","decision":"pass""#
+            )
         }
         Detail::Code { holder, status } => {
             write!(line, r#","holder":"{holder}","scheme":"city-pass","status":"{status}""#)

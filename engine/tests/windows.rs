@@ -1,0 +1,256 @@
+//! Every measure and window shape against a plain reference, whatever the order within the
+//! lateness, the size of batches and the number of shards.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::{ONE_BATCH, Way, parse_pack, run};
+use proptest::prelude::*;
+use serde_json::Value;
+
+const ZONES: &str = "zone,area_m2\na,2\nb,4\n";
+/// (name, measure, last, every): seconds.
+const RULES: &[(&str, &str, i64, i64)] = &[
+    ("count", "count", 5, 5),
+    ("count-hop", "count", 15, 5),
+    ("reads-hop", "reads", 10, 4),
+    ("sum", "sum(count)", 6, 3),
+    ("avg", "avg(confidence)", 10, 5),
+    ("min", "min(confidence)", 10, 5),
+    ("max", "max(confidence)", 5, 5),
+    ("distinct", "distinct(person_id)", 5, 5),
+    ("distinct-hop", "distinct(person_id)", 15, 5),
+    ("snapshot", "snapshot", 5, 5),
+    ("snapshot-hop", "snapshot", 10, 5),
+];
+
+fn pack() -> weir_rules::Pack {
+    let mut text = "weir: 1\npack: p\nowner: o\npurposes: { safety: { legal_basis: act 1 } }\nrules:\n".to_owned();
+    for (name, measure, last, every) in RULES {
+        text.push_str(&format!(
+            "  - {{ id: {name}, kind: window, from: person, key: [zone], where: \"confidence > 0.1\", measure: \"{measure}\", window: {{ last: {last}s, every: {every}s }}, lateness: 4s, emit: windows, purpose: safety }}\n"
+        ));
+    }
+    parse_pack(&text)
+}
+
+#[derive(Debug, Clone)]
+struct Seen {
+    number: usize,
+    ts_ms: i64,
+    device: u8,
+    zones: Vec<&'static str>,
+    person: u8,
+    count: u8,
+    confidence: f64,
+    delay_ms: i64,
+}
+
+const START_MS: i64 = 1_790_000_000_000;
+
+impl Seen {
+    fn line(&self) -> String {
+        let zones: Vec<String> = self.zones.iter().map(|zone| format!("\"{zone}\"")).collect();
+        format!(
+            r#"{{"kind":"person","event_id":"e{}","ts":{},"site":"s","device":"d{}","zone":[{}],"person_id":"p{}","count":{},"confidence":{}}}"#,
+            self.number,
+            START_MS + self.ts_ms,
+            self.device,
+            zones.join(","),
+            self.person,
+            self.count,
+            self.confidence
+        )
+    }
+
+    fn passes(&self) -> bool {
+        self.confidence > 0.1
+    }
+}
+
+fn seen() -> impl Strategy<Value = Vec<Seen>> {
+    let zones = prop::sample::subsequence(vec!["a", "b", "c"], 0..=3);
+    let one = (0_i64..40_000, 0_u8..3, zones, 0_u8..5, 1_u8..4, 0_u32..=100, 0_i64..4_000);
+    prop::collection::vec(one, 1..60).prop_map(|records| {
+        records
+            .into_iter()
+            .enumerate()
+            .map(|(number, (ts_ms, device, zones, person, count, confidence, delay_ms))| Seen {
+                number,
+                ts_ms: ts_ms / 100 * 100,
+                device,
+                zones,
+                person,
+                count,
+                confidence: f64::from(confidence) / 100.0,
+                delay_ms,
+            })
+            .collect()
+    })
+}
+
+/// (rule, zone, window end) -> value, computed the plain way.
+fn reference(records: &[Seen]) -> BTreeMap<(String, String, i64), f64> {
+    let mut values = BTreeMap::new();
+    for (name, measure, last, every) in RULES {
+        let (last_ms, every_ms) = (last * 1000, every * 1000);
+        let mut pane_ms = last_ms;
+        while last_ms % pane_ms != 0 || every_ms % pane_ms != 0 {
+            pane_ms -= 1;
+        }
+        let mut end_ms = START_MS / every_ms * every_ms;
+        while end_ms < START_MS + 60_000 {
+            end_ms += every_ms;
+            let inside: Vec<&Seen> =
+                records.iter().filter(|r| (end_ms - last_ms..end_ms).contains(&(START_MS + r.ts_ms))).collect();
+            for zone in ["a", "b", "c"] {
+                let here: Vec<&&Seen> = inside.iter().filter(|r| r.passes() && r.zones.contains(&zone)).collect();
+                // A zone of the table has a value when a device that has seen somebody there reported.
+                let watchers: BTreeSet<u8> = records
+                    .iter()
+                    .filter(|r| r.passes() && r.zones.contains(&zone))
+                    .filter(|r| (START_MS + r.ts_ms).div_euclid(pane_ms) * pane_ms < end_ms)
+                    .map(|r| r.device)
+                    .collect();
+                let watched = zone != "c" && inside.iter().any(|r| watchers.contains(&r.device));
+                if here.is_empty() && !watched {
+                    continue;
+                }
+                let numbers: Vec<f64> = here.iter().map(|r| r.confidence).collect();
+                let people: f64 = here.iter().map(|r| f64::from(r.count)).sum();
+                let value = match *measure {
+                    "count" | "sum(count)" => Some(people),
+                    "reads" => Some(here.len() as f64),
+                    "avg(confidence)" if numbers.is_empty() => None,
+                    "avg(confidence)" => Some(numbers.iter().sum::<f64>() / numbers.len() as f64),
+                    "min(confidence)" => numbers.iter().copied().reduce(f64::min),
+                    "max(confidence)" => numbers.iter().copied().reduce(f64::max),
+                    "distinct(person_id)" => Some(here.iter().map(|r| r.person).collect::<BTreeSet<_>>().len() as f64),
+                    _ => Some(
+                        (0..3)
+                            .map(|device| {
+                                let instants: BTreeSet<i64> =
+                                    inside.iter().filter(|r| r.device == device).map(|r| r.ts_ms).collect();
+                                let observed: f64 =
+                                    here.iter().filter(|r| r.device == device).map(|r| f64::from(r.count)).sum();
+                                if instants.is_empty() { 0.0 } else { observed / instants.len() as f64 }
+                            })
+                            .sum(),
+                    ),
+                };
+                if let Some(value) = value {
+                    values.insert(((*name).to_owned(), zone.to_owned(), end_ms), value);
+                }
+            }
+        }
+    }
+    values
+}
+
+fn values(outputs: &[String]) -> BTreeMap<(String, String, i64), f64> {
+    outputs
+        .iter()
+        .map(|line| {
+            let v: Value = serde_json::from_str(line).unwrap();
+            let key = (
+                v["rule"].as_str().unwrap().to_owned(),
+                v["key"]["zone"].as_str().unwrap().to_owned(),
+                v["end_ms"].as_i64().unwrap(),
+            );
+            (key, v["value"].as_f64().unwrap())
+        })
+        .collect()
+}
+
+/// Equal outputs; only what differs is shown.
+fn same(got: &[String], expected: &[String]) -> Result<(), TestCaseError> {
+    let (got, expected): (BTreeSet<_>, BTreeSet<_>) = (got.iter().collect(), expected.iter().collect());
+    let extra: Vec<_> = got.difference(&expected).collect();
+    let missing: Vec<_> = expected.difference(&got).collect();
+    prop_assert!(extra.is_empty() && missing.is_empty(), "extra {extra:#?}, missing {missing:#?}");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn values_equal_the_reference(records in seen(), lines_per_block in 1_usize..20, shards in 1_usize..5) {
+        let pack = pack();
+        let mut arrival = records.clone();
+        arrival.sort_by_key(|r| (r.ts_ms + r.delay_ms, r.number));
+        let lines: Vec<String> = arrival.iter().map(Seen::line).collect();
+        let (whole, summary) = run(&pack, vec![], ZONES, &lines, ONE_BATCH);
+        prop_assert_eq!(summary.total().late, 0);
+        let (got, expected) = (values(&whole), reference(&records));
+        prop_assert_eq!(got.len(), whole.len(), "each window once");
+        prop_assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (key, value) in &expected {
+            prop_assert!((got[key] - value).abs() < 1e-9, "{:?}: {} expected {}", key, got[key], value);
+        }
+        // In order, row by row, in random pieces and over several shards: the same bits.
+        let mut in_order = records;
+        in_order.sort_by_key(|r| (r.ts_ms, r.number));
+        let in_order: Vec<String> = in_order.iter().map(Seen::line).collect();
+        let single = Way { shards: 1, lines_per_block: 1, batch_bytes: 1 };
+        same(&run(&pack, vec![], ZONES, &in_order, single).0, &whole)?;
+        same(&run(&pack, vec![], ZONES, &lines, Way { shards, lines_per_block, batch_bytes: 2_000 }).0, &whole)?;
+    }
+
+    /// Disorder beyond the lateness: nothing is lost without a word, and cutting the input into
+    /// batches in another way, or judging it on other shards, changes nothing.
+    #[test]
+    fn late_records_are_told_and_the_cut_does_not_matter(records in seen(), lines_per_block in 1_usize..20, shards in 2_usize..5) {
+        let pack = pack();
+        let lines: Vec<String> = records.iter().map(Seen::line).collect();
+        let (whole, summary) = run(&pack, vec![], ZONES, &lines, ONE_BATCH);
+        let late = whole.iter().filter(|line| line.contains("late_by_ms")).count() as u64;
+        prop_assert_eq!(late, summary.rules.iter().map(|rule| rule.late).sum::<u64>());
+        let total = summary.total();
+        prop_assert_eq!(total.evaluated + total.late, records.len() as u64);
+        let single = Way { shards: 1, lines_per_block: 1, batch_bytes: 1 };
+        same(&run(&pack, vec![], ZONES, &lines, single).0, &whole)?;
+        same(&run(&pack, vec![], ZONES, &lines, Way { shards, lines_per_block, batch_bytes: 2_000 }).0, &whole)?;
+    }
+}
+
+#[test]
+fn levels_dwell_and_both_transitions_are_told() {
+    let pack = parse_pack(
+        "weir: 1\npack: p\nowner: o\npurposes: { safety: { legal_basis: act 1 } }\nrules:\n  - id: full\n    kind: window\n    from: person\n    key: [zone]\n    measure: count\n    per: capacity\n    window: { every: 10s }\n    lateness: 0s\n    levels: [{ name: full, enter: 0.8, for: 20s, exit: 0.5, exit_for: 20s, severity: critical }]\n    purpose: safety\n    say: \"{zone} {value} {change}\"\n",
+    );
+    let counts = [9, 9, 9, 4, 9, 4, 4, 1];
+    let lines: Vec<String> = counts
+        .iter()
+        .enumerate()
+        .map(|(at, count)| {
+            format!(
+                r#"{{"kind":"person","event_id":"{at}","ts":{},"site":"s","device":"d","zone":"a","count":{count}}}"#,
+                START_MS + at as i64 * 10_000
+            )
+        })
+        .collect();
+    let (outputs, _) = run(&pack, vec![], "zone,capacity\na,10\n", &lines, ONE_BATCH);
+    let told: BTreeSet<(i64, String)> = outputs
+        .iter()
+        .map(|line| {
+            let v: Value = serde_json::from_str(line).unwrap();
+            let end: jiff_free::Millis = v["window"]["end"].as_str().unwrap().into();
+            (end.0 - START_MS, v["say"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let told: Vec<(i64, &str)> = told.iter().map(|(end, say)| (*end, say.as_str())).collect();
+    assert_eq!(told, [(20_000, "a 0.9 enter"), (70_000, "a 0.4 exit")]);
+}
+
+/// RFC 3339 in UTC to milliseconds, through the engine's own reader.
+mod jiff_free {
+    pub(crate) struct Millis(pub(crate) i64);
+
+    impl From<&str> for Millis {
+        fn from(text: &str) -> Self {
+            Self(weir_engine::normalise::TimeReader::new(None).read_ms(text).unwrap())
+        }
+    }
+}

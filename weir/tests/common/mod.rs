@@ -1,0 +1,155 @@
+//! Runs the real binary in a folder of its own.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A folder with a configuration in it.
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    /// An empty folder.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        self
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// The lines of an NDJSON file.
+    pub fn lines(&self, name: &str) -> Vec<Value> {
+        self.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(args).current_dir(self.folder.path()).env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `weir` to its end.
+    pub fn weir(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs `weir run --json` and gives its summary; the equation of conservation is checked.
+    pub fn run(&self, args: &[&str]) -> Value {
+        let all: Vec<&str> = ["run", "--json"].iter().chain(args).copied().collect();
+        let output = self.weir(&all);
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{stdout}\n{stderr}");
+        summary(&stdout)
+    }
+
+    /// Starts `weir run` with sources that listen; gives the first address it announces.
+    pub fn start(&self, args: &[&str]) -> Running {
+        let all: Vec<&str> = ["run", "--json"].iter().chain(args).copied().collect();
+        let mut child = self.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut address = None;
+        let mut line = String::new();
+        while address.is_none() {
+            line.clear();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "weir ended before it listened");
+            address = line.trim().rsplit("listens on ").next().and_then(|text| text.parse().ok());
+        }
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Running { child, address: address.unwrap() }
+    }
+}
+
+/// A `weir run` under way.
+pub struct Running {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Running {
+    /// Asks it to drain, and gives its summary.
+    pub fn stop(self) -> Value {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.wait()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(self) -> Value {
+        let output = self.child.wait_with_output().unwrap();
+        let stdout = text(&output.stdout);
+        assert!(output.status.success(), "{stdout}");
+        summary(&stdout)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The summary of a run; every source's records must be conserved, with none in flight.
+pub fn summary(stdout: &str) -> Value {
+    let line = stdout.lines().rfind(|line| line.starts_with("{\"sources\"")).expect("a summary");
+    let summary: Value = serde_json::from_str(line).unwrap();
+    for (name, b) in summary["sources"].as_object().unwrap() {
+        let n = |key: &str| b[key].as_u64().unwrap();
+        let ended = n("evaluated") + n("duplicate") + n("late") + n("rejected") + n("shed") + n("in_flight");
+        assert_eq!(n("received"), ended, "source {name} conserves its records");
+        assert_eq!(n("in_flight"), 0);
+    }
+    summary
+}
+
+/// Waits until something is so.
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !so() {
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// One HTTP request; status and body.
+pub fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut head =
+        format!("POST {path} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    // A server may answer and close before it has read a body it does not want.
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = text(&answer);
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+}
+
+/// The workspace's folder.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
