@@ -19,10 +19,22 @@ const HEAD: &str = "weir: 1\npack: b\nowner: o\npurposes: { p: { legal_basis: ac
 /// (name, rules): what a stage adds to decoding.
 const STAGES: &[(&str, &str)] = &[
     ("decode", "  - { id: none, kind: match, from: code, where: \"lane = 'never'\", purpose: p }\n"),
-    ("condition", "  - { id: fast, kind: match, from: vehicle, where: \"speed_kmh > 200 and vehicle_class in ('car', 'bus')\", purpose: p }\n"),
-    ("panes-count", "  - { id: w, kind: window, from: person, key: [zone], measure: count, window: { every: 5s }, levels: [{ name: a, enter: 1000000 }], purpose: p }\n"),
-    ("panes-distinct", "  - { id: w, kind: window, from: person, key: [zone], measure: distinct(person_id), window: { every: 5s }, levels: [{ name: a, enter: 1000000 }], purpose: p }\n"),
-    ("panes-distinct-hopping", "  - { id: w, kind: window, from: person, key: [zone], measure: distinct(person_id), window: { last: 60s, every: 5s }, levels: [{ name: a, enter: 1000000 }], purpose: p }\n"),
+    (
+        "condition",
+        "  - { id: fast, kind: match, from: vehicle, where: \"speed_kmh > 200 and vehicle_class in ('car', 'bus')\", purpose: p }\n",
+    ),
+    (
+        "panes-count",
+        "  - { id: w, kind: window, from: person, key: [zone], measure: count, window: { every: 5s }, levels: [{ name: a, enter: 1000000 }], purpose: p }\n",
+    ),
+    (
+        "panes-distinct",
+        "  - { id: w, kind: window, from: person, key: [zone], measure: distinct(person_id), window: { every: 5s }, levels: [{ name: a, enter: 1000000 }], purpose: p }\n",
+    ),
+    (
+        "panes-distinct-hopping",
+        "  - { id: w, kind: window, from: person, key: [zone], measure: distinct(person_id), window: { last: 60s, every: 5s }, levels: [{ name: a, enter: 1000000 }], purpose: p }\n",
+    ),
 ];
 
 fn sink() -> SinkSpec {
@@ -37,7 +49,7 @@ fn sink() -> SinkSpec {
 
 fn stages(criterion: &mut Criterion) {
     let text = Bytes::from(records());
-    let lines = text.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let lines = memchr::memchr_iter(b'\n', &text).count() as u64;
     let mut group = criterion.benchmark_group("stages");
     group.throughput(Throughput::Elements(lines)).sample_size(20);
     for (name, rules) in STAGES {

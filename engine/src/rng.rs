@@ -25,7 +25,7 @@ impl Rng for OsRng {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, repeatable; not fit for keys.
+/// `SplitMix64` (Steele, Lea, Flood 2014): small, seeded, repeatable; not fit for keys.
 #[derive(Debug, Clone)]
 pub struct SeededRng {
     state: u64,

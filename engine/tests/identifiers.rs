@@ -30,7 +30,7 @@ fn plates() {
             }
             // An invalid plate may still be one of another country; it has no form of GA 36.
             (false, PlateReading::Plate { kind: None, .. }) => {
-                assert!(vector["kind"].is_null(), "{vector}")
+                assert!(vector["kind"].is_null(), "{vector}");
             }
             (false, PlateReading::Partial) => {
                 assert_eq!(vector["kind"], "unread", "{vector}");

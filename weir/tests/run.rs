@@ -309,8 +309,7 @@ fn a_busy_pipeline_answers_503_and_loses_nothing() {
                 let many = &many;
                 let statuses = &statuses;
                 scope.spawn(move || {
-                    let body: String =
-                        many.lines().skip(part * 5_000).take(5_000).map(|line| format!("{line}\n")).collect();
+                    let body: String = many.lines().skip(part * 5_000).take(5_000).collect::<Vec<_>>().join("\n");
                     let (status, _) =
                         post(address, "/records", &[("Content-Type", "application/x-ndjson")], body.as_bytes());
                     statuses.lock().unwrap().push(status);
@@ -322,7 +321,7 @@ fn a_busy_pipeline_answers_503_and_loses_nothing() {
         let receiver = std::thread::spawn(move || {
             let mut bytes = Vec::new();
             blocked.accept().unwrap().0.read_to_end(&mut bytes).unwrap();
-            bytes.iter().filter(|byte| **byte == b'\n').count()
+            text(&bytes).lines().count()
         });
         for thread in threads {
             thread.join().unwrap();

@@ -51,7 +51,10 @@ impl TcpSource {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         let mut served = false;
-        while !feed.stopping() && !(self.once && served) {
+        while !feed.stopping() {
+            if self.once && served {
+                break;
+            }
             let accepted = tokio::time::timeout(STOP_POLL, listener.accept()).await;
             let Ok(Ok((stream, peer))) = accepted else {
                 continue;

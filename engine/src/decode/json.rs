@@ -54,6 +54,9 @@ pub(crate) struct FieldTree {
 #[derive(Debug, Clone, Default)]
 struct Node {
     names: Vec<(Box<str>, Target)>,
+    /// First of the names with this [`spread`], by position; the next one in `chained`.
+    heads: Vec<u16>,
+    chained: Vec<u16>,
     /// Position in `names` of the key that stood at this place in the last record.
     predicted: Vec<u16>,
 }
@@ -65,6 +68,16 @@ enum Target {
 }
 
 const UNKNOWN: u16 = u16::MAX;
+/// Places of the table of names.
+const SPREAD: usize = 256;
+
+/// A cheap hash of a key: its length and three of its bytes.
+fn spread(key: &str) -> usize {
+    let bytes = key.as_bytes();
+    let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
+    (bytes.len() * 7 + byte(0) * 3 + byte(bytes.len() / 2) * 5 + byte(bytes.len().wrapping_sub(1))) % SPREAD
+}
+
 /// Keys of an object whose places are remembered.
 const PREDICTED_MAX: usize = 64;
 
@@ -93,6 +106,14 @@ impl FieldTree {
                 };
             }
         }
+        for node in &mut tree.nodes {
+            node.heads = vec![UNKNOWN; SPREAD];
+            node.chained = vec![UNKNOWN; node.names.len()];
+            for (position, (name, _)) in node.names.iter().enumerate() {
+                let head = &mut node.heads[spread(name)];
+                node.chained[position] = std::mem::replace(head, position as u16);
+            }
+        }
         tree
     }
 
@@ -105,7 +126,11 @@ impl FieldTree {
         {
             return Some(node.names[usize::from(predicted)].1);
         }
-        let found = node.names.iter().position(|(name, _)| name.as_ref() == key);
+        let mut at = node.heads[spread(key)];
+        while at != UNKNOWN && node.names[usize::from(at)].0.as_ref() != key {
+            at = node.chained[usize::from(at)];
+        }
+        let found = (at != UNKNOWN).then_some(usize::from(at));
         if place < PREDICTED_MAX {
             if node.predicted.len() <= place {
                 node.predicted.resize(place + 1, UNKNOWN);

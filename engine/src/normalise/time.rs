@@ -38,7 +38,7 @@ impl TimeReader {
         if bytes.len() == 14 && bytes.iter().all(u8::is_ascii_digit) && self.zone.is_some() {
             let local =
                 local_ms([&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..12], &bytes[12..14]])?;
-            return self.to_utc(local);
+            return self.local_to_utc(local);
         }
         if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
             return std::str::from_utf8(bytes).ok()?.parse().ok();
@@ -64,7 +64,7 @@ impl TimeReader {
             rest => rest,
         };
         match rest {
-            [] => self.to_utc(local),
+            [] => self.local_to_utc(local),
             [b'Z' | b'z'] => Some(local),
             [sign @ (b'+' | b'-'), zone @ ..] => {
                 let minutes = match zone {
@@ -80,7 +80,7 @@ impl TimeReader {
     }
 
     /// Turns a local time of the declared zone into UTC; in a fold the earlier of the two.
-    fn to_utc(&mut self, local: i64) -> Option<i64> {
+    fn local_to_utc(&mut self, local: i64) -> Option<i64> {
         const HOUR_MS: i64 = 3_600_000;
         let zone = self.zone.as_ref()?;
         let quarter = local.div_euclid(HOUR_MS / 4);

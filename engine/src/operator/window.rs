@@ -275,7 +275,7 @@ impl WindowOperator {
 
     /// Panes that are open, and the groups they hold.
     pub(crate) fn open(&self) -> (usize, usize) {
-        self.panes.open()
+        self.panes.size()
     }
 }
 

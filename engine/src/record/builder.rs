@@ -150,7 +150,7 @@ impl Columns {
     fn convert<'a>(&mut self, index: usize, field: Field<'a>, time: &mut TimeReader) -> Result<Cell<'a>, Cause> {
         let column = &self.declared[index];
         let Some(builder) = &mut self.builders[index] else {
-            return self.converter.presence(column, field);
+            return Converter::presence(column, field);
         };
         self.converter.convert(index, column, field, builder.cache(), time)
     }
@@ -342,8 +342,8 @@ impl KindBuilder {
                 rows += 1;
             }
         }
-        for row in 0..rows.max(1) {
-            cells[self.index.zone] = if rows == 0 { Cell::Null } else { Cell::Symbol(ids[row]) };
+        for id in &ids[..rows.max(1)] {
+            cells[self.index.zone] = if rows == 0 { Cell::Null } else { Cell::Symbol(*id) };
             self.columns.append(cells);
             self.record_of_row.push(record);
         }

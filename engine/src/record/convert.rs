@@ -69,7 +69,7 @@ impl Converter {
     }
 
     /// A column nobody reads: is it there if it must be?
-    pub(super) fn presence<'a>(&mut self, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
+    pub(super) fn presence<'a>(column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
         match field {
             Field::Missing | Field::Text("") if column.required => Err(missing(&column.name)),
             _ => Ok(Cell::Null),
@@ -100,15 +100,15 @@ impl Converter {
                     .ok_or_else(|| Cause::TooManySymbols { column: column.name.clone(), max: cache.max })?;
                 Cell::Symbol(id)
             }
-            ColumnType::Number => match self.number(column, field)? {
+            ColumnType::Number => match Self::number(column, field)? {
                 Some(number) => Cell::Number(number),
                 None => column.default.map_or(Cell::Null, Cell::Number),
             },
-            ColumnType::Integer => match self.integer(column, field)? {
+            ColumnType::Integer => match Self::integer(column, field)? {
                 Some(number) => Cell::Integer(number),
                 None => column.default.map_or(Cell::Null, |default| Cell::Integer(default as i64)),
             },
-            ColumnType::Boolean => self.truth(column, field)?,
+            ColumnType::Boolean => Self::truth(column, field)?,
             ColumnType::Timestamp if field.is_missing() => Cell::Null,
             ColumnType::Timestamp => Cell::Integer(self.timestamp(&column.name, field, time)?),
             ColumnType::Date => self.date(column, field)?,
@@ -187,7 +187,7 @@ impl Converter {
         }
     }
 
-    fn number(&mut self, column: &Column, field: Field<'_>) -> Result<Option<f64>, Cause> {
+    fn number(column: &Column, field: Field<'_>) -> Result<Option<f64>, Cause> {
         let number = match field {
             Field::Missing | Field::Text("") => return Ok(None),
             Field::Number(text) | Field::Text(text) => {
@@ -202,7 +202,7 @@ impl Converter {
         Ok(Some(number))
     }
 
-    fn integer(&mut self, column: &Column, field: Field<'_>) -> Result<Option<i64>, Cause> {
+    fn integer(column: &Column, field: Field<'_>) -> Result<Option<i64>, Cause> {
         let number = match field {
             Field::Missing | Field::Text("") => return Ok(None),
             Field::Number(text) | Field::Text(text) => text.trim().parse().ok(),
@@ -216,7 +216,7 @@ impl Converter {
         Ok(Some(number))
     }
 
-    fn truth<'a>(&mut self, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
+    fn truth<'a>(column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
         Ok(match field {
             Field::Missing | Field::Text("") => Cell::Null,
             Field::Truth(truth) => Cell::Truth(truth),

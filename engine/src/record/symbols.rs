@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
-use foldhash::quality::RandomState;
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
@@ -89,7 +89,6 @@ impl Symbols {
 pub(super) struct SymbolCache {
     shared: Symbols,
     ids: HashMap<Arc<str>, SymbolId, RandomState>,
-    last: Option<(Arc<str>, SymbolId)>,
     values: Option<(ArrayRef, usize)>,
     pub(super) max: usize,
 }
@@ -97,25 +96,15 @@ pub(super) struct SymbolCache {
 impl SymbolCache {
     pub(super) fn new(shared: Symbols) -> Self {
         let max = shared.symbols_max;
-        Self { shared, ids: HashMap::default(), last: None, values: None, max }
+        Self { shared, ids: HashMap::default(), values: None, max }
     }
 
     pub(super) fn intern(&mut self, text: &str) -> Option<SymbolId> {
-        if let Some((last, id)) = &self.last
-            && last.as_ref() == text
-        {
+        if let Some(id) = self.ids.get(text) {
             return Some(*id);
         }
-        let (shared, id) = match self.ids.get_key_value(text) {
-            Some((shared, id)) => (Arc::clone(shared), *id),
-            None => {
-                let id = self.shared.intern(text)?;
-                let shared: Arc<str> = Arc::from(text);
-                self.ids.insert(Arc::clone(&shared), id);
-                (shared, id)
-            }
-        };
-        self.last = Some((shared, id));
+        let id = self.shared.intern(text)?;
+        self.ids.insert(Arc::from(text), id);
         Some(id)
     }
 

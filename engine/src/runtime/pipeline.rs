@@ -361,6 +361,6 @@ fn run_shards(shards: usize, plan: &Arc<Plan>, intake: &Intake, sequencer: &Sequ
                     .expect("a thread can be started")
             })
             .collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).next()
+        threads.into_iter().find_map(|thread| thread.join().ok().flatten())
     })
 }

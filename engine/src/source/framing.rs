@@ -336,7 +336,7 @@ mod tests {
                         out.extend(records_of(&bytes, format).map(|r| String::from_utf8_lossy(&bytes[r]).into_owned()));
                     }
                     Payload::Refused(causes) => {
-                        out.extend(causes.into_iter().map(|(cause, _)| cause.word().to_owned()))
+                        out.extend(causes.into_iter().map(|(cause, _)| cause.word().to_owned()));
                     }
                     _ => unreachable!("text formats only"),
                 }
@@ -356,7 +356,7 @@ mod tests {
     fn records_are_found_whatever_the_reads() {
         let text = b"{\"a\":1}\n{\"b\":2}\r\n{\"c\":3}";
         let csv = b"a,b\n1,\"x\ny\"\r\n2,\"q\"\"\nz\"\n3,w";
-        for step in 1..text.len() + 1 {
+        for step in 1..=text.len() {
             assert_eq!(frame(Format::Ndjson, text, 100, step), ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"], "{step}");
             assert_eq!(frame(Format::Csv, csv, 100, step), ["1,\"x\ny\"", "2,\"q\"\"\nz\"", "3,w"], "{step}");
         }

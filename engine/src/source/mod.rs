@@ -115,7 +115,7 @@ pub struct SourceError {
 
 impl SourceError {
     /// An error with its place.
-    pub fn new(place: impl Into<String>, message: impl ToString) -> Self {
+    pub fn new(place: impl Into<String>, message: impl std::fmt::Display) -> Self {
         Self { place: place.into(), message: message.to_string() }
     }
 }

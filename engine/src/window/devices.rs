@@ -33,7 +33,7 @@ impl Device {
 /// All devices of a partition.
 pub(crate) struct Devices {
     numbers: HashMap<(u16, SymbolId), u32, RandomState>,
-    devices: Vec<Device>,
+    all: Vec<Device>,
     /// Watermark before lateness, for each kind.
     watermark_ms: Vec<i64>,
     idle_after_ms: i64,
@@ -44,7 +44,7 @@ impl Devices {
     pub(crate) fn new(kinds: usize, idle_after_ms: i64) -> Self {
         Self {
             numbers: HashMap::default(),
-            devices: Vec::new(),
+            all: Vec::new(),
             watermark_ms: vec![NEVER; kinds],
             idle_after_ms,
             ended: false,
@@ -54,7 +54,7 @@ impl Devices {
     /// Notes a record. Gives the device's progress in this kind before the record.
     pub(crate) fn record(&mut self, source: u16, device: SymbolId, kind: KindId, ts_ms: i64, now_ms: i64) -> i64 {
         let kinds = self.watermark_ms.len();
-        let devices = &mut self.devices;
+        let devices = &mut self.all;
         let number = *self.numbers.entry((source, device)).or_insert_with(|| {
             devices.push(Device {
                 newest_ms: NEVER,
@@ -65,11 +65,11 @@ impl Devices {
             devices.len() as u32 - 1
         });
         let at = number as usize;
-        let starts = self.devices[at].idle || self.devices[at].floor_ms[usize::from(kind)].is_none();
+        let starts = self.all[at].idle || self.all[at].floor_ms[usize::from(kind)].is_none();
         if starts {
             self.start(at, kind);
         }
-        let device = &mut self.devices[at];
+        let device = &mut self.all[at];
         let before_ms = device.progress(kind).unwrap_or(NEVER);
         device.newest_ms = device.newest_ms.max(ts_ms);
         device.last_arrival_ms = now_ms;
@@ -79,14 +79,14 @@ impl Devices {
     #[cold]
     fn start(&mut self, at: usize, kind: KindId) {
         for other in 0..self.watermark_ms.len() {
-            let known = self.devices[at].floor_ms[other].is_some();
+            let known = self.all[at].floor_ms[other].is_some();
             if known || other == usize::from(kind) {
                 let watermark_ms = self.advance(other as KindId);
-                let floor_ms = &mut self.devices[at].floor_ms[other];
+                let floor_ms = &mut self.all[at].floor_ms[other];
                 *floor_ms = Some(floor_ms.unwrap_or(NEVER).max(watermark_ms));
             }
         }
-        self.devices[at].idle = false;
+        self.all[at].idle = false;
     }
 
     /// The watermark of a kind, before lateness. O(devices).
@@ -94,7 +94,7 @@ impl Devices {
         let least = if self.ended {
             Some(FOREVER)
         } else {
-            self.devices.iter().filter(|device| !device.idle).filter_map(|device| device.progress(kind)).min()
+            self.all.iter().filter(|device| !device.idle).filter_map(|device| device.progress(kind)).min()
         };
         let watermark_ms = &mut self.watermark_ms[usize::from(kind)];
         *watermark_ms = (*watermark_ms).max(least.unwrap_or(NEVER));
@@ -103,7 +103,7 @@ impl Devices {
 
     /// Marks the devices that have fallen silent.
     pub(crate) fn tick(&mut self, now_ms: i64) {
-        for device in &mut self.devices {
+        for device in &mut self.all {
             device.idle |= now_ms - device.last_arrival_ms > self.idle_after_ms;
         }
     }
@@ -115,7 +115,7 @@ impl Devices {
 
     /// How many devices are known, and how many of them are idle.
     pub(crate) fn count(&self) -> (usize, usize) {
-        (self.devices.len(), self.devices.iter().filter(|device| device.idle).count())
+        (self.all.len(), self.all.iter().filter(|device| device.idle).count())
     }
 }
 

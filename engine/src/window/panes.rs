@@ -77,7 +77,8 @@ pub(crate) struct Panes {
     every_ms: i64,
     pane_ms: i64,
     lateness_ms: i64,
-    panes: BTreeMap<i64, Pane>,
+    /// By position in time: pane p covers `[p * pane_ms, (p + 1) * pane_ms)`.
+    open: BTreeMap<i64, Pane>,
     groups: usize,
     groups_max: usize,
     roster: ZoneRoster,
@@ -94,7 +95,7 @@ impl Panes {
             every_ms: spec.every_ms,
             pane_ms: spec.pane_ms(),
             lateness_ms: spec.lateness_ms,
-            panes: BTreeMap::new(),
+            open: BTreeMap::new(),
             groups: 0,
             groups_max,
             roster,
@@ -112,7 +113,7 @@ impl Panes {
 
     /// A device reported at this instant, wherever it looked.
     pub(crate) fn report(&mut self, ts_ms: i64, device: u32) {
-        let pane = self.panes.entry(ts_ms.div_euclid(self.pane_ms)).or_default();
+        let pane = self.open.entry(ts_ms.div_euclid(self.pane_ms)).or_default();
         let instants = pane.reporters.entry(device).or_default();
         if self.measure == Measure::Snapshot {
             instants.add(ts_ms);
@@ -129,7 +130,7 @@ impl Panes {
                 None => devices.push((observation.contribution.device, pane_index)),
             }
         }
-        let pane = self.panes.entry(pane_index).or_default();
+        let pane = self.open.entry(pane_index).or_default();
         let weighted = matches!(self.measure, Measure::Count);
         if let Some(accumulator) = pane.groups.get_mut(&key) {
             accumulator.add(&observation.contribution, weighted);
@@ -145,7 +146,7 @@ impl Panes {
 
     /// Closes every window that the watermark has passed, in order of their ends; keys are not ordered.
     pub(crate) fn close(&mut self, watermark_ms: i64, emit: &mut Vec<Closed>) {
-        while let Some((first, _)) = self.panes.first_key_value() {
+        while let Some((first, _)) = self.open.first_key_value() {
             let first_end_ms = (first + 1) * self.pane_ms;
             let mut end_ms = first_end_ms.div_euclid(self.every_ms) * self.every_ms;
             if end_ms < first_end_ms {
@@ -160,8 +161,8 @@ impl Panes {
             self.close_one(end_ms, emit);
             self.closed_to_ms = Some(end_ms);
             let keep_from = (end_ms + self.every_ms - self.last_ms).div_euclid(self.pane_ms);
-            let kept = self.panes.split_off(&keep_from);
-            let gone = std::mem::replace(&mut self.panes, kept);
+            let kept = self.open.split_off(&keep_from);
+            let gone = std::mem::replace(&mut self.open, kept);
             self.groups -= gone.values().map(|pane| pane.groups.len()).sum::<usize>();
         }
     }
@@ -169,7 +170,7 @@ impl Panes {
     fn close_one(&self, end_ms: i64, emit: &mut Vec<Closed>) {
         let from = (end_ms - self.last_ms).div_euclid(self.pane_ms);
         let to = end_ms.div_euclid(self.pane_ms);
-        let panes: Vec<&Pane> = self.panes.range(from..to).map(|(_, pane)| pane).collect();
+        let panes: Vec<&Pane> = self.open.range(from..to).map(|(_, pane)| pane).collect();
         let instants = |device: u32| -> u64 {
             panes.iter().filter_map(|pane| pane.reporters.get(&device)).map(|instants| instants.0.len() as u64).sum()
         };
@@ -216,7 +217,7 @@ impl Panes {
     }
 
     /// Windows that are open, and the groups they hold.
-    pub(crate) fn open(&self) -> (usize, usize) {
-        (self.panes.len(), self.groups)
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.open.len(), self.groups)
     }
 }

@@ -2,9 +2,7 @@
 //!
 //! `cargo run --release -p weir-examples --bin embed`
 
-use weir_engine::{
-    Feed, Format, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream,
-};
+use weir_engine::{Feed, Format, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream};
 use weir_rules::{Catalog, Diagnostics, SourceFile, pack};
 
 const PACK: &str = "
@@ -47,8 +45,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (catalog, mut problems) = (Catalog::builtin(), Diagnostics::new());
     let pack = pack::parse(&SourceFile::new("my-gates", PACK), &catalog, &mut problems).ok_or("no pack")?;
     assert!(!problems.has_errors(), "{:?}", problems.iter().next());
-    let desk =
-        SinkSpec { name: "desk".into(), purposes: vec!["goods_safety".into()], streams: vec![Stream::Alerts], actuator: false };
+    let desk = SinkSpec {
+        name: "desk".into(),
+        purposes: vec!["goods_safety".into()],
+        streams: vec![Stream::Alerts],
+        actuator: false,
+    };
     let pipeline = Pipeline::builder(catalog)
         .pack(pack, vec![])
         .source(SourceSpec::new("gates", Format::Ndjson), MyGates)

@@ -174,7 +174,7 @@ codes! {
     NO_AREA "WR0224" Error "zones without the needed figure"
         "`per: area` and `per: capacity` divide by a figure of the zone table."
         "Give the configuration a zone table with that column filled in and above 0.";
-    WHEN_SILENT_NOT_YET "WR0225" Warning "when_silent is not acted on by this version"
+    WHEN_SILENT_NOT_YET "WR0225" Warning "`when_silent` is not acted on by this version"
         "Levels hold their state while devices are silent."
         "Keep the line; a later version acts on it.";
 

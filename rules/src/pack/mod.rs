@@ -19,7 +19,7 @@ pub use environment::{Environment, SinkFacts, check_environment};
 pub use list::{ListDecl, ListKind, WhenStale};
 pub use model::{Alerting, Body, Dedupe, Pack, Purpose, Review, Rule, RuleSeverity, Status};
 pub use pack_file::{check_version, parse};
-pub use say::{Piece, Template};
+pub use say::{Piece, Places, Template};
 pub use window::{Level, Measure, PANES_PER_WINDOW_MAX, Per, WindowSpec};
 
 #[cfg(test)]

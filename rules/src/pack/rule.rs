@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::list::unknown_purpose;
 use super::window::{WindowParser, unknown_column};
-use super::{Alerting, Body, Dedupe, ListDecl, ListKind, Purpose, Review, Rule, RuleSeverity, Status, Template};
+use super::{
+    Alerting, Body, Dedupe, ListDecl, ListKind, Places, Purpose, Review, Rule, RuleSeverity, Status, Template,
+};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, codes, did_you_mean};
 use crate::expr::{self, Expression, Scope};
 use crate::schema::{Catalog, Identifies, Kind};
@@ -314,7 +316,7 @@ impl RuleParser<'_> {
         map: &mut MapReader<'_>,
         kind: Option<&Kind>,
         diagnostics: &mut Diagnostics,
-    ) -> Option<(Dedupe, Vec<(String, Range<usize>)>)> {
+    ) -> Option<(Dedupe, Places)> {
         let mut dedupe = map.take_map("dedupe", diagnostics)?;
         let for_ms = dedupe.take_duration_ms("for", diagnostics);
         if !dedupe.has("for") {
@@ -349,7 +351,7 @@ impl RuleParser<'_> {
         kind: Option<&Kind>,
         body: Option<&Body>,
         diagnostics: &mut Diagnostics,
-    ) -> Option<(Template, Vec<(String, Range<usize>)>)> {
+    ) -> Option<(Template, Places)> {
         let (text, node) = map.take_text("say", diagnostics)?;
         let (template, fields) = match Template::parse(text) {
             Ok(parsed) => parsed,

@@ -5,6 +5,9 @@ use std::ops::Range;
 /// Longest template, in bytes.
 const TEMPLATE_BYTES_MAX: usize = 1024;
 
+/// Names with the places where they stand.
+pub type Places = Vec<(String, Range<usize>)>;
+
 /// One part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
@@ -36,7 +39,7 @@ impl Template {
     ///
     /// # Errors
     /// The place of a brace that is not closed or not opened.
-    pub fn parse(source: &str) -> Result<(Self, Vec<(String, Range<usize>)>), (Range<usize>, String)> {
+    pub fn parse(source: &str) -> Result<(Self, Places), (Range<usize>, String)> {
         if source.len() > TEMPLATE_BYTES_MAX {
             return Err((
                 0..source.len(),

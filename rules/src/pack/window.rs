@@ -290,7 +290,9 @@ impl WindowParser<'_> {
                     .unwrap_or_else(|| known.to_owned()),
             ),
         };
-        found.into_iter().for_each(|diagnostic| diagnostics.push(diagnostic));
+        if let Some(diagnostic) = found {
+            diagnostics.push(diagnostic);
+        }
         None
     }
 
