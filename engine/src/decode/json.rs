@@ -154,6 +154,17 @@ pub(crate) fn scan(line: &str, tree: &mut FieldTree, tokens: &mut [Token]) -> Re
     if scanner.at == scanner.bytes.len() { Ok(()) } else { Err(scanner.error("something stands behind the record")) }
 }
 
+/// Whether a line is one record: a JSON object, within the depth limit. Says nothing of its fields.
+///
+/// ```
+/// use weir_engine::decode::json::check_record;
+/// assert!(check_record(r#"{"plate":"x"}"#).is_ok());
+/// assert_eq!(check_record("[1]").unwrap_err().to_string(), "not JSON at byte 0: a record is an object");
+/// ```
+pub fn check_record(line: &str) -> Result<(), Cause> {
+    scan(line, &mut FieldTree::new(&[]), &mut [])
+}
+
 struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],

@@ -75,6 +75,11 @@ impl Framer {
         }
     }
 
+    /// A framer outside a pipeline; digests of refused records mean nothing.
+    pub fn detached(format: Format, record_bytes_max: usize) -> Self {
+        Self::new(format, Arc::from("detached"), record_bytes_max, Pseudonyms::from_root(&[0; 32]))
+    }
+
     /// File or connection.
     pub fn stream(&self) -> Arc<str> {
         Arc::clone(&self.stream)

@@ -12,7 +12,7 @@ use crate::decode::json::{FieldTree, Token, scan, unescape};
 use crate::decode::{CsvRow, parse_csv_row};
 use crate::limits::Limits;
 use crate::normalise::{self, TimeReader, date_days};
-use crate::record::{Cause, Field, Pseudonyms};
+use crate::record::{Cause, Field};
 use crate::source::{Compression, Format, Framer, Payload, inflate, records_of};
 use crate::vfs::Vfs;
 
@@ -169,9 +169,7 @@ impl Loader<'_> {
         reader.read_to_end(&mut bytes).map_err(|error| self.broken(error.to_string()))?;
         let mut reader = inflate(Box::new(std::io::Cursor::new(bytes)), Compression::Auto)
             .map_err(|error| self.broken(error.to_string()))?;
-        // The key of the digest does not matter here: nothing of a list goes to the dead letter.
-        let mut framer =
-            Framer::new(format, self.file.into(), self.limits.record_bytes_max, Pseudonyms::from_root(&[0; 32]));
+        let mut framer = Framer::detached(format, self.limits.record_bytes_max);
         let wanted: Vec<String> =
             std::iter::once(self.spec.key.as_str()).chain(COLUMNS.iter().copied()).map(str::to_owned).collect();
         let mut tree = FieldTree::new(&wanted);

@@ -1,0 +1,103 @@
+//! What each fuzz target does with its bytes. A panic is a finding.
+
+use weir_engine::Format;
+use weir_engine::decode::json::check_record;
+use weir_engine::normalise::{TimeReader, apply, check_resident_id, read_mrz, read_plate};
+use weir_engine::source::{Framer, Payload};
+use weir_rules::diagnostic::{Style, render};
+use weir_rules::schema::Normaliser;
+use weir_rules::{Catalog, Diagnostics, SourceFile, pack};
+
+/// A line is accepted exactly if `serde_json` takes it as an object, depth and number range aside.
+///
+/// # Panics
+/// On a finding.
+pub fn decode_ndjson(data: &[u8]) {
+    let Ok(line) = std::str::from_utf8(data) else { return };
+    let ours = check_record(line);
+    let theirs = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line);
+    match (&ours, &theirs) {
+        (Err(cause), Ok(_)) => assert_eq!(cause.word(), "too_deep", "{line:?}: {cause}"),
+        // serde_json refuses numbers that overflow and nesting beyond 128; we leave numbers to the column.
+        (Ok(()), Err(error)) => assert!(error.to_string().contains("number out of range"), "{line:?}: {error}"),
+        _ => {}
+    }
+}
+
+/// Records are the same whatever the sizes of the reads.
+///
+/// # Panics
+/// On a finding.
+pub fn frame(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else { return };
+    let step = usize::from(first % 16) + 1;
+    for format in [Format::Ndjson, Format::Csv] {
+        assert_eq!(frames(format, rest, rest.len().max(1)), frames(format, rest, step), "{format:?}");
+    }
+    frames(Format::ArrowIpc, rest, step);
+}
+
+/// The records of a stream, those over the limit left out: they are refused at one of two places, by
+/// the sizes of the reads. `None` where the stream cannot be read on.
+fn frames(format: Format, bytes: &[u8], step: usize) -> Option<Vec<u8>> {
+    // Short for NDJSON, so that mutants meet it; a CSV record may run to the end of the input.
+    let record_bytes_max = if format == Format::Ndjson { 64 } else { 1 << 20 };
+    let mut framer = Framer::detached(format, record_bytes_max);
+    let mut kept = Vec::new();
+    let mut pieces = bytes.chunks(step);
+    loop {
+        let piece = pieces.next();
+        match piece {
+            Some(piece) => framer.push(piece),
+            None => framer.finish(),
+        }
+        loop {
+            match framer.next_payload() {
+                Ok(Some(Payload::Lines { bytes, .. })) => {
+                    for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.len() <= record_bytes_max) {
+                        kept.extend_from_slice(line);
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return None,
+            }
+        }
+        if piece.is_none() {
+            return Some(kept);
+        }
+    }
+}
+
+/// Normalisers take any text; what they give is stable under a second pass.
+///
+/// # Panics
+/// On a finding.
+pub fn normalise(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = (read_plate(text), check_resident_id(text), read_mrz(text), TimeReader::new(None).read_ms(text));
+    for normaliser in [Normaliser::PlateV1, Normaliser::DocumentV1, Normaliser::ItemClassV1] {
+        let mut once = String::new();
+        if let Ok(true) = apply(normaliser, text, &mut once) {
+            let mut twice = String::new();
+            if let Ok(true) = apply(normaliser, &once, &mut twice) {
+                assert_eq!(once, twice, "{normaliser:?} of {text:?}");
+            }
+        }
+    }
+}
+
+/// A pack gives diagnostics, whose places lie in the text.
+///
+/// # Panics
+/// On a finding.
+pub fn rules_pack(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut diagnostics = Diagnostics::new();
+    let file = SourceFile::new("fuzz.yaml", text);
+    let _ = pack::parse(&file, &Catalog::builtin(), &mut diagnostics);
+    for diagnostic in diagnostics.iter() {
+        assert!(text.get(diagnostic.span.clone()).is_some(), "{}: {:?}", diagnostic.code.id, diagnostic.span);
+        let _ = render(diagnostic, Style::Plain);
+    }
+}

@@ -1,0 +1,84 @@
+//! Replays every seed of every target, whole and with seeded mutations: a fuzz run that fits a test.
+
+use std::path::Path;
+
+use weir_engine::rng::SeededRng;
+
+/// Mutants of each seed.
+const MUTANTS: usize = 2_000;
+
+fn replay(target: &str, run: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+    let mut seeds = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let seed = std::fs::read(entry.unwrap().path()).unwrap();
+        seeds += 1;
+        run(&seed);
+        let mut rng = SeededRng::new(seeds);
+        for _ in 0..MUTANTS {
+            run(&mutate(&seed, &mut rng));
+        }
+    }
+    assert!(seeds > 0, "{target} has seeds");
+}
+
+fn mutate(seed: &[u8], rng: &mut SeededRng) -> Vec<u8> {
+    const PIECES: &[&[u8]] = &[
+        b"\"",
+        b"\\",
+        b"\\u00e9",
+        b"\\ud800",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"\n",
+        b"-",
+        b"0",
+        b"1e9",
+        b"null",
+        "陕".as_bytes(),
+        b"\xff",
+        b" ",
+    ];
+    let mut bytes = seed.to_vec();
+    for _ in 0..=rng.next_u64() % 3 {
+        let at = (rng.next_u64() as usize) % (bytes.len() + 1);
+        match rng.next_u64() % 4 {
+            0 => drop(bytes.drain(at..(at + 1 + rng.next_u64() as usize % 6).min(bytes.len()))),
+            1 if at < bytes.len() => bytes[at] ^= 1 << (rng.next_u64() % 8),
+            2 => {
+                let end = (at + rng.next_u64() as usize % 20).min(bytes.len());
+                let copy = bytes[at..end].to_vec();
+                bytes.splice(at..at, copy);
+            }
+            _ => {
+                let piece = PIECES[rng.next_u64() as usize % PIECES.len()];
+                bytes.splice(at..at, piece.iter().copied());
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn decode_ndjson() {
+    replay("decode_ndjson", weir_fuzz::decode_ndjson);
+}
+
+#[test]
+fn frame() {
+    replay("frame", weir_fuzz::frame);
+}
+
+#[test]
+fn normalise() {
+    replay("normalise", weir_fuzz::normalise);
+}
+
+#[test]
+fn rules_pack() {
+    replay("rules_pack", weir_fuzz::rules_pack);
+}
