@@ -2,7 +2,7 @@
 
 use csv_core::{ReadRecordResult, Reader};
 
-use crate::record::Cause;
+use crate::record::{Cause, Reason};
 
 /// Fields of one record, reused from record to record.
 #[derive(Debug)]
@@ -61,10 +61,10 @@ pub(crate) fn parse_row(record: &str, row: &mut Row) -> Result<(), Cause> {
             // An empty slice tells the reader that the record is over.
             ReadRecordResult::InputEmpty => {}
             ReadRecordResult::OutputFull => {
-                return Err(Cause::Csv { what: "a field is longer than its record" });
+                return Err(Reason::Csv { what: "a field is longer than its record" }.into());
             }
             ReadRecordResult::OutputEndsFull => {
-                return Err(Cause::Csv { what: "more than 1,024 columns" });
+                return Err(Reason::Csv { what: "more than 1,024 columns" }.into());
             }
             ReadRecordResult::End => return Ok(()),
         }

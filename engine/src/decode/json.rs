@@ -7,7 +7,7 @@
 //! Where a key occurs twice the last value counts, as in `serde_json`.
 
 use crate::limits::JSON_DEPTH_MAX;
-use crate::record::{Cause, Field};
+use crate::record::{Cause, Field, Reason};
 
 /// Where a value lies in the line, and of what sort it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -117,15 +117,19 @@ impl FieldTree {
         tree
     }
 
-    /// The target of the key at this place of its object.
+    /// The target of the key that stood at this place last time, and its length with quotes, if the
+    /// text begins with it.
+    fn predict(&self, node: usize, place: usize, text: &[u8]) -> Option<(Target, usize)> {
+        let node = &self.nodes[node];
+        let position = *node.predicted.get(place)?;
+        let (name, target) = node.names.get(usize::from(position))?;
+        let key = text.strip_prefix(b"\"")?.strip_prefix(name.as_bytes())?;
+        (key.first() == Some(&b'"')).then_some((*target, name.len() + 2))
+    }
+
+    /// The target of a key, which is remembered for this place of its object.
     fn find(&mut self, node: usize, place: usize, key: &str) -> Option<Target> {
         let node = &mut self.nodes[node];
-        if let Some(&predicted) = node.predicted.get(place)
-            && predicted != UNKNOWN
-            && node.names[usize::from(predicted)].0.as_ref() == key
-        {
-            return Some(node.names[usize::from(predicted)].1);
-        }
         let mut at = node.heads[spread(key)];
         while at != UNKNOWN && node.names[usize::from(at)].0.as_ref() != key {
             at = node.chained[usize::from(at)];
@@ -175,7 +179,7 @@ struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     #[cold]
     fn error(&self, what: &'static str) -> Cause {
-        Cause::Json { at: self.at, what }
+        Reason::Json { at: self.at, what }.into()
     }
 
     fn peek(&self) -> Option<u8> {
@@ -191,7 +195,7 @@ impl<'a> Scanner<'a> {
     fn enter(&mut self) -> Result<(), Cause> {
         self.at += 1;
         self.depth += 1;
-        if self.depth > JSON_DEPTH_MAX { Err(Cause::TooDeep { depth_max: JSON_DEPTH_MAX }) } else { Ok(()) }
+        if self.depth > JSON_DEPTH_MAX { Err(Reason::TooDeep { depth_max: JSON_DEPTH_MAX }.into()) } else { Ok(()) }
     }
 
     /// An object some of whose fields are wanted. Recursion is bounded by the depth of the tree.
@@ -206,15 +210,23 @@ impl<'a> Scanner<'a> {
         let mut place = 0;
         loop {
             self.space();
-            let (key, escaped) = self.string()?;
-            self.colon()?;
-            let target = if escaped {
-                let mut plain = String::with_capacity(key.len());
-                unescape(key, &mut plain);
-                tree.find(node, PREDICTED_MAX, &plain)
-            } else {
-                tree.find(node, place, key)
+            let target = match tree.predict(node, place, &self.bytes[self.at..]) {
+                Some((target, length)) => {
+                    self.at += length;
+                    Some(target)
+                }
+                None => {
+                    let (key, escaped) = self.string()?;
+                    if escaped {
+                        let mut plain = String::with_capacity(key.len());
+                        unescape(key, &mut plain);
+                        tree.find(node, PREDICTED_MAX, &plain)
+                    } else {
+                        tree.find(node, place, key)
+                    }
+                }
             };
+            self.colon()?;
             match target {
                 Some(Target::Slot(slot)) => tokens[slot] = self.value()?,
                 Some(Target::Branch(next)) if self.peek() == Some(b'{') => self.object(tree, next, tokens)?,
@@ -599,7 +611,7 @@ mod tests {
     fn depth_is_bounded_without_using_the_stack() {
         for depth in [65, 1_000, 2_000_000] {
             let line = format!("{{\"x\":{}", "[".repeat(depth));
-            assert_eq!(read(&line, &["a"]), Err(Cause::TooDeep { depth_max: JSON_DEPTH_MAX }));
+            assert_eq!(read(&line, &["a"]), Err(Reason::TooDeep { depth_max: JSON_DEPTH_MAX }.into()));
         }
         let line = format!("{{\"x\":{}{}}}", "[".repeat(63), "]".repeat(63));
         assert!(read(&line, &["a"]).is_ok());

@@ -11,7 +11,7 @@ use weir_rules::expr::Expression;
 use weir_rules::schema::{Column, ColumnType, Identifies, Kind};
 
 use super::plan::PlanError;
-use crate::record::{Cause, KindLayout};
+use crate::record::{Cause, KindLayout, Reason};
 
 /// A declared field of a foreign record.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,15 +106,14 @@ impl MappingPlan {
 
     /// The canonical slots of a batch of raw rows.
     pub(crate) fn evaluate(&self, raw: &RecordBatch) -> Result<Vec<ArrayRef>, Cause> {
-        self.exprs
-            .iter()
-            .map(|(column, expr)| {
-                expr.evaluate(raw).and_then(|value| value.into_array(raw.num_rows())).map_err(|error| Cause::Mapping {
-                    column: column.clone(),
-                    error: without_values(&error.to_string()),
-                })
-            })
-            .collect()
+        let mut arrays = Vec::with_capacity(self.exprs.len());
+        for (column, expr) in &self.exprs {
+            let array = expr.evaluate(raw).and_then(|value| value.into_array(raw.num_rows())).map_err(|error| {
+                Reason::Mapping { column: column.clone(), error: without_values(&error.to_string()) }
+            })?;
+            arrays.push(array);
+        }
+        Ok(arrays)
     }
 }
 

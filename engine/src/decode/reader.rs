@@ -10,7 +10,7 @@ use super::csv::{Row, parse_row};
 use super::json::{self, FieldTree, Token};
 use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
 use crate::normalise::TimeReader;
-use crate::record::{Cause, Columns, Field, KindId, Layouts, Origin, Pseudonyms};
+use crate::record::{Cause, Columns, Field, KindId, Layouts, Origin, Pseudonyms, Reason};
 use crate::source::{Block, Payload, records_of};
 
 /// Decodes the blocks of one source on one shard.
@@ -66,7 +66,9 @@ impl SourceDecoder {
                     let place = Place { block: index, record: number };
                     let line = match valid {
                         Some(text) => Ok(&text[range.clone()]),
-                        None => std::str::from_utf8(raw).map_err(|error| Cause::NotUtf8 { at: error.valid_up_to() }),
+                        None => {
+                            std::str::from_utf8(raw).map_err(|error| Reason::NotUtf8 { at: error.valid_up_to() }.into())
+                        }
                     };
                     if self.text_record(line, raw, place, header_slots.as_deref(), block, assembly, &range) {
                         number += 1;
@@ -122,7 +124,7 @@ impl SourceDecoder {
         assembly.receive(self.plan.id);
         let result = line.and_then(|line| {
             if line.len() > self.record_bytes_max {
-                return Err(Cause::TooLong { bytes: line.len() as u64, bytes_max: self.record_bytes_max });
+                return Err(Reason::TooLong { bytes: line.len() as u64, bytes_max: self.record_bytes_max }.into());
             }
             match header_slots {
                 Some(header_slots) => {
@@ -259,9 +261,9 @@ fn push_canonical<'a>(
     let kind: KindId = match plan.kind {
         KindChoice::Fixed(kind) => kind,
         KindChoice::Field => match field(KIND_SLOT) {
-            Field::Text(name) => *plan.kinds.get(name).ok_or(Cause::UnknownKind)?,
-            Field::Missing => return Err(Cause::NoKind),
-            _ => return Err(Cause::UnknownKind),
+            Field::Text(name) => *plan.kinds.get(name).ok_or(Reason::UnknownKind)?,
+            Field::Missing => return Err(Reason::NoKind.into()),
+            _ => return Err(Reason::UnknownKind.into()),
         },
     };
     let slot_of = &plan.slot_of[usize::from(kind)];

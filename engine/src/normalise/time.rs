@@ -4,7 +4,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 use crate::limits::{TS_MS_MAX, TS_MS_MIN};
-use crate::record::Cause;
+use crate::record::{Cause, Reason};
 
 /// Reads the times of one source. Local times need the zone the source declares.
 #[derive(Debug, Clone)]
@@ -118,9 +118,9 @@ pub(crate) fn check_epoch_ms(ms: i64) -> Result<i64, Cause> {
     if (TS_MS_MIN..=TS_MS_MAX).contains(&ms) {
         Ok(ms)
     } else if (TS_MS_MIN / 1000..=TS_MS_MAX / 1000).contains(&ms) {
-        Err(Cause::TimeInSeconds)
+        Err(Reason::TimeInSeconds.into())
     } else {
-        Err(Cause::TimeOutOfRange)
+        Err(Reason::TimeOutOfRange.into())
     }
 }
 

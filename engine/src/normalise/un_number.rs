@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::fold_width;
-use crate::record::Cause;
+use crate::record::{Cause, Reason};
 
 /// An entry of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) fn normalise_item_class(raw: &str, out: &mut String) -> Result<bool, 
         let number: u16 = digits.parse().expect("four digits fit");
         if un_number(number).is_none() {
             out.truncate(start);
-            return Err(Cause::NoSuchUnNumber);
+            return Err(Reason::NoSuchUnNumber.into());
         }
         let prefix = text.len() - digits.len();
         out.replace_range(start..start + prefix, "");

@@ -16,8 +16,7 @@ use weir_rules::schema::{Column, ColumnType, scored_text_fields};
 
 use super::convert::{Cell, Converter};
 use super::symbols::SymbolCache;
-use super::{Cause, Digest, Field, KindId, KindLayout, Layouts, Pseudonyms, SymbolId};
-use crate::limits::ZONES_PER_RECORD_MAX;
+use super::{Cause, Digest, Field, KindId, KindLayout, Layouts, Pseudonyms, Reason, SymbolId};
 use crate::normalise::TimeReader;
 
 /// A typed column under construction.
@@ -114,10 +113,17 @@ impl Builder {
     }
 }
 
+/// A column that is built, or only looked at because it must be there.
+struct Active {
+    /// Position in the kind's declaration.
+    index: usize,
+    column: Column,
+    builder: Option<Builder>,
+}
+
 /// Columns of one layout under construction.
 pub(crate) struct Columns {
-    declared: Vec<Column>,
-    builders: Vec<Option<Builder>>,
+    active: Vec<Active>,
     schema: SchemaRef,
     rows: usize,
     converter: Converter,
@@ -126,19 +132,20 @@ pub(crate) struct Columns {
 impl Columns {
     /// An empty set of the layout's columns.
     pub(crate) fn new(layout: &KindLayout, layouts: &Layouts) -> Self {
-        Self {
-            declared: layout.kind.columns.clone(),
-            builders: layout
-                .kind
-                .columns
-                .iter()
-                .zip(&layout.position)
-                .map(|(column, position)| position.map(|_| Builder::new(column, layouts)))
-                .collect(),
-            schema: Arc::clone(&layout.schema),
-            rows: 0,
-            converter: Converter::new(layout.kind.columns.len()),
-        }
+        let active: Vec<Active> = layout
+            .kind
+            .columns
+            .iter()
+            .zip(&layout.position)
+            .enumerate()
+            .filter(|(_, (column, position))| position.is_some() || column.required)
+            .map(|(index, (column, position))| Active {
+                index,
+                column: column.clone(),
+                builder: position.map(|_| Builder::new(column, layouts)),
+            })
+            .collect();
+        Self { converter: Converter::new(active.len()), active, schema: Arc::clone(&layout.schema), rows: 0 }
     }
 
     /// Rows appended since the last [`Columns::finish`].
@@ -146,18 +153,19 @@ impl Columns {
         self.rows
     }
 
-    /// Converts column `index`. Columns that are not built are checked for presence only.
-    fn convert<'a>(&mut self, index: usize, field: Field<'a>, time: &mut TimeReader) -> Result<Cell<'a>, Cause> {
-        let column = &self.declared[index];
-        let Some(builder) = &mut self.builders[index] else {
-            return Converter::presence(column, field);
-        };
-        self.converter.convert(index, column, field, builder.cache(), time)
+    /// Converts the column at `place` among the active ones. A column that is not built is checked for
+    /// presence only.
+    fn convert<'a>(&mut self, place: usize, field: Field<'a>, time: &mut TimeReader) -> Result<Cell<'a>, Cause> {
+        let Active { column, builder, .. } = &mut self.active[place];
+        match builder {
+            None => Converter::presence(column, field),
+            Some(builder) => self.converter.convert(place, column, field, builder.cache(), time),
+        }
     }
 
     fn append(&mut self, cells: &[Cell<'_>]) {
-        for (builder, cell) in self.builders.iter_mut().zip(cells) {
-            if let Some(builder) = builder {
+        for (active, cell) in self.active.iter_mut().zip(cells) {
+            if let Some(builder) = &mut active.builder {
                 builder.append(cell, &self.converter);
             }
         }
@@ -166,8 +174,8 @@ impl Columns {
 
     /// Appends one row, or nothing if a field breaks a rule.
     pub(crate) fn push<'a>(&mut self, fields: impl Fn(usize) -> Field<'a>, time: &mut TimeReader) -> Result<(), Cause> {
-        let cells = (0..self.declared.len())
-            .map(|index| self.convert(index, fields(index), time))
+        let cells = (0..self.active.len())
+            .map(|place| self.convert(place, fields(self.active[place].index), time))
             .collect::<Result<Vec<_>, _>>()?;
         self.append(&cells);
         Ok(())
@@ -175,7 +183,8 @@ impl Columns {
 
     /// Takes the rows out.
     pub(crate) fn finish(&mut self) -> RecordBatch {
-        let arrays: Vec<ArrayRef> = self.builders.iter_mut().flatten().map(Builder::finish).collect();
+        let arrays: Vec<ArrayRef> =
+            self.active.iter_mut().filter_map(|active| active.builder.as_mut()).map(Builder::finish).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         self.rows = 0;
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options).expect("columns fit their schema")
@@ -216,12 +225,14 @@ pub struct KindBuilder {
     pseudonyms: Pseudonyms,
     devices: SymbolCache,
     index: CommonIndex,
+    /// Place of the zone among the active columns, if any rule reads it.
+    zone_place: Option<usize>,
     record_of_row: Vec<u32>,
     ts: Vec<i64>,
     event: Vec<Digest>,
     device: Vec<SymbolId>,
     source: Vec<u16>,
-    zones: Vec<String>,
+    zones: Vec<SymbolId>,
 }
 
 /// Positions of the common columns in the kind's declaration.
@@ -239,9 +250,12 @@ impl KindBuilder {
     pub(crate) fn new(kind: KindId, layouts: &Layouts, pseudonyms: Pseudonyms) -> Self {
         let layout = &layouts.kinds[usize::from(kind)];
         let at = |name: &str| layout.kind.index_of(name).expect("every kind has the common columns");
+        let columns = Columns::new(layout, layouts);
+        let zone = at("zone");
         Self {
             kind,
-            columns: Columns::new(layout, layouts),
+            zone_place: columns.active.iter().position(|active| active.index == zone),
+            columns,
             pseudonyms,
             devices: SymbolCache::new(layouts.symbols["device"].clone()),
             index: CommonIndex {
@@ -274,16 +288,15 @@ impl KindBuilder {
         time: &mut TimeReader,
         now_limit_ms: i64,
     ) -> Result<(), Cause> {
-        let mut cells = Vec::with_capacity(self.columns.declared.len());
+        let mut cells = Vec::with_capacity(self.columns.active.len());
         let mut zones = std::mem::take(&mut self.zones);
         let result = self.convert_all(&fields, origin, time, now_limit_ms, &mut cells, &mut zones);
-        let result = result.and_then(|(ts_ms, device, event)| {
-            self.append(&mut cells, &zones)?;
+        let result = result.map(|(ts_ms, device, event)| {
+            self.append(&mut cells, &zones);
             self.ts.push(ts_ms);
             self.device.push(device);
             self.event.push(event);
             self.source.push(origin.source);
-            Ok(())
         });
         zones.clear();
         self.zones = zones;
@@ -297,20 +310,32 @@ impl KindBuilder {
         time: &mut TimeReader,
         now_limit_ms: i64,
         cells: &mut Vec<Cell<'a>>,
-        zones: &mut Vec<String>,
+        zones: &mut Vec<SymbolId>,
     ) -> Result<(i64, SymbolId, Digest), Cause> {
         let index = &self.index;
         let ts_ms = self.columns.converter.timestamp("ts", fields(index.ts), time)?;
         if ts_ms > now_limit_ms {
-            return Err(Cause::ClockAhead { ahead_ms: ts_ms - now_limit_ms });
+            return Err(Reason::ClockAhead { ahead_ms: ts_ms - now_limit_ms }.into());
         }
         let device = self.columns.converter.required_symbol("device", fields(index.device), &mut self.devices)?;
         let event = self.columns.converter.with_required_text("event_id", fields(index.event_id), |text| {
             self.pseudonyms.event(origin.source, text)
         })?;
-        self.columns.converter.zones(fields(index.zone), zones)?;
-        for column in 0..self.columns.declared.len() {
-            let cell = if column == index.ts {
+        // Where no rule reads the zone, a record is one row wherever it lies.
+        if let Some(cache) =
+            self.zone_place.and_then(|place| self.columns.active[place].builder.as_mut()).and_then(Builder::cache)
+        {
+            self.columns.converter.zones(fields(index.zone), cache, zones)?;
+        }
+        for place in 0..self.columns.active.len() {
+            let column = self.columns.active[place].index;
+            let cell = if column == index.event_id {
+                // There, as its digest shows; most rules do not read it.
+                match self.columns.active[place].builder {
+                    Some(_) => self.columns.convert(place, fields(column), time)?,
+                    None => Cell::Null,
+                }
+            } else if column == index.ts {
                 Cell::Integer(ts_ms)
             } else if column == index.device {
                 Cell::Symbol(device)
@@ -321,33 +346,23 @@ impl KindBuilder {
             } else if column == index.zone {
                 Cell::Null
             } else {
-                self.columns.convert(column, fields(column), time)?
+                self.columns.convert(place, fields(column), time)?
             };
             cells.push(cell);
         }
         Ok((ts_ms, device, event))
     }
 
-    /// One row for each zone, or one without a zone; nothing if a zone has no number.
-    fn append(&mut self, cells: &mut [Cell<'_>], zones: &[String]) -> Result<(), Cause> {
+    /// One row for each zone, or one without a zone.
+    fn append(&mut self, cells: &mut [Cell<'_>], zones: &[SymbolId]) {
         let record = self.ts.len() as u32;
-        let zone_cache = self.columns.builders[self.index.zone].as_mut().and_then(Builder::cache);
-        let mut ids = [0; ZONES_PER_RECORD_MAX];
-        let mut rows = 0;
-        if let Some(cache) = zone_cache {
-            for zone in zones {
-                ids[rows] = cache
-                    .intern(zone)
-                    .ok_or_else(|| Cause::TooManySymbols { column: "zone".to_owned(), max: cache.max })?;
-                rows += 1;
+        for row in 0..zones.len().max(1) {
+            if let Some(place) = self.zone_place {
+                cells[place] = zones.get(row).map_or(Cell::Null, |zone| Cell::Symbol(*zone));
             }
-        }
-        for id in &ids[..rows.max(1)] {
-            cells[self.index.zone] = if rows == 0 { Cell::Null } else { Cell::Symbol(*id) };
             self.columns.append(cells);
             self.record_of_row.push(record);
         }
-        Ok(())
     }
 
     /// Takes the records out.

@@ -3,10 +3,34 @@
 
 use std::fmt;
 
+/// Why a record was refused. One word wide, because every step of decoding returns it or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause(Box<Reason>);
+
+impl From<Reason> for Cause {
+    #[cold]
+    fn from(reason: Reason) -> Self {
+        Self(Box::new(reason))
+    }
+}
+
+impl Cause {
+    /// A short stable word, for counters.
+    pub fn word(&self) -> &'static str {
+        self.0.word()
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The reason, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentences below say what each means")]
-pub enum Cause {
+pub enum Reason {
     TooLong { bytes: u64, bytes_max: usize },
     TooDeep { depth_max: usize },
     NotUtf8 { at: usize },
@@ -27,9 +51,9 @@ pub enum Cause {
     Mapping { column: String, error: String },
 }
 
-impl Cause {
+impl Reason {
     /// A short stable word, for counters.
-    pub fn word(&self) -> &'static str {
+    fn word(&self) -> &'static str {
         match self {
             Self::TooLong { .. } => "too_long",
             Self::TooDeep { .. } => "too_deep",
@@ -49,7 +73,7 @@ impl Cause {
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { bytes, bytes_max } => {

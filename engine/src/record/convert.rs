@@ -3,7 +3,7 @@
 use weir_rules::schema::{Column, ColumnType};
 
 use super::symbols::SymbolCache;
-use super::{Cause, Field, SymbolId};
+use super::{Cause, Field, Reason, SymbolId};
 use crate::decode::json;
 use crate::limits::{SCORED_TEXTS_MAX, ZONES_PER_RECORD_MAX};
 use crate::normalise::{self, TimeReader};
@@ -92,12 +92,12 @@ impl Converter {
                     return finish(column, Cell::Null);
                 };
                 if !column.values.is_empty() && !column.values.iter().any(|value| value == text) {
-                    return Err(Cause::NotAValue { column: column.name.clone() });
+                    return Err(Reason::NotAValue { column: column.name.clone() }.into());
                 }
                 let cache = cache.expect("symbol columns have a cache");
                 let id = cache
                     .intern(text)
-                    .ok_or_else(|| Cause::TooManySymbols { column: column.name.clone(), max: cache.max })?;
+                    .ok_or_else(|| Reason::TooManySymbols { column: column.name.clone(), max: cache.max })?;
                 Cell::Symbol(id)
             }
             ColumnType::Number => match Self::number(column, field)? {
@@ -142,7 +142,7 @@ impl Converter {
             (Field::Text(text) | Field::Number(text), None) => Ok(Cell::Text(text)),
             (field, normaliser) => {
                 let text = Self::plain(&mut self.spare, field)
-                    .ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a text" })?;
+                    .ok_or_else(|| Reason::Unreadable { column: column.name.clone(), wanted: "a text" })?;
                 let out = &mut self.scratch[index];
                 out.clear();
                 match normaliser {
@@ -166,8 +166,8 @@ impl Converter {
         cache: &mut SymbolCache,
     ) -> Result<SymbolId, Cause> {
         let max = cache.max;
-        self.with_required_text(name, field, |text| cache.intern(text))?
-            .ok_or_else(|| Cause::TooManySymbols { column: name.to_owned(), max })
+        let id = self.with_required_text(name, field, |text| cache.intern(text))?;
+        Ok(id.ok_or_else(|| Reason::TooManySymbols { column: name.to_owned(), max })?)
     }
 
     /// Hands a text that must be there to `use_it`.
@@ -183,7 +183,7 @@ impl Converter {
         match Self::plain(&mut self.spare, field) {
             Some("") => Err(missing(name)),
             Some(text) => Ok(use_it(text)),
-            None => Err(Cause::Unreadable { column: name.to_owned(), wanted: "a text" }),
+            None => Err(Reason::Unreadable { column: name.to_owned(), wanted: "a text" }.into()),
         }
     }
 
@@ -197,7 +197,7 @@ impl Converter {
             Field::Integer(number) => Some(number as f64),
             _ => None,
         };
-        let number = number.ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a number" })?;
+        let number = number.ok_or_else(|| Reason::Unreadable { column: column.name.clone(), wanted: "a number" })?;
         check_range(column, number)?;
         Ok(Some(number))
     }
@@ -211,7 +211,7 @@ impl Converter {
             _ => None,
         };
         let number =
-            number.ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a whole number" })?;
+            number.ok_or_else(|| Reason::Unreadable { column: column.name.clone(), wanted: "a whole number" })?;
         check_range(column, number as f64)?;
         Ok(Some(number))
     }
@@ -223,7 +223,7 @@ impl Converter {
             Field::Text("true" | "1") | Field::Number("1") | Field::Integer(1) => Cell::Truth(true),
             Field::Text("false" | "0") | Field::Number("0") | Field::Integer(0) => Cell::Truth(false),
             _ => {
-                return Err(Cause::Unreadable { column: column.name.clone(), wanted: "true or false" });
+                return Err(Reason::Unreadable { column: column.name.clone(), wanted: "true or false" }.into());
             }
         })
     }
@@ -233,16 +233,14 @@ impl Converter {
         if field.is_missing() {
             return Err(missing(name));
         }
-        let wanted = Cause::Unreadable { column: name.to_owned(), wanted: time.wanted() };
-        match field {
-            Field::Integer(ms) => normalise::check_epoch_ms(ms),
-            Field::Number(text) => normalise::check_epoch_ms(text.parse().map_err(|_| wanted)?),
-            Field::Float(ms) if ms.fract() == 0.0 && ms.abs() < 9e15 => normalise::check_epoch_ms(ms as i64),
-            field => {
-                let text = Self::plain(&mut self.spare, field).ok_or_else(|| wanted.clone())?;
-                time.read_ms(text).ok_or(wanted).and_then(normalise::check_epoch_ms)
-            }
-        }
+        let ms = match field {
+            Field::Integer(ms) => Some(ms),
+            Field::Number(text) => text.parse().ok(),
+            Field::Float(ms) if ms.fract() == 0.0 && ms.abs() < 9e15 => Some(ms as i64),
+            field => Self::plain(&mut self.spare, field).and_then(|text| time.read_ms(text)),
+        };
+        let ms = ms.ok_or_else(|| Reason::Unreadable { column: name.to_owned(), wanted: time.wanted() })?;
+        normalise::check_epoch_ms(ms)
     }
 
     fn date<'a>(&mut self, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
@@ -253,8 +251,9 @@ impl Converter {
             Field::Integer(days) => Some(days),
             field => Self::plain(&mut self.spare, field).and_then(normalise::date_days),
         };
-        days.map(Cell::Integer)
-            .ok_or_else(|| Cause::Unreadable { column: column.name.clone(), wanted: "a date as YYYY-MM-DD" })
+        let days =
+            days.ok_or_else(|| Reason::Unreadable { column: column.name.clone(), wanted: "a date as YYYY-MM-DD" })?;
+        Ok(Cell::Integer(days))
     }
 
     fn scored<'a>(&mut self, index: usize, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
@@ -264,10 +263,11 @@ impl Converter {
             Field::Missing => return Ok(Cell::Null),
             Field::Json(text) if json::scored_texts(text, SCORED_TEXTS_MAX, list) => {}
             _ => {
-                return Err(Cause::Unreadable {
+                return Err(Reason::Unreadable {
                     column: column.name.clone(),
                     wanted: "a short list of texts with scores, such as [{\"text\": \"A\", \"score\": 0.9}]",
-                });
+                }
+                .into());
             }
         }
         if let Some(normaliser) = column.normaliser {
@@ -287,54 +287,57 @@ impl Converter {
             Field::Text(text) => texts.push(text.to_owned()),
             Field::Texts(given) => texts.extend(given.iter().cloned()),
             _ => {
-                return Err(Cause::Unreadable { column: column.name.clone(), wanted: "a short list of texts" });
+                return Err(Reason::Unreadable { column: column.name.clone(), wanted: "a short list of texts" }.into());
             }
         }
         self.lists[index] = texts.into_iter().map(|text| (text, None)).collect();
         Ok(Cell::List(index))
     }
 
-    /// The zones of a record, each once: a text, several texts divided by `;`, or a JSON array.
-    pub(super) fn zones(&mut self, field: Field<'_>, zones: &mut Vec<String>) -> Result<(), Cause> {
+    /// The zones of a record, each once: a text, several texts divided by `;`, or a JSON array. Their
+    /// numbers go to `zones`.
+    pub(super) fn zones(
+        &mut self,
+        field: Field<'_>,
+        cache: &mut SymbolCache,
+        zones: &mut Vec<SymbolId>,
+    ) -> Result<(), Cause> {
+        let unreadable = || Reason::Unreadable { column: "zone".to_owned(), wanted: "a text or a short list of texts" };
+        let mut add = |zone: &str| -> Result<(), Cause> {
+            let zone = zone.trim();
+            if zone.is_empty() {
+                return Ok(());
+            }
+            let max = cache.max;
+            let id = cache.intern(zone).ok_or_else(|| Reason::TooManySymbols { column: "zone".to_owned(), max })?;
+            if !zones.contains(&id) {
+                zones.push(id);
+            }
+            if zones.len() > ZONES_PER_RECORD_MAX {
+                return Err(Reason::TooManyZones { max: ZONES_PER_RECORD_MAX }.into());
+            }
+            Ok(())
+        };
         match field {
-            Field::Missing | Field::Text("") => return Ok(()),
-            Field::Texts(texts) => zones.extend(texts.iter().cloned()),
+            Field::Missing | Field::Text("") => Ok(()),
+            Field::Texts(texts) => texts.iter().try_for_each(|zone| add(zone)),
             Field::Json(text) => {
-                if !json::texts(text, ZONES_PER_RECORD_MAX + 1, zones) {
-                    return Err(Cause::Unreadable {
-                        column: "zone".to_owned(),
-                        wanted: "a text or a short list of texts",
-                    });
+                let mut texts = Vec::new();
+                if !json::texts(text, ZONES_PER_RECORD_MAX + 1, &mut texts) {
+                    return Err(unreadable().into());
                 }
+                texts.iter().try_for_each(|zone| add(zone))
             }
             field => {
-                let text = Self::plain(&mut self.spare, field).ok_or_else(|| Cause::Unreadable {
-                    column: "zone".to_owned(),
-                    wanted: "a text or a short list of texts",
-                })?;
-                zones.extend(text.split(';').map(|zone| zone.trim().to_owned()));
+                let text = Self::plain(&mut self.spare, field).ok_or_else(unreadable)?;
+                text.split(';').try_for_each(add)
             }
         }
-        zones.retain(|zone| !zone.is_empty());
-        if zones.len() > 1 {
-            let mut seen = 0;
-            while seen < zones.len() {
-                if zones[..seen].contains(&zones[seen]) {
-                    zones.remove(seen);
-                } else {
-                    seen += 1;
-                }
-            }
-        }
-        if zones.len() > ZONES_PER_RECORD_MAX {
-            return Err(Cause::TooManyZones { max: ZONES_PER_RECORD_MAX });
-        }
-        Ok(())
     }
 }
 
 fn missing(name: &str) -> Cause {
-    Cause::Missing { column: name.to_owned() }
+    Reason::Missing { column: name.to_owned() }.into()
 }
 
 fn finish<'a>(column: &Column, cell: Cell<'a>) -> Result<Cell<'a>, Cause> {
@@ -343,7 +346,9 @@ fn finish<'a>(column: &Column, cell: Cell<'a>) -> Result<Cell<'a>, Cause> {
 
 fn check_range(column: &Column, number: f64) -> Result<(), Cause> {
     match column.range {
-        Some((low, high)) if number < low || number > high => Err(Cause::OutOfRange { column: column.name.clone() }),
+        Some((low, high)) if number < low || number > high => {
+            Err(Reason::OutOfRange { column: column.name.clone() }.into())
+        }
         _ => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ mod symbols;
 
 pub(crate) use builder::{Columns, Origin};
 pub use builder::{KindBuilder, KindRows};
-pub use cause::Cause;
+pub use cause::{Cause, Reason};
 pub use field::Field;
 pub use layout::{KindLayout, Layouts};
 pub use pseudonym::{Digest, Pseudonyms};

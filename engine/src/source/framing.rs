@@ -18,7 +18,7 @@ use memchr::{memchr, memchr2_iter, memrchr};
 use super::{Format, Payload};
 use crate::decode::parse_csv_row;
 use crate::limits::IPC_MESSAGE_BYTES_MAX;
-use crate::record::{Cause, Pseudonyms};
+use crate::record::{Pseudonyms, Reason};
 
 /// A stream cannot be read on, because the place of the next record is lost.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -171,8 +171,8 @@ impl Framer {
     fn take_dropped(&mut self) -> Option<Payload> {
         let dropped = self.dropping.take()?;
         self.records += 1;
-        let cause = Cause::TooLong { bytes: dropped.bytes, bytes_max: self.record_bytes_max };
-        Some(Payload::Refused(vec![(cause, dropped.hasher.finalize().to_hex()[..32].to_owned())]))
+        let cause = Reason::TooLong { bytes: dropped.bytes, bytes_max: self.record_bytes_max };
+        Some(Payload::Refused(vec![(cause.into(), dropped.hasher.finalize().to_hex()[..32].to_owned())]))
     }
 
     fn next_csv(&mut self) -> Result<Option<Payload>, FrameError> {

@@ -4,7 +4,7 @@
 //! addition: the same records give the same bits in any order and over any number of panes.
 
 use foldhash::fast::RandomState;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use weir_rules::pack::Measure;
 
 use crate::record::Digest;
@@ -107,6 +107,24 @@ impl Accumulator {
         }
     }
 
+    /// Takes a pane away that was merged before. Extremes cannot be taken back: see [`Sliding::new`].
+    fn unmerge(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Sum(sum), Self::Sum(less)) => *sum -= less,
+            (Self::Reads(reads), Self::Reads(less)) => *reads -= less,
+            (Self::Mean(sum, n), Self::Mean(less, m)) => {
+                *sum -= less;
+                *n -= m;
+            }
+            (Self::Snapshot(devices), Self::Snapshot(less)) => {
+                for (device, weight) in less {
+                    add_observations(devices, *device, -*weight);
+                }
+            }
+            _ => debug_assert!(false, "only sums slide"),
+        }
+    }
+
     /// The value; `None` when there is nothing to take a mean or an extreme of. `instants` gives the
     /// distinct instants at which a device reported in the window.
     pub(crate) fn value(&self, instants: impl Fn(u32) -> u64) -> Option<f64> {
@@ -134,6 +152,76 @@ impl Accumulator {
     /// The value of a window in which the devices reported and nothing was seen.
     pub(crate) fn zero(measure: &Measure) -> Option<f64> {
         Self::new(measure).value(|_| 1)
+    }
+}
+
+/// The sum of the panes of a window that moves on: panes enter and leave, each once, whatever the
+/// overlap. Sums are whole numbers, so that what enters and leaves cancels to the bit.
+#[derive(Debug)]
+pub(crate) struct Sliding {
+    /// Panes inside that hold this key.
+    panes: u32,
+    sum: SlidingSum,
+}
+
+#[derive(Debug)]
+enum SlidingSum {
+    Plain(Accumulator),
+    /// For each value, in how many panes it was seen.
+    Distinct(HashMap<Digest, u32, RandomState>),
+}
+
+impl Sliding {
+    /// Nothing yet; `None` for extremes, whose panes are merged anew for each window.
+    pub(crate) fn new(measure: &Measure) -> Option<Self> {
+        let sum = match measure {
+            Measure::Min(_) | Measure::Max(_) => return None,
+            Measure::Distinct(_) => SlidingSum::Distinct(HashMap::default()),
+            _ => SlidingSum::Plain(Accumulator::new(measure)),
+        };
+        Some(Self { panes: 0, sum })
+    }
+
+    /// A pane enters.
+    pub(crate) fn enter(&mut self, pane: &Accumulator) {
+        self.panes += 1;
+        match (&mut self.sum, pane) {
+            (SlidingSum::Distinct(seen), Accumulator::Distinct(values)) => {
+                for value in values {
+                    *seen.entry(*value).or_insert(0) += 1;
+                }
+            }
+            (SlidingSum::Plain(sum), pane) => sum.merge(pane),
+            (SlidingSum::Distinct(_), _) => debug_assert!(false, "panes of one rule hold one measure"),
+        }
+    }
+
+    /// A pane leaves; whether the key is in no pane any more.
+    pub(crate) fn leave(&mut self, pane: &Accumulator) -> bool {
+        self.panes -= 1;
+        match (&mut self.sum, pane) {
+            (SlidingSum::Distinct(seen), Accumulator::Distinct(values)) => {
+                for value in values {
+                    if let Some(panes) = seen.get_mut(value) {
+                        *panes -= 1;
+                        if *panes == 0 {
+                            seen.remove(value);
+                        }
+                    }
+                }
+            }
+            (SlidingSum::Plain(sum), pane) => sum.unmerge(pane),
+            (SlidingSum::Distinct(_), _) => debug_assert!(false, "panes of one rule hold one measure"),
+        }
+        self.panes == 0
+    }
+
+    /// The value of the window.
+    pub(crate) fn value(&self, instants: impl Fn(u32) -> u64) -> Option<f64> {
+        match &self.sum {
+            SlidingSum::Plain(sum) => sum.value(instants),
+            SlidingSum::Distinct(seen) => Some(seen.len() as f64),
+        }
     }
 }
 

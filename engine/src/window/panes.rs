@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use weir_rules::pack::{Measure, WindowSpec};
 
-use super::measure::{Accumulator, Contribution};
+use super::measure::{Accumulator, Contribution, Sliding};
 use crate::record::SymbolId;
 
 /// Numbers of the key's values; unused places are 0.
@@ -82,6 +82,10 @@ pub(crate) struct Panes {
     groups: usize,
     groups_max: usize,
     roster: ZoneRoster,
+    /// Windows of several panes: the panes inside, summed; unused for extremes.
+    sliding: HashMap<GroupKey, Sliding, RandomState>,
+    /// Panes before this one have entered `sliding`.
+    entered_to: i64,
     /// Observations that found no room.
     pub(crate) overflow: u64,
     closed_to_ms: Option<i64>,
@@ -99,6 +103,8 @@ impl Panes {
             groups: 0,
             groups_max,
             roster,
+            sliding: HashMap::default(),
+            entered_to: i64::MIN,
             overflow: 0,
             closed_to_ms: None,
         }
@@ -158,16 +164,48 @@ impl Panes {
             if end_ms > watermark_ms - self.lateness_ms {
                 break;
             }
-            self.close_one(end_ms, emit);
+            let slides = self.last_ms > self.pane_ms && Sliding::new(&self.measure).is_some();
+            if slides {
+                self.slide_to(end_ms);
+            }
+            self.close_one(end_ms, slides, emit);
             self.closed_to_ms = Some(end_ms);
             let keep_from = (end_ms + self.every_ms - self.last_ms).div_euclid(self.pane_ms);
             let kept = self.open.split_off(&keep_from);
             let gone = std::mem::replace(&mut self.open, kept);
+            if slides {
+                self.slide_out(&gone);
+            }
             self.groups -= gone.values().map(|pane| pane.groups.len()).sum::<usize>();
         }
     }
 
-    fn close_one(&self, end_ms: i64, emit: &mut Vec<Closed>) {
+    /// Panes up to the window's end enter the sums. They are complete: the watermark has passed them.
+    fn slide_to(&mut self, end_ms: i64) {
+        let to = end_ms.div_euclid(self.pane_ms);
+        for pane in self.open.range(self.entered_to.min(to)..to).map(|(_, pane)| pane) {
+            for (key, accumulator) in &pane.groups {
+                let sliding =
+                    self.sliding.entry(*key).or_insert_with(|| Sliding::new(&self.measure).expect("it slides"));
+                sliding.enter(accumulator);
+            }
+        }
+        self.entered_to = to;
+    }
+
+    /// Panes that no later window holds leave the sums.
+    fn slide_out(&mut self, gone: &BTreeMap<i64, Pane>) {
+        for pane in gone.range(..self.entered_to).map(|(_, pane)| pane) {
+            for (key, accumulator) in &pane.groups {
+                let Some(sliding) = self.sliding.get_mut(key) else { continue };
+                if sliding.leave(accumulator) {
+                    self.sliding.remove(key);
+                }
+            }
+        }
+    }
+
+    fn close_one(&self, end_ms: i64, slides: bool, emit: &mut Vec<Closed>) {
         let from = (end_ms - self.last_ms).div_euclid(self.pane_ms);
         let to = end_ms.div_euclid(self.pane_ms);
         let panes: Vec<&Pane> = self.open.range(from..to).map(|(_, pane)| pane).collect();
@@ -194,10 +232,15 @@ impl Panes {
             emit.extend(closed);
         };
         let mut keys: BTreeSet<GroupKey> = BTreeSet::new();
-        if let [pane] = panes[..] {
+        if let ([pane], false) = (&panes[..], slides) {
             for (key, accumulator) in &pane.groups {
                 keys.insert(*key);
                 push(*key, accumulator.value(instants));
+            }
+        } else if slides {
+            for (key, sliding) in &self.sliding {
+                keys.insert(*key);
+                push(*key, sliding.value(instants));
             }
         } else {
             let mut sums: HashMap<GroupKey, Accumulator, RandomState> = HashMap::default();
