@@ -431,3 +431,57 @@ fn an_actuator_gets_no_alert_about_a_person_and_purposes_bind() {
         assert!(text(&output.stderr).contains(code), "{code}: {}", text(&output.stderr));
     }
 }
+
+#[test]
+fn foreign_records_are_mapped_and_one_bad_record_takes_no_other_along() {
+    let place = Place::new();
+    place.write("pack.yaml", PACK).write("stolen.csv", LIST);
+    place.write(
+        "weir.yaml",
+        format!(
+            r#"weir: 1
+packs: [pack.yaml]
+sources:
+  cameras:
+    type: file
+    path: in.ndjson
+    timezone: Asia/Shanghai
+    fields: {{ "shot.id": text, "shot.time": text, "car.plate": text, what: text, gate: text, "load.kg": integer, per: integer }}
+    map:
+      kind: case when what = 'car' then 'vehicle' else 'item' end
+      event_id: '"shot.id"'
+      ts: '"shot.time"'
+      plate: '"car.plate"'
+      item_class: what
+      quantity: '"load.kg" / per'
+      site: gate
+      device: concat(gate, '-1')
+{SINKS}"#
+        ),
+    );
+    let record = |id: usize, what: &str, per: usize| {
+        format!(
+            r#"{{"shot":{{"id":"{id}","time":"20261123080000","face":"not read"}},"car":{{"plate":"陕A·12345"}},"what":"{what}","gate":"N","load":{{"kg":60}},"per":{per},"age":40}}"#
+        )
+    };
+    let lines = [
+        record(1, "car", 1),
+        record(2, "fireworks", 0),
+        record(3, "fireworks", 3),
+        record(4, "fireworks", 2).replace("202611", "209913"),
+    ];
+    place.write("in.ndjson", lines.join("\n"));
+    let summary = place.run(&[]);
+    let alerts = place.lines("alerts.ndjson");
+    let said: Vec<&str> = alerts.iter().map(|alert| alert["say"].as_str().unwrap()).collect();
+    assert_eq!(said, ["陕A12345", "20 at N"]);
+    assert_eq!((&alerts[0]["ts"], &alerts[0]["device"]), (&"2026-11-23T00:00:00Z".into(), &"N-1".into()));
+    assert_eq!(summary["sources"]["cameras"]["rejected"].as_u64(), Some(2));
+    let refused: Vec<String> = place
+        .lines("refused.ndjson")
+        .iter()
+        .map(|letter| format!("{} {}", letter["record"], letter["message"].as_str().unwrap()))
+        .collect();
+    assert!(refused[0].starts_with("2 the mapping of `quantity` failed"), "{refused:?}");
+    assert!(refused[1].starts_with("4 `ts` is not a time"), "{refused:?}");
+}

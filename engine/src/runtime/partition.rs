@@ -15,7 +15,6 @@ use super::summary::{RuleCounts, Summary};
 use crate::alert::{Alert, DeadLetter, LateRecord, Output, Router, Stream, Suppression, format_time};
 use crate::metrics::{Buckets, Progress};
 use crate::operator::{PlannedRule, window::WindowOperator};
-use crate::record::KindId;
 use crate::source::Outcome;
 use crate::window::Devices;
 
@@ -190,14 +189,18 @@ impl Partition {
         if judged.candidates.is_empty() {
             return;
         }
-        let mut order: BTreeMap<(KindId, u32), usize> = BTreeMap::new();
+        // Records of a kind arrive in their order: the n-th entry is where record n arrived.
+        let mut positions: Vec<Vec<usize>> = vec![Vec::new(); self.plan.layouts.kinds.len()];
         for (position, arrival) in judged.arrivals.iter().enumerate() {
-            order.insert((arrival.kind, arrival.record), position);
+            positions[usize::from(arrival.kind)].push(position);
         }
         let plan = Arc::clone(&self.plan);
         let mut candidates: Vec<_> = std::mem::take(&mut judged.candidates)
             .into_iter()
-            .map(|candidate| (order[&(plan.rules[candidate.rule].kind, candidate.record)], candidate))
+            .map(|candidate| {
+                let kind = usize::from(plan.rules[candidate.rule].kind);
+                (positions[kind][candidate.record as usize], candidate)
+            })
             .collect();
         candidates.sort_by_key(|(position, candidate)| (*position, candidate.rule));
         for (position, mut candidate) in candidates {
