@@ -5,12 +5,13 @@
 //! windows when the watermark passes, and tells which levels changed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use weir_rules::pack::{Body, Measure, Per, WindowSpec};
+use weir_rules::pack::{Body, Level, Measure, Per, WindowSpec};
 
 use super::condition::{Mask, passes};
 use super::{Judging, PlannedRule};
@@ -121,10 +122,16 @@ pub(crate) struct WindowOperator {
     zone_place: Option<usize>,
     divides: bool,
     levels: HashMap<GroupKey, KeyLevels, RandomState>,
+    /// Texts of keys, as they are needed at every close.
+    texts: HashMap<GroupKey, KeyTexts, RandomState>,
+    groups_max: usize,
     /// Values of zones that the zone table does not have, left out because nothing can divide them.
     pub(crate) without_figure: u64,
     closed: Vec<Closed>,
 }
+
+/// Texts of a key's values, in the order of its columns.
+type KeyTexts = Arc<[Arc<str>]>;
 
 struct KeyLevels {
     states: Vec<LevelState>,
@@ -168,6 +175,8 @@ impl WindowOperator {
             zone_place,
             divides: spec.per.is_some(),
             levels: HashMap::default(),
+            texts: HashMap::default(),
+            groups_max,
             without_figure: 0,
             closed: Vec::new(),
         }
@@ -222,11 +231,11 @@ impl WindowOperator {
         };
         let mut closed = std::mem::take(&mut self.closed);
         self.panes.close(watermark_ms, &mut closed);
-        let mut named: Vec<(i64, Vec<String>, Closed)> =
-            closed.drain(..).map(|closed| (closed.end_ms, self.texts(&closed.key), closed)).collect();
+        let mut named: Vec<(KeyTexts, Closed)> =
+            closed.drain(..).map(|closed| (self.texts_of(&closed.key), closed)).collect();
         self.closed = closed;
-        named.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        for (_, texts, mut closed) in named {
+        named.sort_by(|a, b| (a.1.end_ms, &a.0).cmp(&(b.1.end_ms, &b.0)));
+        for (texts, mut closed) in named {
             if self.divides {
                 let figure = self.zone_place.and_then(|place| self.figures.get(&closed.key[place]));
                 let Some(figure) = figure else {
@@ -235,37 +244,47 @@ impl WindowOperator {
                 };
                 closed.value /= figure;
             }
-            let key: BTreeMap<String, String> = spec.key.iter().cloned().zip(texts).collect();
+            // Most values change nothing and go nowhere; only those that do need names.
+            let key = || -> BTreeMap<String, String> {
+                spec.key.iter().cloned().zip(texts.iter().map(ToString::to_string)).collect()
+            };
             if spec.emit_windows {
-                value(window_value(planned, spec, &closed, &key));
+                value(window_value(planned, spec, &closed, &key()));
             }
-            self.step_levels(planned, spec, &closed, &key, &mut change);
+            for (level, changed) in self.step_levels(spec, &closed) {
+                change(LevelAlert { alert: level_alert(planned, spec, &closed, &key(), level, changed) });
+            }
         }
     }
 
-    fn texts(&self, key: &GroupKey) -> Vec<String> {
-        self.symbols.iter().zip(key).map(|(symbols, id)| symbols.text(*id).to_string()).collect()
+    fn texts_of(&mut self, key: &GroupKey) -> KeyTexts {
+        if let Some(texts) = self.texts.get(key) {
+            return Arc::clone(texts);
+        }
+        if self.texts.len() >= self.groups_max {
+            self.texts.clear();
+        }
+        let texts: KeyTexts = self.symbols.iter().zip(key).map(|(symbols, id)| symbols.text(*id)).collect();
+        self.texts.insert(*key, Arc::clone(&texts));
+        texts
     }
 
-    fn step_levels(
-        &mut self,
-        planned: &PlannedRule,
-        spec: &WindowSpec,
-        closed: &Closed,
-        key: &BTreeMap<String, String>,
-        change: &mut impl FnMut(LevelAlert),
-    ) {
+    /// Takes a key's next value; the levels that changed.
+    fn step_levels<'s>(&mut self, spec: &'s WindowSpec, closed: &Closed) -> Vec<(&'s Level, Change)> {
+        if spec.levels.is_empty() {
+            return Vec::new();
+        }
         let levels = self.levels.entry(closed.key).or_insert_with(|| KeyLevels {
             states: vec![LevelState::default(); spec.levels.len()],
             last_end_ms: closed.end_ms - spec.every_ms,
         });
         let follows = levels.last_end_ms + spec.every_ms == closed.end_ms;
         levels.last_end_ms = closed.end_ms;
-        for (level, state) in spec.levels.iter().zip(&mut levels.states) {
-            if let Some(changed) = state.step(level, closed.value, follows) {
-                change(LevelAlert { alert: level_alert(planned, spec, closed, key, level, changed) });
-            }
-        }
+        spec.levels
+            .iter()
+            .zip(&mut levels.states)
+            .filter_map(|(level, state)| Some((level, state.step(level, closed.value, follows)?)))
+            .collect()
     }
 
     /// Records that found no room among the groups.
@@ -307,7 +326,7 @@ fn level_alert(
     spec: &WindowSpec,
     closed: &Closed,
     key: &BTreeMap<String, String>,
-    level: &weir_rules::pack::Level,
+    level: &Level,
     changed: Change,
 ) -> Alert {
     let rule = &planned.rule;
