@@ -125,6 +125,18 @@ fn a_late_record_is_told_and_still_looked_up() {
 }
 
 #[test]
+fn asking_whether_an_identifier_is_there_does_not_tell_it() {
+    let text = format!(
+        "{PACK}  - {{ id: fast, kind: match, from: vehicle, where: \"plate is not null and confidence > 0.5\", purpose: road }}\n"
+    );
+    let pack = parse_pack(&text);
+    let (outputs, _) =
+        run(&pack, vec![list(&pack, 0, LIST)], "", &[vehicle(1, 0, "京Q00001", "BY-07", 0.9)], ONE_BATCH);
+    assert_eq!(outputs.len(), 1);
+    assert!(outputs[0].contains("\"confidence\":\"0.9\"") && !outputs[0].contains("京Q"), "{outputs:?}");
+}
+
+#[test]
 fn who_hits_nothing_leaves_no_trace() {
     let marked = |at: usize| format!("京Q{at:05}");
     let mut lines: Vec<String> = (0..50).map(|at| vehicle(at, at as i64, &marked(at), "BY-07", 0.9)).collect();

@@ -41,6 +41,9 @@ impl Source for StdinSource {
         });
         let mut framer = feed.framer("stdin");
         loop {
+            if feed.stopping() {
+                return Ok(());
+            }
             match receiver.recv_timeout(STOP_POLL) {
                 Ok(Ok(chunk)) if chunk.is_empty() => break,
                 Ok(Ok(chunk)) => {
@@ -48,7 +51,6 @@ impl Source for StdinSource {
                     feed.send_framed(&mut framer)?;
                 }
                 Ok(Err(error)) => return Err(fault(error)),
-                Err(RecvTimeoutError::Timeout) if feed.stopping() => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }

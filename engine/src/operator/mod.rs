@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use datafusion_physical_expr::PhysicalExpr;
 use weir_rules::pack::{Body, Rule};
+use weir_rules::schema::Identifies;
 
 use crate::alert::{Alert, AlertIdentity, cell_text, digest_bytes, format_time, render};
 use crate::record::{Digest, KindId, KindLayout, KindRows, Pseudonyms};
@@ -127,7 +128,11 @@ fn candidate(
     };
     let mut evidence = std::collections::BTreeMap::new();
     let on = if let Body::Watchlist { on, .. } = &rule.body { Some(on) } else { None };
-    for name in rule.condition.iter().flat_map(|condition| &condition.columns).chain(on) {
+    // A condition may ask whether an identifier is there; what it says is evidence only where it hit a list.
+    let identifies =
+        |name: &String| judging.layout.kind.column(name).is_some_and(|column| column.identifies != Identifies::Nothing);
+    let asked = rule.condition.iter().flat_map(|condition| &condition.columns).filter(|name| !identifies(name));
+    for name in asked.chain(on) {
         if let Some(text) = cell(name) {
             evidence.insert(name.clone(), text);
         }
@@ -146,8 +151,24 @@ fn candidate(
         let values: Vec<String> = dedupe.key.iter().map(|name| cell(name).unwrap_or_default()).collect();
         judging.pseudonyms.key(values.iter().map(String::as_str))
     });
+    let alert_id = identity.id();
     let alert = Alert {
-        alert_id: identity.id(),
+        site: cell("site"),
+        zone: cell("zone"),
+        device: cell("device"),
+        say: rule.alerting.say.as_ref().map(|say| render(say, field)),
+        evidence,
+        hit,
+        ..blank_alert(planned, alert_id, format_time(rows.ts[at]))
+    };
+    Candidate { rule: planned.index, record, ts_ms: rows.ts[at], key, alert }
+}
+
+/// What every alert of a rule says, whatever it was that fired.
+fn blank_alert(planned: &PlannedRule, alert_id: String, ts: String) -> Alert {
+    let rule = &planned.rule;
+    Alert {
+        alert_id,
         revision: 0,
         rule: rule.id.clone(),
         rule_version: rule.version.clone(),
@@ -156,20 +177,19 @@ fn candidate(
         severity: rule.alerting.severity.word(),
         review: rule.alerting.review.word(),
         kind: rule.from.clone(),
-        ts: format_time(rows.ts[at]),
-        site: cell("site"),
-        zone: cell("zone"),
-        device: cell("device"),
+        ts,
+        site: None,
+        zone: None,
+        device: None,
+        hit: None,
         window: None,
         value: None,
         level: None,
         change: None,
         completeness: None,
-        say: rule.alerting.say.as_ref().map(|say| render(say, field)),
-        evidence,
+        say: None,
+        evidence: std::collections::BTreeMap::new(),
         latency_us: 0,
         received_ns: 0,
-        hit,
-    };
-    Candidate { rule: planned.index, record, ts_ms: rows.ts[at], key, alert }
+    }
 }

@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use weir_rules::pack::{Body, Level, Measure, Per, WindowSpec};
 
 use super::condition::{Mask, passes};
-use super::{Judging, PlannedRule};
+use super::{Judging, PlannedRule, blank_alert};
 use crate::alert::{Alert, AlertIdentity, WindowRange, WindowValue, format_time, format_value, render};
 use crate::record::{Digest, KindRows, Layouts, Pseudonyms, SymbolId, Symbols};
 use crate::window::{
@@ -365,28 +365,17 @@ fn level_alert(
     evidence.insert("measure".to_owned(), spec.measure.text());
     evidence.insert("threshold".to_owned(), format_value(threshold));
     Alert {
-        alert_id: identity.id(),
-        revision: 0,
-        rule: rule.id.clone(),
-        rule_version: rule.version.clone(),
-        pack: planned.pack.clone(),
-        purpose: rule.purpose.clone(),
         severity: level.severity.word(),
-        review: rule.alerting.review.word(),
-        kind: rule.from.clone(),
-        ts: window.end.clone(),
         site: named("site"),
         zone: named("zone"),
         device: named("device"),
-        hit: None,
         value: Some(closed.value),
         level: Some(level.name.clone()),
         change: Some(changed.word()),
         completeness: closed.completeness,
         say: rule.alerting.say.as_ref().map(|say| render(say, field)),
-        window: Some(window),
+        window: Some(window.clone()),
         evidence,
-        latency_us: 0,
-        received_ns: 0,
+        ..blank_alert(planned, identity.id(), window.end.clone())
     }
 }

@@ -177,6 +177,10 @@ codes! {
     WHEN_SILENT_NOT_YET "WR0225" Warning "`when_silent` is not acted on by this version"
         "Levels hold their state while devices are silent."
         "Keep the line; a later version acts on it.";
+    ALERT_FOR_EVERYBODY "WR0226" Error "an alert that names everybody"
+        "A `match` rule without a condition on the record would write down the identifier of everybody who passes. \
+         Who did nothing leaves no trace."
+        "Add a `where` that says what somebody must have done, or take the identifier out of `say`.";
 
     SQL_SYNTAX "WR0301" Error "expression cannot be parsed"
         "The text is not a SQL expression."

@@ -75,6 +75,7 @@ impl RuleParser<'_> {
             Some(BodyKind::NotYet) | None => None,
         };
         let alerting = self.parse_alerting(&mut map, kind, body.as_ref(), body_kind, severity, diagnostics);
+        self.refuse_alert_for_everybody(&map, kind, body_kind, &condition, &alerting, diagnostics);
         if body_kind.is_some() {
             map.finish(diagnostics);
         }
@@ -309,6 +310,35 @@ impl RuleParser<'_> {
             .map(|(name, node)| (name.to_owned(), node.span.clone()))
             .collect();
         Alerting { severity, review: review.unwrap_or(default_review), dedupe, route, say }
+    }
+
+    /// A match rule that names somebody says what he must have done.
+    fn refuse_alert_for_everybody(
+        &self,
+        map: &MapReader<'_>,
+        kind: Option<&Kind>,
+        body_kind: Option<BodyKind>,
+        condition: &Result<Option<Expression>, ()>,
+        alerting: &Alerting,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let (Some(kind), Some(BodyKind::Match), Ok(condition)) = (kind, body_kind, condition) else { return };
+        let identifies = |name: &str| kind.column(name).is_some_and(|c| c.identifies != Identifies::Nothing);
+        let Some(named) = alerting.say.iter().flat_map(Template::fields).find(|name| identifies(name)) else { return };
+        // That an identifier is there is no deed: nearly every record has one.
+        let asks_of_deed =
+            condition.as_ref().is_some_and(|condition| condition.columns.iter().any(|name| !identifies(name)));
+        if !asks_of_deed {
+            diagnostics.push(
+                Diagnostic::new(
+                    &codes::ALERT_FOR_EVERYBODY,
+                    self.file,
+                    map.place_of("say"),
+                    format!("this would write down the `{named}` of everybody who passes"),
+                )
+                .help("add a `where` on what the record tells, or take the identifier out"),
+            );
+        }
     }
 
     fn parse_dedupe(

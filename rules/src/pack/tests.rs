@@ -132,8 +132,14 @@ fn what_design_1_refuses_does_not_compile() {
         rule("kind: window, from: vehicle, key: [plate], measure: reads, window: { every: 1m }, emit: windows"),
         ["WR0211"]
     );
+    // No list of everybody who passes.
+    assert_eq!(rule("kind: match, from: vehicle, say: '{plate}'"), ["WR0226"]);
+    assert_eq!(rule("kind: match, from: vehicle, where: plate is not null, say: '{plate}'"), ["WR0226"]);
+    assert_eq!(rule("kind: match, from: vehicle, where: speed_kmh > 150, say: '{plate}'"), [""; 0]);
     // A condition on an identifier is a hidden watchlist.
     assert_eq!(rule("kind: match, from: vehicle, where: \"plate like '陕A%'\""), ["WR0307"]);
+    assert_eq!(rule("kind: match, from: vehicle, where: \"length(plate) = 7\""), ["WR0307"]);
+    assert_ne!(rule("kind: match, from: vehicle, where: \"vehicle.plate = 'x'\""), [""; 0]);
 }
 
 #[test]

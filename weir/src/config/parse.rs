@@ -82,6 +82,10 @@ fn parse_limits(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> (Limit
     macro_rules! set {
         ($field:ident, $take:ident, $key:literal) => {
             if let Some(value) = map.$take($key, diagnostics) {
+                if value == 0 {
+                    let message = concat!("`", $key, "` must be above 0");
+                    diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, &map.file(), map.place_of($key), message));
+                }
                 limits.$field = value.try_into().unwrap_or(limits.$field);
             }
         };
