@@ -275,7 +275,7 @@ impl KindBuilder {
         }
     }
 
-    /// Records appended since the last [`KindBuilder::finish`].
+    /// Records appended since the last batch was taken out.
     pub fn records(&self) -> usize {
         self.ts.len()
     }

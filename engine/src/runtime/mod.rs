@@ -1,8 +1,8 @@
 //! The pipeline: threads, batches, order, and the account at the end.
 //!
 //! Shards take what has arrived and do everything that needs no state, each on its own core
-//! ([`shard`]). Batches are then applied to the partition's state strictly in the order in which
-//! they were taken ([`sequencer`]), by whichever shard finished the next one. So nothing that is
+//! (`shard`). Batches are then applied to the partition's state strictly in the order in which
+//! they were taken (`sequencer`), by whichever shard finished the next one. So nothing that is
 //! emitted depends on the number of shards or on the size of batches.
 
 mod event_ids;

@@ -192,9 +192,7 @@ impl PipelineBuilder {
         for planned in &rules {
             rules_of_kind[usize::from(planned.kind)].push(planned.index);
         }
-        let limits = &self.limits;
-        let turns_ahead_max = (self.shards * limits.turns_ahead_per_shard_max.max(1)) as u64;
-        let intake = Intake::new(limits.intake_bytes_max, limits.batch_bytes_max, turns_ahead_max, running.len());
+        let intake = Intake::new(&self.limits, self.shards, running.len());
         let pseudonyms = self.pseudonyms.unwrap_or_else(|| Pseudonyms::ephemeral(&mut OsRng));
         Ok(Pipeline {
             intake: Arc::new(intake),

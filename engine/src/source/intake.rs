@@ -7,6 +7,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::{Block, Busy};
+use crate::limits::Limits;
+
+/// Batches for each shard that a source which can wait reads ahead.
+const READ_AHEAD_BATCHES: usize = 2;
 
 /// Blocks taken at once, and their place in the order of batches.
 pub(crate) struct Taken {
@@ -32,14 +36,20 @@ pub(crate) struct Intake {
     state: Mutex<State>,
     arrived: Condvar,
     room: Condvar,
+    /// Bytes that sources without a choice may leave waiting.
     bytes_max: usize,
+    /// Bytes that sources which can wait may read ahead: what lies here grows old.
+    read_ahead_bytes_max: usize,
     batch_bytes_max: usize,
     turns_ahead_max: u64,
 }
 
 impl Intake {
-    pub(crate) fn new(bytes_max: usize, batch_bytes_max: usize, turns_ahead_max: u64, sources: usize) -> Self {
+    pub(crate) fn new(limits: &Limits, shards: usize, sources: usize) -> Self {
+        let Limits { intake_bytes_max: bytes_max, batch_bytes_max, .. } = *limits;
+        let turns_ahead_max = (shards * limits.turns_ahead_per_shard_max.max(1)) as u64;
         Self {
+            read_ahead_bytes_max: batch_bytes_max.saturating_mul(READ_AHEAD_BATCHES * shards).min(bytes_max),
             state: Mutex::new(State { sources_open: sources, ..State::default() }),
             arrived: Condvar::new(),
             room: Condvar::new(),
@@ -51,7 +61,7 @@ impl Intake {
 
     pub(crate) fn push(&self, block: Block) {
         let mut state = self.state.lock();
-        while state.bytes >= self.bytes_max && !state.failed {
+        while state.bytes >= self.read_ahead_bytes_max && !state.failed {
             self.room.wait(&mut state);
         }
         self.add(&mut state, block);

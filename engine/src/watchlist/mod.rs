@@ -1,7 +1,7 @@
 //! Watchlists: who is looked for, on what ground, until when.
 //!
-//! A list is loaded whole and immutable ([`load()`]); the stream probes a column of canonical keys
-//! against it ([`Watchlist::probe`]). An entry that has expired, by the record's time or by the
+//! A list is loaded whole and immutable ([`load()`]); canonical keys of the stream are looked up in it
+//! ([`Watchlist::find`]). An entry that has expired, by the record's time or by the
 //! wall clock, never matches. Grades below `exact`, snapshot files and reload are not here yet.
 
 mod index;
@@ -95,7 +95,7 @@ impl Watchlist {
         self.entries.is_empty()
     }
 
-    /// An entry by the number that [`Watchlist::probe`] gave.
+    /// An entry by the number that [`Watchlist::find`] gave.
     pub fn entry(&self, number: u32) -> &Entry {
         &self.entries[number as usize]
     }
