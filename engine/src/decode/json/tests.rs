@@ -56,7 +56,7 @@ fn arrays_are_divided_into_records() {
     assert!(array_elements("{}").is_err());
 }
 
-/// The values of wanted fields, as serde_json would give them.
+/// The values of wanted fields, as `serde_json` would give them.
 fn values(line: &str, names: &[&str]) -> Result<Vec<serde_json::Value>, Cause> {
     let owned: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let mut tree = FieldTree::new(&owned);
