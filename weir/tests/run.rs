@@ -485,3 +485,20 @@ sources:
     assert!(refused[0].starts_with("2 the mapping of `quantity` failed"), "{refused:?}");
     assert!(refused[1].starts_with("4 `ts` is not a time"), "{refused:?}");
 }
+
+#[test]
+fn generate_at_a_rate_keeps_the_intended_times() {
+    let place = Place::new();
+    let started = std::time::Instant::now();
+    let output = place.weir(&["generate", "--records", "500", "--rate", "1000"]);
+    assert!(output.status.success() && started.elapsed() >= std::time::Duration::from_millis(490));
+    let times: Vec<String> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["ts"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(times.len(), 500);
+    // Up to five seconds of disorder lie behind the intended times, none before them.
+    let mut reader = weir_engine::normalise::TimeReader::new(None);
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    assert!(times.iter().all(|ts| (now_ms - 30_000..=now_ms).contains(&reader.read_ms(ts).unwrap())));
+}
