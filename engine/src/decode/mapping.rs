@@ -117,8 +117,31 @@ impl MappingPlan {
     }
 }
 
-/// An error of the expression engine may quote the value it failed on; what follows a quote is cut.
+/// The sort of an error of the expression engine, such as `Cast error`. What follows may tell the value
+/// it failed on, in quotes, as a number or behind a colon, so it is cut there.
 fn without_values(error: &str) -> String {
-    let end = error.find(['\'', '"', '`']).unwrap_or(error.len());
-    error[..end].trim_end().to_owned()
+    let mut rest = error;
+    for prefix in ["Arrow error: ", "Execution error: ", "External error: "] {
+        rest = rest.trim_start_matches(prefix);
+    }
+    let end = rest.find(|c: char| c.is_numeric() || matches!(c, ':' | '\'' | '"' | '`')).unwrap_or(rest.len());
+    rest[..end].trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_values;
+
+    #[test]
+    fn errors_lose_their_values() {
+        for (error, kept) in [
+            ("Arrow error: Divide by zero error", "Divide by zero error"),
+            ("Arrow error: Cast error: Cannot cast string '京Q00001' to value of Int64 type", "Cast error"),
+            ("Arrow error: Arithmetic overflow: Overflow happened on: 110105194912310021 + 1", "Arithmetic overflow"),
+            ("Execution error: Error parsing timestamp from 'yesterday'", "Error parsing timestamp from"),
+            ("External error: bad id 110105194912310021", "bad id"),
+        ] {
+            assert_eq!(without_values(error), kept);
+        }
+    }
 }
