@@ -11,7 +11,7 @@ use weir_benches::{Nothing, Text, city, parse, records};
 use weir_engine::vfs::RealVfs;
 use weir_engine::watchlist::{ListSpec, load};
 use weir_engine::window::ZoneTable;
-use weir_engine::{Format, Limits, Pipeline, SinkSpec, SourceSpec, Stream};
+use weir_engine::{Format, Limits, Pipeline, SinkSpec, SourceSpec};
 use weir_rules::Catalog;
 
 const HEAD: &str = "weir: 1\npack: b\nowner: o\npurposes: { p: { legal_basis: act 1 } }\n";
@@ -38,13 +38,10 @@ const STAGES: &[(&str, &str)] = &[
 ];
 
 fn sink() -> SinkSpec {
-    let purposes = ["p", "road_safety", "document_safety", "goods_safety", "health_safety", "crowd_safety"];
-    SinkSpec {
-        name: "nothing".into(),
-        purposes: purposes.iter().map(|purpose| (*purpose).to_owned()).collect(),
-        streams: vec![Stream::Alerts],
-        actuator: false,
-    }
+    SinkSpec::alerts(
+        "nothing",
+        ["p", "road_safety", "document_safety", "goods_safety", "health_safety", "crowd_safety"],
+    )
 }
 
 fn stages(criterion: &mut Criterion) {

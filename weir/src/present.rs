@@ -39,11 +39,13 @@ pub(crate) fn diagnostics(diagnostics: &Diagnostics, json: bool) {
 
 /// One line at the end of `weir check`.
 pub(crate) fn verdict(paths: usize, errors: usize, warnings: usize) -> String {
-    let files = if paths == 1 { "1 file".to_owned() } else { format!("{paths} files") };
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let files = counted(paths, "file");
     match (errors, warnings) {
         (0, 0) => format!("{files} checked, nothing to complain about"),
         (errors, warnings) => {
-            format!("{files} checked: {errors} errors, {warnings} warnings; `weir explain CODE` tells more")
+            let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+            format!("{files} checked: {errors}, {warnings}; `weir explain CODE` tells more")
         }
     }
 }

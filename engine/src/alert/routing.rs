@@ -24,6 +24,18 @@ pub struct SinkSpec {
     pub actuator: bool,
 }
 
+impl SinkSpec {
+    /// A sink that takes the alerts of these purposes, for people to read.
+    pub fn alerts<'a>(name: &str, purposes: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            name: name.to_owned(),
+            purposes: purposes.into_iter().map(str::to_owned).collect(),
+            streams: vec![Stream::Alerts],
+            actuator: false,
+        }
+    }
+}
+
 /// A sink failed for good.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

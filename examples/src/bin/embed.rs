@@ -1,8 +1,8 @@
 //! A pipeline inside an integrator's own process, with his own source and sink.
 //!
-//! `cargo run --release -p weir-examples --bin embed`
+//! `cargo run --release --bin embed`
 
-use weir_engine::{Feed, Format, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream};
+use weir_engine::{Feed, Format, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec};
 use weir_rules::{Catalog, Diagnostics, SourceFile, pack};
 
 const PACK: &str = "
@@ -45,12 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (catalog, mut problems) = (Catalog::builtin(), Diagnostics::new());
     let pack = pack::parse(&SourceFile::new("my-gates", PACK), &catalog, &mut problems).ok_or("no pack")?;
     assert!(!problems.has_errors(), "{:?}", problems.iter().next());
-    let desk = SinkSpec {
-        name: "desk".into(),
-        purposes: vec!["goods_safety".into()],
-        streams: vec![Stream::Alerts],
-        actuator: false,
-    };
+    let desk = SinkSpec::alerts("desk", ["goods_safety"]);
     let pipeline = Pipeline::builder(catalog)
         .pack(pack, vec![])
         .source(SourceSpec::new("gates", Format::Ndjson), MyGates)
