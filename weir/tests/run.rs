@@ -502,3 +502,23 @@ fn generate_at_a_rate_keeps_the_intended_times() {
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     assert!(times.iter().all(|ts| (now_ms - 30_000..=now_ms).contains(&reader.read_ms(ts).unwrap())));
 }
+
+#[test]
+fn a_record_that_a_connection_leaves_unfinished_is_told() {
+    for hang_up in [true, false] {
+        let place = place("type: tcp, address: 127.0.0.1:0, once: true, idle_timeout: 200ms");
+        let running = place.start(&[]);
+        let mut stream = TcpStream::connect(running.address).unwrap();
+        stream.write_all(format!("{}\n{}", item(1), &item(2)[..40]).as_bytes()).unwrap();
+        if hang_up {
+            drop(stream);
+            running.wait();
+        } else {
+            // Silent within a record: weir closes the connection.
+            running.wait();
+            drop(stream);
+        }
+        assert_eq!(place.lines("alerts.ndjson").len(), 1);
+        assert_eq!(place.lines("refused.ndjson")[0]["record"].as_u64(), Some(2));
+    }
+}

@@ -114,6 +114,7 @@ impl FileSource {
     fn follow(&self, feed: &Feed) -> Result<(), SourceError> {
         let mut open: BTreeMap<PathBuf, Followed> = BTreeMap::new();
         let mut broken: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();
+        let mut failed = None;
         while !feed.stopping() {
             let mut idle = true;
             for path in self.paths()?.into_iter().take(FILES_MAX) {
@@ -138,8 +139,9 @@ impl FileSource {
                         open.remove(&path);
                         idle = false;
                     }
-                    // What cannot be read on is left alone until the name leads to another file.
-                    Err(_) => {
+                    // What cannot be read on is left alone until the name leads to another file, and told at the end.
+                    Err(error) => {
+                        failed.get_or_insert(SourceError::new(path.display().to_string(), error.message));
                         open.remove(&path);
                         broken.insert(path, stat.identity);
                     }
@@ -149,7 +151,7 @@ impl FileSource {
                 std::thread::sleep(STOP_POLL);
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 

@@ -103,6 +103,7 @@ impl HttpSource {
                 continue;
             };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                feed.count_refused(1);
                 continue;
             };
             let router = axum::Router::new().route(&self.path, post(receive)).with_state((Arc::clone(&shared), peer));

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::{JoinError, JoinSet, block_in_place};
 use weir_engine::{Feed, Source, SourceError};
 
 use super::{OnBound, STOP_POLL};
@@ -38,22 +38,27 @@ pub struct TcpSource {
 impl Source for TcpSource {
     fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
         let place = format!("tcp {}", self.address);
-        self.runtime.clone().block_on(self.listen(feed)).map_err(|error| SourceError::new(place, error))
+        self.runtime.clone().block_on(self.listen(feed)).map_err(|error| SourceError::new(place, error))?
     }
 }
 
 impl TcpSource {
-    async fn listen(self, feed: Feed) -> std::io::Result<()> {
+    /// The first thing that went wrong on a connection is told at the end; the others go on.
+    async fn listen(self, feed: Feed) -> std::io::Result<Result<(), SourceError>> {
         let listener = TcpListener::bind(self.address).await?;
         if let Some(on_bound) = &self.on_bound {
             on_bound(listener.local_addr()?);
         }
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
+        let mut outcome = Ok(());
         let mut served = false;
         while !feed.stopping() {
             if self.once && served {
                 break;
+            }
+            while let Some(ended) = connections.try_join_next() {
+                note(&mut outcome, ended);
             }
             let accepted = tokio::time::timeout(STOP_POLL, listener.accept()).await;
             let Ok(Ok((stream, peer))) = accepted else {
@@ -61,22 +66,34 @@ impl TcpSource {
             };
             // Past the bound a connection is closed at once rather than left to wait.
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                feed.count_refused(1);
                 continue;
             };
             served = true;
             let feed = feed.clone();
             let idle_timeout = self.idle_timeout;
             connections.spawn(async move {
-                // A broken connection ends here; what it brought whole has been handed over.
-                let _ = receive(stream, peer, &feed, idle_timeout).await;
+                let result = receive(stream, peer, &feed, idle_timeout).await;
                 drop(permit);
+                result
             });
         }
-        while connections.join_next().await.is_some() {}
-        Ok(())
+        while let Some(ended) = connections.join_next().await {
+            note(&mut outcome, ended);
+        }
+        Ok(outcome)
     }
 }
 
+fn note(outcome: &mut Result<(), SourceError>, ended: Result<Result<(), SourceError>, JoinError>) {
+    let ended = ended.unwrap_or_else(|error| Err(SourceError::new("tcp connection", error)));
+    if outcome.is_ok() {
+        *outcome = ended;
+    }
+}
+
+/// Reads one connection to its end. A record that it leaves unfinished, however it ends, is handed over
+/// like the last line of a file, so that it is refused and told rather than forgotten.
 async fn receive(
     mut stream: TcpStream,
     peer: SocketAddr,
@@ -92,20 +109,18 @@ async fn receive(
             Err(_) => {
                 silent += STOP_POLL;
                 if silent >= patience {
-                    return Ok(());
+                    break;
                 }
             }
-            Ok(Ok(0)) => {
-                framer.finish();
-                return block_in_place(|| feed.send_framed(&mut framer));
-            }
+            // The other side has closed, or is gone; connections come and go.
+            Ok(Ok(0) | Err(_)) => break,
             Ok(Ok(read)) => {
                 silent = Duration::ZERO;
                 framer.push(&buffer[..read]);
                 block_in_place(|| feed.send_framed(&mut framer))?;
             }
-            Ok(Err(error)) => return Err(SourceError::new(format!("tcp {peer}"), error)),
         }
     }
-    Ok(())
+    framer.finish();
+    block_in_place(|| feed.send_framed(&mut framer))
 }

@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion_physical_expr::PhysicalExpr;
 use weir_rules::expr::Expression;
-use weir_rules::schema::{Column, ColumnType, Identifies, Kind};
+use weir_rules::schema::{Column, ColumnType, Kind};
 
 use super::plan::PlanError;
 use crate::record::{Cause, KindLayout, Reason};
@@ -40,21 +40,7 @@ pub struct MapSpec {
 }
 
 fn raw_kind(fields: &[MappedField]) -> Kind {
-    let columns = fields
-        .iter()
-        .map(|field| Column {
-            name: field.name.clone(),
-            ty: field.ty,
-            required: false,
-            default: None,
-            identifies: Identifies::Nothing,
-            normaliser: None,
-            range: None,
-            values: Vec::new(),
-            transient: false,
-            doc: String::new(),
-        })
-        .collect();
+    let columns = fields.iter().map(|field| Column::plain(&field.name, field.ty)).collect();
     Kind { name: "record".to_owned(), doc: String::new(), columns }
 }
 

@@ -142,6 +142,24 @@ pub struct Column {
     pub doc: String,
 }
 
+impl Column {
+    /// A column of this type with nothing more to say.
+    pub fn plain(name: &str, ty: ColumnType) -> Self {
+        Self {
+            name: name.to_owned(),
+            ty,
+            required: false,
+            default: None,
+            identifies: Identifies::Nothing,
+            normaliser: None,
+            range: None,
+            values: Vec::new(),
+            transient: false,
+            doc: String::new(),
+        }
+    }
+}
+
 /// A kind of record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kind {

@@ -145,18 +145,8 @@ fn parse_column(file: &Arc<SourceFile>, name: &str, node: &Node, diagnostics: &m
 }
 
 fn common_columns() -> Vec<Column> {
-    let column = |name: &str, ty, required, doc: &str| Column {
-        name: name.to_owned(),
-        ty,
-        required,
-        default: None,
-        identifies: Identifies::Nothing,
-        normaliser: None,
-        range: None,
-        values: Vec::new(),
-        transient: false,
-        doc: doc.to_owned(),
-    };
+    let column =
+        |name: &str, ty, required, doc: &str| Column { required, doc: doc.to_owned(), ..Column::plain(name, ty) };
     vec![
         column("event_id", ColumnType::Text, true, "Unique per source; a repeat is a duplicate."),
         column("ts", ColumnType::Timestamp, true, "When it happened."),
