@@ -36,6 +36,30 @@ impl Clock for SystemClock {
     }
 }
 
+/// The clock of history: the wall clock stands before all records, so that nothing is in the future, no
+/// device falls silent and an entry expires by the record's own time alone; the time that judging takes
+/// is real.
+#[derive(Debug)]
+pub struct HistoryClock {
+    start: Instant,
+}
+
+impl Default for HistoryClock {
+    fn default() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Clock for HistoryClock {
+    fn wall_ms(&self) -> i64 {
+        0
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+}
+
 /// A clock that stands still until it is set, for tests and replays.
 #[derive(Debug, Default)]
 pub struct ManualClock {

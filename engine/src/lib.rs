@@ -13,6 +13,7 @@
 pub mod alert;
 pub mod clock;
 pub mod decode;
+pub mod explain;
 pub mod limits;
 pub mod metrics;
 pub mod normalise;
@@ -21,11 +22,12 @@ pub mod record;
 pub mod rng;
 pub mod runtime;
 pub mod source;
+pub mod testing;
 pub mod vfs;
 pub mod watchlist;
 pub mod window;
 
 pub use alert::{Output, Sink, SinkError, SinkSpec, Stream};
 pub use limits::Limits;
-pub use runtime::{Pipeline, SourceSpec, Summary};
+pub use runtime::{Pipeline, ReloadHandle, ReloadReport, SourceSpec, Summary, Trial, TrialParts};
 pub use source::{Feed, Format, Source, SourceError};

@@ -23,6 +23,10 @@ pub struct Limits {
     pub window_groups_max: usize,
     /// Suppression entries over all rules.
     pub suppressed_keys_max: usize,
+    /// Keys of one sequence or absence rule; what would end first leaves and is counted.
+    pub sequence_keys_max: usize,
+    /// Observations of one sequence or absence rule that wait for the watermark.
+    pub held_observations_max: usize,
     /// A record further in the future than this is quarantined.
     pub max_ahead_ms: i64,
     /// A device silent for this long holds no window back.
@@ -46,6 +50,8 @@ impl Default for Limits {
             event_ids_for_ms: 10 * 60_000,
             window_groups_max: 1_000_000,
             suppressed_keys_max: 1_000_000,
+            sequence_keys_max: 200_000,
+            held_observations_max: 500_000,
             max_ahead_ms: 5 * 60_000,
             idle_after_ms: 30_000,
             latency_bound_ms: 50,

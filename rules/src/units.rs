@@ -1,9 +1,12 @@
 //! Durations and their spelling: `500ms`, `30s`, `10m`, `24h`, `30d`.
 
+/// Longest duration: sums of a few stay far from the ends of the number range.
+const DURATION_MS_MAX: i64 = 3_650 * 86_400_000;
+
 /// Parses a duration into milliseconds.
 ///
 /// # Errors
-/// A sentence for the reader, when the text has no unit, an unknown unit, or overflows.
+/// A sentence for the reader, when the text has no unit, an unknown unit, or is beyond ten years.
 pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -18,11 +21,15 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
             return Err(format!("`{text}` is not a duration; write it as 500ms, 30s, 10m, 24h or 30d"));
         }
     };
-    number
+    let duration_ms = number
         .parse::<i64>()
         .ok()
         .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| format!("`{text}` is not a duration; write it as 500ms, 30s, 10m, 24h or 30d"))
+        .ok_or_else(|| format!("`{text}` is not a duration; write it as 500ms, 30s, 10m, 24h or 30d"))?;
+    if duration_ms > DURATION_MS_MAX {
+        return Err(format!("`{text}` is longer than 3650d"));
+    }
+    Ok(duration_ms)
 }
 
 /// Spells milliseconds with the largest unit that divides them.

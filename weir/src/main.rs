@@ -1,16 +1,22 @@
 //! weir: the command line.
 //!
-//! `weir run` runs a configuration, `weir check` says what is wrong with one, `weir explain` tells
-//! what a diagnostic means, `weir generate` makes a synthetic city to try things on.
+//! `weir run` runs a configuration. For those who write rules: `weir check` says what is wrong with
+//! them, `weir test` runs their tests, `weir explain` tells what a diagnostic means or how a rule is
+//! run, `weir why-not` why an alert did not come, `weir backtest` what rules would have said, `weir
+//! diff` what a change of rules changes. `weir generate` makes a synthetic city to try things on.
 //!
-//! Exit codes: 0 done; 1 something failed while running (a source, a sink, an undelivered alert);
-//! 2 the configuration, a pack or the arguments are wrong.
+//! Exit codes: 0 done; 1 something failed while running (a source, a sink, an undelivered alert, a
+//! test); 2 the configuration, a pack or the arguments are wrong.
 #![forbid(unsafe_code)]
 
 mod command;
 mod config;
 mod generate;
+mod given;
+mod history;
 mod present;
+mod reload;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -33,8 +39,18 @@ enum Command {
     Run(command::run::Args),
     /// Check configurations and rule packs, and report every problem at once.
     Check(command::check::Args),
-    /// Tell what a diagnostic code means and how it is cured.
+    /// Run the tests of rule packs, each five ways.
+    Test(command::test::Args),
+    /// Tell what a diagnostic code means, or how a rule is run and what it costs.
     Explain(command::explain::Args),
+    /// Tell why a rule did not speak.
+    WhyNot(command::why_not::Args),
+    /// Judge history: what rules would have said, by day and place, and what they cost.
+    Backtest(command::backtest::Args),
+    /// Judge history by two versions of rules: the alerts gained and lost.
+    Diff(command::diff::Args),
+    /// Print the JSON Schema of rule packs, for editors.
+    Schema(command::schema::Args),
     /// Make a seeded synthetic city: records, lists, zones, and a configuration to run them.
     Generate(command::generate::Args),
 }
@@ -43,7 +59,12 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => command::run::run(&args),
         Command::Check(args) => command::check::run(&args),
+        Command::Test(args) => command::test::run(&args),
         Command::Explain(args) => command::explain::run(&args),
+        Command::WhyNot(args) => command::why_not::run(&args),
+        Command::Backtest(args) => command::backtest::run(&args),
+        Command::Diff(args) => command::diff::run(&args),
+        Command::Schema(args) => command::schema::run(&args),
         Command::Generate(args) => command::generate::run(&args),
     }
 }

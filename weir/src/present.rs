@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use weir_connectors::source::FileProgress;
 use weir_engine::Summary;
 use weir_engine::metrics::{Buckets, Progress};
+use weir_engine::runtime::RuleCounts;
 use weir_rules::diagnostic::{Style, render};
 use weir_rules::{Diagnostics, Severity};
 
@@ -28,6 +29,10 @@ pub(crate) fn diagnostics(diagnostics: &Diagnostics, json: bool) {
                 "line": line,
                 "column": column,
                 "help": found.help,
+                "fix": found.fix.as_ref().map(|fix| {
+                    let (start, end) = (found.file.line_column(fix.span.start), found.file.line_column(fix.span.end));
+                    serde_json::json!({ "start": start, "end": end, "replacement": fix.replacement })
+                }),
             });
             println!("{object}");
         } else {
@@ -37,15 +42,94 @@ pub(crate) fn diagnostics(diagnostics: &Diagnostics, json: bool) {
     }
 }
 
+/// Diagnostics as a SARIF 2.1.0 document (OASIS), for code review and editors.
+pub(crate) fn sarif(diagnostics: &Diagnostics) -> serde_json::Value {
+    let region = |file: &weir_rules::SourceFile, span: &std::ops::Range<usize>| {
+        let ((line, column), (end_line, end_column)) = (file.line_column(span.start), file.line_column(span.end));
+        serde_json::json!({
+            "startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column.max(1),
+        })
+    };
+    let level = |severity: Severity| if severity == Severity::Error { "error" } else { "warning" };
+    let mut rules: Vec<&weir_rules::diagnostic::Code> = diagnostics.iter().map(|found| found.code).collect();
+    rules.sort_by_key(|code| code.id);
+    rules.dedup_by_key(|code| code.id);
+    let rules: Vec<serde_json::Value> = rules
+        .into_iter()
+        .map(|code| {
+            serde_json::json!({
+                "id": code.id,
+                "shortDescription": { "text": code.title },
+                "fullDescription": { "text": code.cause },
+                "help": { "text": format!("{} {}", code.impact, code.cure) },
+                "defaultConfiguration": { "level": level(code.severity) },
+            })
+        })
+        .collect();
+    let results: Vec<serde_json::Value> = diagnostics
+        .iter()
+        .map(|found| {
+            let place = |span| {
+                serde_json::json!({
+                    "physicalLocation": {
+                        "artifactLocation": { "uri": found.file.name },
+                        "region": region(&found.file, span),
+                    },
+                })
+            };
+            let help = found.help.as_deref().map_or_else(String::new, |help| format!(" ({help})"));
+            let mut result = serde_json::json!({
+                "ruleId": found.code.id,
+                "level": level(found.severity),
+                "message": { "text": format!("{}{help}", found.message) },
+                "locations": [place(&found.span)],
+            });
+            if !found.labels.is_empty() {
+                result["relatedLocations"] = found
+                    .labels
+                    .iter()
+                    .map(|label| {
+                        let mut place = place(&label.span);
+                        place["message"] = serde_json::json!({ "text": label.text });
+                        place
+                    })
+                    .collect();
+            }
+            if let Some(fix) = &found.fix {
+                result["fixes"] = serde_json::json!([{
+                    "description": { "text": format!("write `{}`", fix.replacement) },
+                    "artifactChanges": [{
+                        "artifactLocation": { "uri": found.file.name },
+                        "replacements": [{
+                            "deletedRegion": region(&found.file, &fix.span),
+                            "insertedContent": { "text": fix.replacement },
+                        }],
+                    }],
+                }]);
+            }
+            result
+        })
+        .collect();
+    serde_json::json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": { "name": "weir", "version": env!("CARGO_PKG_VERSION"), "rules": rules } },
+            "results": results,
+        }],
+    })
+}
+
 /// One line at the end of `weir check`.
-pub(crate) fn verdict(paths: usize, errors: usize, warnings: usize) -> String {
+pub(crate) fn verdict(paths: usize, errors: usize, warnings: usize, fixes: usize) -> String {
     let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let files = counted(paths, "file");
     match (errors, warnings) {
         (0, 0) => format!("{files} checked, nothing to complain about"),
         (errors, warnings) => {
             let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
-            format!("{files} checked: {errors}, {warnings}; `weir explain CODE` tells more")
+            let fixes = if fixes > 0 { format!(", {fixes} of them mended by --fix") } else { String::new() };
+            format!("{files} checked: {errors}, {warnings}{fixes}; `weir explain CODE` tells more")
         }
     }
 }
@@ -112,6 +196,16 @@ fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// 1536 as `1.5 KiB`.
+pub(crate) fn bytes(bytes: usize) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} bytes"),
+        1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
 }
 
 fn duration(us: u64) -> String {
@@ -206,8 +300,101 @@ pub(crate) fn summary(summary: &Summary) -> String {
             grouped(latency.count())
         );
     }
+    shadow_report(&mut text, summary);
     notes(&mut text, summary);
     text.trim_end().to_owned()
+}
+
+/// Places shown for each rule.
+const PLACES_SHOWN: usize = 5;
+
+/// What shadow rules would have sent.
+fn shadow_report(text: &mut String, summary: &Summary) {
+    for rule in summary.rules.iter().filter(|rule| rule.shadow && rule.alerts > 0) {
+        let _ = writeln!(text, "\nshadow rule `{}` would have sent {}", rule.id, grouped(rule.alerts));
+        tally(text, rule);
+    }
+}
+
+/// A rule's alerts by day, and where most of them come from.
+fn tally(text: &mut String, rule: &RuleCounts) {
+    let days: Vec<String> = rule.tally.days().map(|(day, count)| format!("{day} {}", grouped(count))).collect();
+    let _ = writeln!(text, "  by day:  {}", days.join(", "));
+    let hottest = rule.tally.hottest(PLACES_SHOWN);
+    let places: Vec<String> = hottest.iter().map(|(place, count)| format!("{place} {}", grouped(*count))).collect();
+    let _ = writeln!(text, "  hottest: {}", places.join(", "));
+}
+
+/// What rules said over history, for people.
+pub(crate) fn rules_report(summary: &Summary) -> String {
+    let mut text = String::new();
+    let total = summary.total();
+    let _ = writeln!(
+        text,
+        "{} records of {} devices judged in {:.2} s: {} alerts",
+        grouped(total.received),
+        grouped(summary.devices as u64),
+        summary.elapsed.as_secs_f64(),
+        grouped(summary.rules.iter().map(|rule| rule.alerts).sum())
+    );
+    if total.duplicate + total.late + total.rejected > 0 {
+        let _ = writeln!(
+            text,
+            "{} duplicate, {} late, {} refused",
+            grouped(total.duplicate),
+            grouped(total.late),
+            grouped(total.rejected)
+        );
+    }
+    for rule in &summary.rules {
+        let _ = writeln!(
+            text,
+            "\n{} ({}): {} alerts, {} repeats held back, {:.0} ns a record",
+            rule.id,
+            rule.kind,
+            grouped(rule.alerts),
+            grouped(rule.suppressed),
+            cost_ns(rule, summary)
+        );
+        if rule.alerts > 0 {
+            tally(&mut text, rule);
+        }
+    }
+    notes(&mut text, summary);
+    text.trim_end().to_owned()
+}
+
+/// Time spent on a rule, for each record of the run.
+fn cost_ns(rule: &RuleCounts, summary: &Summary) -> f64 {
+    rule.cost_ns as f64 / summary.total().received.max(1) as f64
+}
+
+/// What rules said over history, for programs.
+pub(crate) fn rules_report_json(summary: &Summary) -> serde_json::Value {
+    let rules: serde_json::Map<_, _> = summary
+        .rules
+        .iter()
+        .map(|rule| {
+            let days: serde_json::Map<_, _> =
+                rule.tally.days().map(|(day, count)| (day.to_owned(), count.into())).collect();
+            let hottest: Vec<serde_json::Value> = rule
+                .tally
+                .hottest(PLACES_SHOWN)
+                .into_iter()
+                .map(|(place, count)| serde_json::json!({ "place": place, "alerts": count }))
+                .collect();
+            let row = serde_json::json!({
+                "kind": rule.kind, "alerts": rule.alerts, "suppressed": rule.suppressed, "late": rule.late,
+                "by_day": days, "hottest": hottest, "ns_per_record": cost_ns(rule, summary),
+            });
+            (rule.id.clone(), row)
+        })
+        .collect();
+    serde_json::json!({
+        "records": summary.total().received,
+        "elapsed_s": summary.elapsed.as_secs_f64(),
+        "rules": rules,
+    })
 }
 
 /// What the operator should look at.
@@ -221,6 +408,8 @@ fn notes(text: &mut String, summary: &Summary) {
         note(rule.condition_errors, "records whose condition could not be computed; they count as not passing");
         note(rule.unrouted, "alerts that no sink took");
         note(rule.groups_overflow, "records that found no room among the groups (limits.window_groups)");
+        note(rule.keys_evicted, "keys forgotten early for want of room (limits.sequence_keys)");
+        note(rule.steps_overflow, "steps that found no room to wait in (limits.held_observations)");
         note(rule.without_figure, "values of zones that the zone table lacks");
         if summary.stopped {
             note(
@@ -228,6 +417,12 @@ fn notes(text: &mut String, summary: &Summary) {
                 "panes were open at the stop; their windows were not complete and gave no value",
             );
         }
+    }
+    if summary.reloads > 0 {
+        let _ = writeln!(text, "note: the packs were changed {} times while running", grouped(summary.reloads));
+    }
+    for rule in summary.past_rules.iter().filter(|rule| rule.alerts > 0) {
+        let _ = writeln!(text, "note: rule `{}`, since removed, gave {} alerts", rule.id, grouped(rule.alerts));
     }
     if summary.event_ids_evicted > 0 {
         let _ = writeln!(
@@ -268,6 +463,7 @@ pub(crate) fn summary_json(summary: &Summary) -> String {
             let row = serde_json::json!({
                 "kind": rule.kind, "shadow": rule.shadow, "alerts": rule.alerts, "suppressed": rule.suppressed,
                 "windows": rule.windows, "late": rule.late, "condition_errors": rule.condition_errors, "open_panes": rule.open_panes,
+                "keys_evicted": rule.keys_evicted,
             });
             (rule.id.clone(), row)
         })
@@ -294,6 +490,7 @@ pub(crate) fn summary_json(summary: &Summary) -> String {
             "count": latency.count(), "p50": latency.quantile_us(0.5), "p99": latency.quantile_us(0.99),
             "p99_9": latency.quantile_us(0.999), "violations": latency.violations,
         },
+        "reloads": summary.reloads,
         "stopped": summary.stopped,
     })
     .to_string()

@@ -11,6 +11,11 @@ purposes:
   road: { legal_basis: act 2 }
 lists:
   stolen: { kind: stolen_vehicle, from: stolen.csv, key: plate, purpose: road }
+tests:
+  - name: a plate that is not on the list is nothing
+    rule: stolen-plate
+    events: [{ at: 0s, vehicle: { plate: A12345 } }]
+    expect: []
 rules:
   - { id: stolen-plate, kind: watchlist, from: vehicle, on: plate, list: stolen, purpose: road }
 ";
@@ -67,8 +72,8 @@ fn every_mistake_is_told_in_one_run_at_its_place() {
         ("WR0007", 5, 11),
         ("WR0215", 7, 74),
         ("WR0207", 7, 58),
-        ("WR0206", 9, 48),
-        ("WR0303", 10, 53),
+        ("WR0206", 14, 48),
+        ("WR0303", 15, 53),
     ];
     for (code, line, column) in expected {
         assert!(
@@ -78,7 +83,7 @@ fn every_mistake_is_told_in_one_run_at_its_place() {
     }
     assert_eq!(output.status.code(), Some(2));
     let plain = text(&place.weir(&["check", "pack.yaml"]).stderr);
-    for part in ["pack.yaml:10:53", "^^^^", "did you mean `vehicle`?", "did you mean `owner`?", "error[WR0303]"] {
+    for part in ["pack.yaml:15:53", "^^^^", "did you mean `vehicle`?", "did you mean `owner`?", "error[WR0303]"] {
         assert!(plain.contains(part), "{part}: {plain}");
     }
 }
@@ -157,7 +162,8 @@ fn lists_that_break_the_rules_are_refused() {
     let warrants = GOOD_PACK
         .replace("stolen_vehicle", "warrant")
         .replace("plate", "person_id")
-        .replace("from: vehicle", "from: person");
+        .replace("from: vehicle", "from: person")
+        .replace("vehicle: {", "person: {");
     let persons: String = std::iter::once("person_id,entry_id,expires\n".to_owned())
         .chain((0..6).map(|n| format!("N{n},E{n},2099-01-01\n")))
         .collect();

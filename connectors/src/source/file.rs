@@ -21,7 +21,7 @@ const FILES_MAX: usize = 1024;
 /// How far a source that reads files once has come.
 #[derive(Debug, Default)]
 pub struct FileProgress {
-    read: AtomicU64,
+    pub(super) read: AtomicU64,
     total: AtomicU64,
 }
 
@@ -95,6 +95,9 @@ impl FileSource {
     }
 
     fn read_file(&self, path: &Path, feed: &Feed) -> Result<(), SourceError> {
+        if super::parquet::is_parquet(path) {
+            return super::parquet::read(path, &self.vfs, feed, &self.progress);
+        }
         let place = path.display().to_string();
         let fault = |error: std::io::Error| SourceError::new(&place, error);
         let file = self.vfs.open(path).map_err(fault)?;

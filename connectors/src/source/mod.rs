@@ -2,6 +2,7 @@
 
 mod file;
 mod http;
+mod parquet;
 mod stdin;
 mod tcp;
 

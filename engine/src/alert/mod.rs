@@ -10,5 +10,5 @@ pub(crate) use identity::{AlertIdentity, digest_bytes};
 pub use output::{Alert, DeadLetter, Hit, LateRecord, Output, Stream, WindowRange, WindowValue};
 pub(crate) use routing::Router;
 pub use routing::{Sink, SinkError, SinkSpec};
-pub(crate) use suppression::Suppression;
+pub(crate) use suppression::{SavedSuppression, Suppression};
 pub(crate) use text::{cell_text, format_time, format_value, render};

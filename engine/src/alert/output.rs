@@ -1,5 +1,6 @@
 //! The things that leave the engine, as they are written.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub struct Hit {
     /// Entry.
     pub entry_id: String,
     /// How sure the match is.
-    pub grade: &'static str,
+    pub grade: Cow<'static, str>,
     /// Version of the list that was judged against.
     pub list_version: String,
     /// What the authority asks for.
@@ -49,6 +50,8 @@ pub struct Alert {
     pub rule_version: String,
     /// Pack.
     pub pack: String,
+    /// Digest of the text of the pack's files.
+    pub pack_version: String,
     /// Purpose.
     pub purpose: String,
     /// info, low, medium, high, critical.

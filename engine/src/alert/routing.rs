@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::{Output, Stream};
 use crate::clock::Clock;
@@ -73,6 +73,8 @@ pub(crate) struct Router {
     routes: Vec<Route>,
     /// Whether any sink takes the stream: others are not built at all.
     wanted: [bool; 4],
+    /// Takes everything, whatever its purpose: for those who feed a pipeline by hand and read it at once.
+    collector: Option<Sender<Output>>,
 }
 
 /// A sink's thread, and what it gives back.
@@ -109,7 +111,17 @@ impl Router {
         for stream in routes.iter().flat_map(|route| &route.spec.streams) {
             wanted[*stream as usize] = true;
         }
-        (Self { routes, wanted }, threads)
+        (Self { routes, wanted, collector: None }, threads)
+    }
+
+    /// Collects everything; whoever feeds the pipeline reads what comes out.
+    pub(crate) fn collecting() -> (Self, Receiver<Output>) {
+        let (collector, outputs) = unbounded();
+        (Self { routes: Vec::new(), wanted: [true; 4], collector: Some(collector) }, outputs)
+    }
+
+    fn collect(&self, output: &Output) -> usize {
+        self.collector.as_ref().map_or(0, |collector| usize::from(collector.send(output.clone()).is_ok()))
     }
 
     /// Whether any sink takes this stream.
@@ -120,7 +132,7 @@ impl Router {
     /// Sends an output of a rule to every sink that serves its purpose; by name, if `route` names any.
     /// A full queue holds the caller back.
     pub(crate) fn send(&self, output: &Output, purpose: &str, review_required: bool, named: &[String]) -> usize {
-        let mut sent = 0;
+        let mut sent = self.collect(output);
         for route in &self.routes {
             let spec = &route.spec;
             let takes = spec.streams.contains(&output.stream())
@@ -137,6 +149,7 @@ impl Router {
 
     /// Sends an output that belongs to no purpose (a dead letter) to every sink that asks for it.
     pub(crate) fn send_plain(&self, output: &Output) {
+        self.collect(output);
         for route in self.routes.iter().filter(|route| route.spec.streams.contains(&output.stream())) {
             let _ = route.queue.send(output.clone());
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::record::Digest;
 
@@ -21,6 +22,15 @@ pub(crate) struct Suppression {
     pub(crate) suppressed: u64,
     /// Keys forgotten before their time because there was no room.
     pub(crate) evicted: u64,
+}
+
+/// [`Suppression`] as it is kept in a checkpoint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedSuppression {
+    alerted: Vec<(usize, Digest, Vec<i64>)>,
+    forget: Vec<(i64, usize, Digest)>,
+    newest_ms: i64,
+    evicted: u64,
 }
 
 impl Suppression {
@@ -38,6 +48,10 @@ impl Suppression {
     /// Whether an alert may go out; notes it if so.
     pub(crate) fn admit(&mut self, rule: usize, key: Digest, ts_ms: i64, for_ms: i64) -> bool {
         self.newest_ms = self.newest_ms.max(ts_ms);
+        #[cfg(test)]
+        if crate::testing::sabotage::is(crate::testing::sabotage::Wrong::RepeatsToldAgain) {
+            return true;
+        }
         let times = self.alerted.entry((rule, key)).or_default();
         if times.iter().any(|alerted_ms| (ts_ms - alerted_ms).abs() < for_ms) {
             self.suppressed += 1;
@@ -48,6 +62,36 @@ impl Suppression {
         self.forget.insert((ts_ms + 2 * for_ms, rule, key));
         self.sweep();
         true
+    }
+
+    /// Rules have new places, or none any more.
+    pub(crate) fn move_rules(&mut self, place: impl Fn(usize) -> Option<usize>) {
+        self.alerted = std::mem::take(&mut self.alerted)
+            .into_iter()
+            .filter_map(|((rule, key), times)| Some(((place(rule)?, key), times)))
+            .collect();
+        self.forget = std::mem::take(&mut self.forget)
+            .into_iter()
+            .filter_map(|(at_ms, rule, key)| Some((at_ms, place(rule)?, key)))
+            .collect();
+    }
+
+    pub(crate) fn save(&self) -> SavedSuppression {
+        let mut alerted: Vec<_> =
+            self.alerted.iter().map(|((rule, key), times)| (*rule, *key, times.clone())).collect();
+        alerted.sort_unstable();
+        SavedSuppression {
+            alerted,
+            forget: self.forget.iter().copied().collect(),
+            newest_ms: self.newest_ms,
+            evicted: self.evicted,
+        }
+    }
+
+    pub(crate) fn load(&mut self, saved: SavedSuppression) {
+        self.alerted = saved.alerted.into_iter().map(|(rule, key, times)| ((rule, key), times)).collect();
+        self.forget = saved.forget.into_iter().collect();
+        (self.newest_ms, self.evicted) = (saved.newest_ms, saved.evicted);
     }
 
     fn sweep(&mut self) {

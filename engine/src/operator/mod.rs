@@ -1,23 +1,29 @@
 //! The operators: one kind of rule, one file.
 //!
 //! The first half of an operator looks at a batch and has no state ([`judge`]); it runs on every
-//! shard at once. What needs state (windows, suppression) happens when the batch is applied, in
-//! order of arrival, in the runtime's partition.
+//! shard at once. What needs state (windows, sequences, suppression) happens when the batch is
+//! applied, in order of arrival, in the runtime's partition. What several rules ask of a batch is
+//! found out once: parts of conditions ([`predicate`]), look-ups ([`probe`]), pseudonyms ([`digests`]).
 
-mod condition;
+pub(crate) mod absence;
+pub(crate) mod digests;
+pub(crate) mod held;
 mod matching;
+pub(crate) mod predicate;
+pub(crate) mod probe;
+pub(crate) mod sequence;
+pub(crate) mod steps;
 mod watchlist;
 pub(crate) mod window;
 
-use std::sync::Arc;
-
-use datafusion_physical_expr::PhysicalExpr;
 use weir_rules::pack::{Body, Rule};
 use weir_rules::schema::Identifies;
 
-use crate::alert::{Alert, AlertIdentity, cell_text, digest_bytes, format_time, render};
+use crate::alert::{Alert, AlertIdentity, Hit, cell_text, digest_bytes, format_time, render};
 use crate::record::{Digest, KindId, KindLayout, KindRows, Pseudonyms};
-use crate::watchlist::Watchlist;
+use digests::Digests;
+use predicate::{Filter, Matcher};
+use probe::{ProbeId, Prober};
 
 /// A rule with everything it needs, laid out for this pipeline.
 pub(crate) struct PlannedRule {
@@ -25,19 +31,29 @@ pub(crate) struct PlannedRule {
     pub(crate) index: usize,
     pub(crate) rule: Rule,
     pub(crate) pack: String,
+    pub(crate) pack_version: String,
     pub(crate) kind: KindId,
-    pub(crate) condition: Option<Arc<dyn PhysicalExpr>>,
-    pub(crate) list: Option<Arc<Watchlist>>,
+    /// What its `where` asks.
+    pub(crate) filter: Filter,
+    /// Look-up of a watchlist rule, or of what starts a sequence or an absence.
+    pub(crate) probe: Option<ProbeId>,
+    /// What each step of a sequence asks beside `where`; of an absence: after, expect.
+    pub(crate) steps: Vec<Filter>,
+    /// The panes a window rule reads, among those of the plan.
+    pub(crate) panes: Option<usize>,
     /// Names of the sinks it is routed to; empty for all that serve its purpose.
     pub(crate) route: Vec<String>,
 }
 
-/// What a batch is judged with.
+/// What a batch is judged with, and what has been found out about it.
 pub(crate) struct Judging<'a> {
     pub(crate) layout: &'a KindLayout,
     pub(crate) rows: &'a KindRows,
     pub(crate) pseudonyms: &'a Pseudonyms,
     pub(crate) wall_ms: i64,
+    pub(crate) matcher: Matcher<'a>,
+    pub(crate) prober: Prober<'a>,
+    pub(crate) digests: Digests<'a>,
 }
 
 /// An alert that goes out unless its record turns out a duplicate or its key has just alerted.
@@ -56,86 +72,99 @@ pub(crate) struct Candidate {
 pub(crate) enum Verdict {
     /// Alerts of stateless rules.
     Candidates(Vec<Candidate>),
-    /// What a window rule will add to its panes.
-    Window(window::WindowInput),
+    /// What a sequence or an absence will take in.
+    Steps(steps::StepInput),
 }
 
-/// Judges a batch by one rule. Also gives how often the condition could not be computed.
+/// Judges a batch by one rule. Also gives how often a condition could not be computed. Window rules are
+/// not judged one by one: see [`window::prepare`].
 pub(crate) fn judge(planned: &PlannedRule, judging: &Judging<'_>) -> (Verdict, u64) {
     match &planned.rule.body {
         Body::Match => {
             let (candidates, errors) = matching::judge(planned, judging);
             (Verdict::Candidates(candidates), errors)
         }
-        Body::Watchlist { on, .. } => {
-            let (candidates, errors) = watchlist::judge(planned, on, judging);
+        Body::Watchlist(_) => {
+            let (candidates, errors) = watchlist::judge(planned, judging);
             (Verdict::Candidates(candidates), errors)
         }
-        Body::Window(spec) => {
-            let (input, errors) = window::prepare(planned, spec, judging);
-            (Verdict::Window(input), errors)
+        Body::Sequence(_) | Body::Absence(_) => {
+            let (input, errors) = steps::prepare(planned, judging);
+            (Verdict::Steps(input), errors)
         }
+        Body::Window(_) => (Verdict::Candidates(Vec::new()), 0),
     }
 }
 
 /// Columns of the kind that a rule reads; the decoder builds no others.
 pub(crate) fn columns_read(rule: &Rule) -> Vec<String> {
-    let mut columns: Vec<String> =
-        rule.condition.iter().flat_map(|condition| condition.columns.iter().cloned()).collect();
+    let mut columns: Vec<String> = rule.expressions().flat_map(|condition| condition.columns.iter().cloned()).collect();
+    columns.extend(rule.body.lookups().into_iter().map(|lookup| lookup.on.clone()));
     match &rule.body {
-        Body::Match | Body::Watchlist { .. } => {
-            columns.extend(["site", "zone", "device"].map(str::to_owned));
-            columns.extend(rule.alerting.dedupe.iter().flat_map(|dedupe| dedupe.key.iter().cloned()));
-            columns.extend(rule.alerting.say.iter().flat_map(|say| say.fields().map(str::to_owned)));
-            if let Body::Watchlist { on, .. } = &rule.body {
-                columns.push(on.clone());
-            }
-        }
         Body::Window(spec) => {
             columns.extend(spec.key.iter().cloned());
             columns.extend(spec.measure.column().map(str::to_owned));
             columns.push("count".to_owned());
+            return columns;
         }
+        Body::Sequence(spec) => columns.extend(spec.key.iter().cloned()),
+        Body::Absence(spec) => columns.extend(spec.key.iter().cloned()),
+        Body::Match | Body::Watchlist(_) => {}
     }
+    columns.extend(["site", "zone", "device"].map(str::to_owned));
+    columns.extend(rule.alerting.dedupe.iter().flat_map(|dedupe| dedupe.key.iter().cloned()));
+    columns.extend(rule.alerting.say.iter().flat_map(|say| say.fields().map(str::to_owned)));
     columns
 }
 
+impl Judging<'_> {
+    /// A value of the record as text.
+    fn cell(&self, name: &str, row: usize) -> Option<String> {
+        let position = self.layout.position_of(name)?;
+        cell_text(self.rows.batch.column(position), row)
+    }
+
+    /// The conditions' columns that identify nobody, with their values: what the rule saw. A condition may
+    /// ask whether an identifier is there; what it says is evidence only where it hit a list.
+    fn evidence(&self, rule: &Rule, row: usize) -> std::collections::BTreeMap<String, String> {
+        let identifies =
+            |name: &str| self.layout.kind.column(name).is_some_and(|column| column.identifies != Identifies::Nothing);
+        rule.expressions()
+            .flat_map(|condition| &condition.columns)
+            .filter(|name| !identifies(name))
+            .filter_map(|name| Some((name.clone(), self.cell(name, row)?)))
+            .collect()
+    }
+}
+
+/// A field of a hit by its name in texts.
+pub(crate) fn hit_field(hit: &Hit, name: &str) -> Option<String> {
+    match name {
+        "hit.list" => Some(hit.list.clone()),
+        "hit.entry_id" => Some(hit.entry_id.clone()),
+        "hit.grade" => Some(hit.grade.to_string()),
+        "hit.list_version" => Some(hit.list_version.clone()),
+        "hit.action" => hit.action.clone(),
+        "hit.case_ref" => hit.case_ref.clone(),
+        "hit.handling" => hit.handling.clone(),
+        _ => None,
+    }
+}
+
 /// Builds the alert of one record, and the candidate around it.
-fn candidate(
-    planned: &PlannedRule,
-    judging: &Judging<'_>,
-    row: usize,
-    hit: Option<crate::alert::Hit>,
-    stale: bool,
-) -> Candidate {
+fn candidate(planned: &PlannedRule, judging: &Judging<'_>, row: usize, hit: Option<Hit>, stale: bool) -> Candidate {
     let rule = &planned.rule;
     let rows = judging.rows;
     let record = rows.record_of_row[row];
     let at = record as usize;
-    let cell = |name: &str| {
-        let position = judging.layout.position_of(name)?;
-        cell_text(rows.batch.column(position), row)
+    let cell = |name: &str| judging.cell(name, row);
+    let field = |name: &str| match &hit {
+        Some(hit) if name.starts_with("hit.") => hit_field(hit, name),
+        _ => cell(name),
     };
-    let field = |name: &str| match (name, &hit) {
-        ("hit.list", Some(hit)) => Some(hit.list.clone()),
-        ("hit.entry_id", Some(hit)) => Some(hit.entry_id.clone()),
-        ("hit.grade", Some(hit)) => Some(hit.grade.to_owned()),
-        ("hit.list_version", Some(hit)) => Some(hit.list_version.clone()),
-        ("hit.action", Some(hit)) => hit.action.clone(),
-        ("hit.case_ref", Some(hit)) => hit.case_ref.clone(),
-        ("hit.handling", Some(hit)) => hit.handling.clone(),
-        (name, _) => cell(name),
-    };
-    let mut evidence = std::collections::BTreeMap::new();
-    let on = if let Body::Watchlist { on, .. } = &rule.body { Some(on) } else { None };
-    // A condition may ask whether an identifier is there; what it says is evidence only where it hit a list.
-    let identifies =
-        |name: &String| judging.layout.kind.column(name).is_some_and(|column| column.identifies != Identifies::Nothing);
-    let asked = rule.condition.iter().flat_map(|condition| &condition.columns).filter(|name| !identifies(name));
-    for name in asked.chain(on) {
-        if let Some(text) = cell(name) {
-            evidence.insert(name.clone(), text);
-        }
+    let mut evidence = judging.evidence(rule, row);
+    for lookup in rule.body.lookups() {
+        evidence.extend(cell(&lookup.on).map(|text| (lookup.on.clone(), text)));
     }
     if stale {
         evidence.insert("list_is_stale".to_owned(), "true".to_owned());
@@ -173,6 +202,7 @@ fn blank_alert(planned: &PlannedRule, alert_id: String, ts: String) -> Alert {
         rule: rule.id.clone(),
         rule_version: rule.version.clone(),
         pack: planned.pack.clone(),
+        pack_version: planned.pack_version.clone(),
         purpose: rule.purpose.clone(),
         severity: rule.alerting.severity.word(),
         review: rule.alerting.review.word(),

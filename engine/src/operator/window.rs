@@ -1,86 +1,77 @@
 //! `window`: a measure per key over time, and the levels it crosses.
 //!
-//! [`prepare`] computes on the shard what needs no state: condition, numbers, digests. A
-//! [`WindowOperator`] holds the state: it takes the records of a batch in order of arrival, closes
-//! windows when the watermark passes, and tells which levels changed.
+//! [`prepare`] computes on the shard what needs no state, once for all rules that share panes. The
+//! panes themselves are the runtime's; a [`WindowOperator`] is what a rule keeps for itself: it
+//! divides values, steps levels and tells which changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use weir_rules::pack::{Body, Level, Measure, Per, WindowSpec};
 
-use super::condition::{Mask, passes};
+use super::predicate::{Filter, Selection};
 use super::{Judging, PlannedRule, blank_alert};
 use crate::alert::{Alert, AlertIdentity, WindowRange, WindowValue, format_time, format_value, render};
-use crate::record::{Digest, KindRows, Layouts, Pseudonyms, SymbolId, Symbols};
+use crate::record::{Digest, KindId, Layouts, SymbolId, Symbols};
 use crate::window::{
-    Change, Closed, Contribution, GroupKey, LevelState, Observation, Panes, ZoneDevices, ZoneRoster, ZoneTable,
+    Change, Closed, Contribution, GroupKey, LevelState, PaneClock, ViewLength, ZoneDevices, ZoneRoster, ZoneTable,
     to_micro,
 };
 
-/// What the shard has computed of a batch.
+/// Panes that one or several window rules read: same kind, conditions, key, measure, pane length and lateness.
+pub(crate) struct PlannedPanes {
+    pub(crate) kind: KindId,
+    /// Canonical text of what they hold: equal texts, equal panes.
+    pub(crate) meaning: String,
+    pub(crate) filter: Filter,
+    pub(crate) measure: Measure,
+    pub(crate) key: Vec<String>,
+    pub(crate) clock: PaneClock,
+    pub(crate) views: Vec<ViewLength>,
+    /// The rules that read them, by position in the plan.
+    pub(crate) rules: Vec<usize>,
+}
+
+/// What the shard has computed of a batch for one set of panes.
 pub(crate) struct WindowInput {
-    pub(crate) rule: usize,
-    mask: Option<BooleanArray>,
+    /// Position among the plan's panes.
+    pub(crate) panes: usize,
+    pub(crate) selection: Selection,
     numbers: Option<ArrayRef>,
     weights: Option<ArrayRef>,
-    digests: Option<Vec<Option<Digest>>>,
+    /// Position of the column whose digests are counted.
+    digests: Option<usize>,
     keys: Vec<ArrayRef>,
 }
 
-/// Computes what needs no state. O(rows).
-pub(super) fn prepare(planned: &PlannedRule, spec: &WindowSpec, judging: &Judging<'_>) -> (WindowInput, u64) {
-    let batch = &judging.rows.batch;
-    let column = |name: &str| judging.layout.position_of(name).map(|position| batch.column(position).clone());
-    let (mask, errors) = match &planned.condition {
-        Some(condition) => {
-            let (mask, errors) = passes(condition, batch);
-            (Some(mask), errors)
-        }
-        None => (None, 0),
-    };
-    let measured = spec.measure.column().and_then(column);
-    let (numbers, digests) = match (&spec.measure, measured) {
-        (Measure::Distinct(_), Some(texts)) => (None, Some(digests(&texts, mask.as_ref(), judging.pseudonyms))),
-        (_, numbers) => (numbers, None),
-    };
-    let input = WindowInput {
-        rule: planned.index,
-        mask,
-        numbers,
-        weights: column("count"),
-        digests,
-        keys: spec.key.iter().filter_map(|name| column(name)).collect(),
-    };
-    (input, errors)
-}
+/// Digests of a batch by position of their column.
+pub(crate) type BatchDigests = BTreeMap<usize, Vec<Option<Digest>>>;
 
-/// Pseudonyms of a text column; symbols are their own numbers.
-fn digests(column: &ArrayRef, mask: Option<&BooleanArray>, pseudonyms: &Pseudonyms) -> Vec<Option<Digest>> {
-    let wanted = |row: usize| column.is_valid(row) && mask.is_none_or(|mask| mask.is_valid_and_true(row));
-    match column.data_type() {
-        DataType::Utf8View => {
-            let texts = column.as_string_view();
-            (0..texts.len()).map(|row| wanted(row).then(|| pseudonyms.subject(texts.value(row)))).collect()
-        }
-        DataType::Dictionary(..) => {
-            let keys = column.as_dictionary::<Int32Type>().keys();
-            (0..keys.len()).map(|row| wanted(row).then(|| keys.value(row) as Digest)).collect()
-        }
-        _ => vec![None; column.len()],
+/// Computes what needs no state. O(rows that pass). Also gives how many could not be computed.
+pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_>) -> (WindowInput, u64) {
+    let batch = &judging.rows.batch;
+    let position = |name: &str| judging.layout.position_of(name);
+    let column = |name: &str| position(name).map(|position| batch.column(position).clone());
+    let (selection, errors) = judging.matcher.select(&planned.filter);
+    let (numbers, digests) = match &planned.measure {
+        Measure::Distinct(name) => (None, position(name)),
+        measure => (measure.column().and_then(column), None),
+    };
+    if let Some(position) = digests {
+        judging.digests.want(position, &selection);
     }
+    let keys = planned.key.iter().filter_map(|name| column(name)).collect();
+    (WindowInput { panes: index, selection, numbers, weights: column("count"), digests, keys }, errors)
 }
 
 impl WindowInput {
-    fn passes(&self, row: usize) -> bool {
-        self.mask.as_ref().is_none_or(|mask| mask.is_valid_and_true(row))
-    }
-
-    fn key(&self, row: usize) -> Option<GroupKey> {
+    /// The key of a row; `None` where a part of it has no value.
+    pub(crate) fn key(&self, row: usize) -> Option<GroupKey> {
         let mut key = [0; 4];
         for (place, column) in key.iter_mut().zip(&self.keys) {
             let keys = column.as_dictionary::<Int32Type>().keys();
@@ -92,7 +83,8 @@ impl WindowInput {
         Some(key)
     }
 
-    fn contribution(&self, row: usize, device: SymbolId) -> Contribution {
+    /// What a row adds to its pane.
+    pub(crate) fn contribution(&self, row: usize, device: SymbolId, digests: &BatchDigests) -> Contribution {
         let number = |array: &ArrayRef| match array.data_type() {
             _ if array.is_null(row) => None,
             DataType::Float64 => Some(array.as_primitive::<Float64Type>().value(row)),
@@ -102,20 +94,32 @@ impl WindowInput {
         Contribution {
             weight: to_micro(self.weights.as_ref().and_then(number).unwrap_or(1.0)),
             number: self.numbers.as_ref().and_then(number),
-            digest: self.digests.as_ref().and_then(|digests| digests[row]),
+            digest: self.digests.and_then(|position| digests.get(&position)?[row]),
             device,
         }
     }
 }
 
-/// A level that changed, with everything an alert says about it.
-pub(crate) struct LevelAlert {
-    pub(crate) alert: Alert,
+/// Which devices watch which keys, where the key is the zone alone: only then it is known which keys should
+/// have a value.
+pub(crate) fn roster(key: &[String], layouts: &Layouts, zones: &ZoneTable) -> ZoneRoster {
+    let mut roster = ZoneRoster::default();
+    if key != ["zone"] {
+        return roster;
+    }
+    for zone in zones.iter() {
+        let Some(id) = layouts.symbols["zone"].intern(&zone.id) else { continue };
+        let devices: Vec<SymbolId> =
+            zone.devices.iter().filter_map(|device| layouts.symbols["device"].intern(device)).collect();
+        let devices =
+            if devices.is_empty() { ZoneDevices::Learned(Vec::new()) } else { ZoneDevices::Declared(devices) };
+        roster.insert([id, 0, 0, 0], devices);
+    }
+    roster
 }
 
-/// State of one window rule.
+/// What one window rule keeps for itself.
 pub(crate) struct WindowOperator {
-    panes: Panes,
     symbols: Vec<Symbols>,
     figures: HashMap<SymbolId, f64, RandomState>,
     /// Place of the zone in the key, when values are divided.
@@ -127,15 +131,30 @@ pub(crate) struct WindowOperator {
     groups_max: usize,
     /// Values of zones that the zone table does not have, left out because nothing can divide them.
     pub(crate) without_figure: u64,
-    closed: Vec<Closed>,
 }
 
 /// Texts of a key's values, in the order of its columns.
 type KeyTexts = Arc<[Arc<str>]>;
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct KeyLevels {
     states: Vec<LevelState>,
     last_end_ms: i64,
+}
+
+/// A [`WindowOperator`] as it is kept in a checkpoint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedLevels {
+    levels: Vec<(GroupKey, KeyLevels)>,
+    without_figure: u64,
+}
+
+/// What became of a closed window.
+pub(crate) enum WindowOutcome {
+    /// Its value is an output.
+    Value(WindowValue),
+    /// A level changed.
+    Level(Alert),
 }
 
 impl WindowOperator {
@@ -143,33 +162,16 @@ impl WindowOperator {
         let symbols: Vec<Symbols> = spec.key.iter().map(|name| layouts.symbols[name].clone()).collect();
         let zone_place = spec.key.iter().position(|name| name == "zone");
         let mut figures = HashMap::default();
-        let mut roster = ZoneRoster::default();
-        if let Some(place) = zone_place {
+        if let (Some(place), Some(per)) = (zone_place, spec.per) {
             for zone in zones.iter() {
-                let Some(id) = symbols[place].intern(&zone.id) else {
-                    continue;
+                let figure = match per {
+                    Per::Area => zone.area_m2,
+                    Per::Capacity => zone.capacity,
                 };
-                let figure = match spec.per {
-                    Some(Per::Area) => zone.area_m2,
-                    Some(Per::Capacity) => zone.capacity,
-                    None => Some(1.0),
-                };
-                figures.extend(figure.map(|figure| (id, figure)));
-                // Only a rule keyed by zone alone knows which keys should have a value.
-                if spec.key.len() == 1 {
-                    let devices: Vec<SymbolId> =
-                        zone.devices.iter().filter_map(|device| layouts.symbols["device"].intern(device)).collect();
-                    let devices = if devices.is_empty() {
-                        ZoneDevices::Learned(Vec::new())
-                    } else {
-                        ZoneDevices::Declared(devices)
-                    };
-                    roster.insert([id, 0, 0, 0], devices);
-                }
+                figures.extend(symbols[place].intern(&zone.id).zip(figure));
             }
         }
         Self {
-            panes: Panes::new(spec, groups_max, roster),
             symbols,
             figures,
             zone_place,
@@ -178,62 +180,14 @@ impl WindowOperator {
             texts: HashMap::default(),
             groups_max,
             without_figure: 0,
-            closed: Vec::new(),
         }
     }
 
-    /// Takes the records of a batch. `progress` gives each record's device progress before it, or
-    /// nothing for a duplicate. Calls `late` for each record that came too late. O(rows).
-    pub(crate) fn take(
-        &mut self,
-        rows: &KindRows,
-        input: &WindowInput,
-        progress: impl Fn(usize) -> Option<i64>,
-        mut late: impl FnMut(usize, i64),
-    ) {
-        let mut row = 0;
-        let total = rows.record_of_row.len();
-        while row < total {
-            let record = rows.record_of_row[row] as usize;
-            let end = row + rows.record_of_row[row..].iter().take_while(|other| **other as usize == record).count();
-            if let Some(progress_ms) = progress(record) {
-                let ts_ms = rows.ts[record];
-                let device = rows.device[record];
-                if let Some(late_by_ms) = self.panes.late_by_ms(ts_ms, progress_ms) {
-                    if (row..end).any(|row| input.passes(row)) {
-                        late(record, late_by_ms);
-                    }
-                } else {
-                    self.panes.report(ts_ms, device);
-                    for row in row..end {
-                        if input.passes(row) {
-                            let contribution = input.contribution(row, device);
-                            self.panes.observe(&Observation { ts_ms, key: input.key(row), contribution });
-                        }
-                    }
-                }
-            }
-            row = end;
-        }
-    }
-
-    /// Closes windows up to the watermark. Values go to `value`, changes of level to `change`, ordered
-    /// by window end and key text.
-    pub(crate) fn close(
-        &mut self,
-        planned: &PlannedRule,
-        watermark_ms: i64,
-        mut value: impl FnMut(WindowValue),
-        mut change: impl FnMut(LevelAlert),
-    ) {
-        let Body::Window(spec) = &planned.rule.body else {
-            return;
-        };
-        let mut closed = std::mem::take(&mut self.closed);
-        self.panes.close(watermark_ms, &mut closed);
+    /// Takes closed windows; what follows goes to `emit`, ordered by window end and key text.
+    pub(crate) fn take(&mut self, planned: &PlannedRule, closed: &[Closed], mut emit: impl FnMut(WindowOutcome)) {
+        let Body::Window(spec) = &planned.rule.body else { return };
         let mut named: Vec<(KeyTexts, Closed)> =
-            closed.drain(..).map(|closed| (self.texts_of(&closed.key), closed)).collect();
-        self.closed = closed;
+            closed.iter().map(|closed| (self.texts_of(&closed.key), closed.clone())).collect();
         named.sort_by(|a, b| (a.1.end_ms, &a.0).cmp(&(b.1.end_ms, &b.0)));
         for (texts, mut closed) in named {
             if self.divides {
@@ -249,10 +203,10 @@ impl WindowOperator {
                 spec.key.iter().cloned().zip(texts.iter().map(ToString::to_string)).collect()
             };
             if spec.emit_windows {
-                value(window_value(planned, spec, &closed, &key()));
+                emit(WindowOutcome::Value(window_value(planned, spec, &closed, &key())));
             }
             for (level, changed) in self.step_levels(spec, &closed) {
-                change(LevelAlert { alert: level_alert(planned, spec, &closed, &key(), level, changed) });
+                emit(WindowOutcome::Level(level_alert(planned, spec, &closed, &key(), level, changed)));
             }
         }
     }
@@ -287,14 +241,15 @@ impl WindowOperator {
             .collect()
     }
 
-    /// Records that found no room among the groups.
-    pub(crate) fn overflow(&self) -> u64 {
-        self.panes.overflow
+    pub(crate) fn save(&self) -> SavedLevels {
+        let mut levels: Vec<_> = self.levels.iter().map(|(key, it)| (*key, it.clone())).collect();
+        levels.sort_unstable_by_key(|(key, _)| *key);
+        SavedLevels { levels, without_figure: self.without_figure }
     }
 
-    /// Panes that are open, and the groups they hold.
-    pub(crate) fn open(&self) -> (usize, usize) {
-        self.panes.size()
+    pub(crate) fn load(&mut self, saved: SavedLevels) {
+        self.levels = saved.levels.into_iter().collect();
+        self.without_figure = saved.without_figure;
     }
 }
 

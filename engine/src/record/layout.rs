@@ -54,9 +54,6 @@ pub struct Layouts {
 impl Layouts {
     /// Lays out the catalog; `read` names the columns each kind must build.
     pub fn new(catalog: &Catalog, read: &BTreeMap<String, BTreeSet<String>>, symbols_max: usize) -> Self {
-        let none = BTreeSet::new();
-        let kinds: Vec<KindLayout> =
-            catalog.kinds().iter().map(|kind| KindLayout::new(kind, read.get(&kind.name).unwrap_or(&none))).collect();
         let symbols = catalog
             .kinds()
             .iter()
@@ -64,6 +61,18 @@ impl Layouts {
             .filter(|column| column.ty == ColumnType::Symbol)
             .map(|column| (column.name.clone(), Symbols::new(symbols_max)))
             .collect();
-        Self { kinds, symbols }
+        Self::with_symbols(catalog, read, &symbols)
+    }
+
+    /// Lays out the catalog over symbol tables that are there already.
+    pub(crate) fn with_symbols(
+        catalog: &Catalog,
+        read: &BTreeMap<String, BTreeSet<String>>,
+        symbols: &BTreeMap<String, Symbols>,
+    ) -> Self {
+        let none = BTreeSet::new();
+        let kinds: Vec<KindLayout> =
+            catalog.kinds().iter().map(|kind| KindLayout::new(kind, read.get(&kind.name).unwrap_or(&none))).collect();
+        Self { kinds, symbols: symbols.clone() }
     }
 }

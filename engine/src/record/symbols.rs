@@ -62,6 +62,11 @@ impl Symbols {
         Arc::clone(&self.table.read().texts[id as usize])
     }
 
+    /// All texts in the order of their numbers.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.table.read().texts.iter().map(ToString::to_string).collect()
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.table.read().texts.len()

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
+use serde::{Deserialize, Serialize};
 
 use crate::record::Digest;
 
@@ -21,6 +22,14 @@ pub(crate) struct EventIds {
     newest_minute: i64,
     /// Ids that left before their time because there was no room.
     pub(crate) evicted: u64,
+}
+
+/// [`EventIds`] as they are kept in a checkpoint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedEventIds {
+    minutes: Vec<(i64, Vec<Digest>)>,
+    newest_minute: i64,
+    evicted: u64,
 }
 
 impl EventIds {
@@ -53,6 +62,25 @@ impl EventIds {
             self.evicted += self.drop_oldest();
         }
         new
+    }
+
+    pub(crate) fn save(&self) -> SavedEventIds {
+        let minutes = self
+            .minutes
+            .iter()
+            .map(|(minute, ids)| {
+                let mut ids: Vec<Digest> = ids.iter().copied().collect();
+                ids.sort_unstable();
+                (*minute, ids)
+            })
+            .collect();
+        SavedEventIds { minutes, newest_minute: self.newest_minute, evicted: self.evicted }
+    }
+
+    pub(crate) fn load(&mut self, saved: SavedEventIds) {
+        self.entries = saved.minutes.iter().map(|(_, ids)| ids.len()).sum();
+        self.minutes = saved.minutes.into_iter().map(|(minute, ids)| (minute, ids.into_iter().collect())).collect();
+        (self.newest_minute, self.evicted) = (saved.newest_minute, saved.evicted);
     }
 
     fn drop_oldest(&mut self) -> u64 {

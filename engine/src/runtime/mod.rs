@@ -6,12 +6,23 @@
 //! emitted depends on the number of shards or on the size of batches.
 
 mod event_ids;
+mod fate;
 mod partition;
 mod pipeline;
 mod plan;
 mod sequencer;
+mod reload;
 mod shard;
+mod state;
+mod steps;
 mod summary;
+mod tally;
+mod trial;
+mod windows;
 
 pub use pipeline::{BuildError, Pipeline, PipelineBuilder, RunError, SourceSpec, StopHandle};
+pub use reload::{ReloadHandle, ReloadReport};
+pub use state::StateError;
 pub use summary::{RuleCounts, Summary};
+pub use tally::Tally;
+pub use trial::{Trial, TrialParts};

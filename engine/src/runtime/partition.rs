@@ -6,29 +6,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_rules::pack::{Body, Review, Status};
+use weir_rules::pack::{Review, Status};
 
 use super::event_ids::EventIds;
+use super::fate::{Fate, Fates};
 use super::plan::Plan;
 use super::shard::Judged;
+use super::state::{SavedState, StateError};
+use super::steps::StepSet;
 use super::summary::{RuleCounts, Summary};
+use super::windows::WindowSet;
 use crate::alert::{Alert, DeadLetter, LateRecord, Output, Router, Stream, Suppression, format_time};
 use crate::metrics::{Buckets, Progress};
-use crate::operator::{PlannedRule, window::WindowOperator};
+use crate::operator::{PlannedRule, window::WindowOutcome};
+use crate::record::KindRows;
 use crate::source::Outcome;
-use crate::window::Devices;
+use crate::window::{Devices, FOREVER};
 
 /// How often silent devices are looked for.
 const TICK_MS: i64 = 100;
-
-/// What became of one record.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Fate {
-    Duplicate,
-    /// The device's progress before the record.
-    Admitted(i64),
-    Late(i64),
-}
 
 pub(crate) struct Partition {
     plan: Arc<Plan>,
@@ -36,8 +32,8 @@ pub(crate) struct Partition {
     progress: Arc<Progress>,
     events: EventIds,
     devices: Devices,
-    /// By rule; `None` for stateless ones.
-    windows: Vec<Option<WindowOperator>>,
+    windows: WindowSet,
+    steps: StepSet,
     suppression: Suppression,
     last_tick_ms: i64,
     last_received_ns: u64,
@@ -45,27 +41,21 @@ pub(crate) struct Partition {
     by_kind: Vec<Buckets>,
     rejected_by_cause: BTreeMap<&'static str, u64>,
     rules: Vec<RuleCounts>,
+    /// Of rules that are not in force any more.
+    past_rules: Vec<RuleCounts>,
+    reloads: u64,
 }
 
 impl Partition {
     pub(crate) fn new(plan: &Arc<Plan>, router: Router, progress: Arc<Progress>) -> Self {
         let limits = &plan.limits;
-        let windows = plan
-            .rules
-            .iter()
-            .map(|planned| match &planned.rule.body {
-                Body::Window(spec) => {
-                    Some(WindowOperator::new(spec, &plan.layouts, &plan.zones, limits.window_groups_max))
-                }
-                _ => None,
-            })
-            .collect();
         Self {
             router,
             progress,
             events: EventIds::new(limits.event_ids_max, limits.event_ids_for_ms),
             devices: Devices::new(plan.layouts.kinds.len(), limits.idle_after_ms),
-            windows,
+            windows: WindowSet::new(plan),
+            steps: StepSet::new(plan),
             suppression: Suppression::new(limits.suppressed_keys_max),
             last_tick_ms: 0,
             last_received_ns: 0,
@@ -73,12 +63,17 @@ impl Partition {
             by_kind: vec![Buckets::default(); plan.layouts.kinds.len()],
             rejected_by_cause: BTreeMap::new(),
             rules: plan.rules.iter().map(|planned| RuleCounts::new(&planned.rule)).collect(),
+            past_rules: Vec::new(),
+            reloads: 0,
             plan: Arc::clone(plan),
         }
     }
 
     /// Applies one batch. Its turn has come.
     pub(crate) fn apply(&mut self, mut judged: Judged) {
+        if judged.plan.generation != self.plan.generation {
+            self.turn_to(Arc::clone(&judged.plan));
+        }
         let now_ms = self.plan.clock.wall_ms();
         if now_ms - self.last_tick_ms >= TICK_MS {
             self.devices.tick(now_ms);
@@ -88,10 +83,11 @@ impl Partition {
             self.last_received_ns = *received_ns;
         }
         let mut fates = self.admit(&judged, now_ms);
-        self.fill_windows(&judged, &mut fates);
+        self.fill(&mut judged, &mut fates);
         self.count(&judged, &fates);
         self.send_candidates(&mut judged, &fates);
-        self.close_windows();
+        self.close_windows(FOREVER);
+        self.advance_steps(now_ms, FOREVER);
         self.send_dead_letters(&judged);
         let received: u64 = judged.received.values().sum();
         self.progress.add(received, 0);
@@ -121,39 +117,36 @@ impl Partition {
         fates
     }
 
-    fn fill_windows(&mut self, judged: &Judged, fates: &mut Fates) {
+    /// Windows, sequences and absences take the records in.
+    fn fill(&mut self, judged: &mut Judged, fates: &mut Fates) {
         let plan = Arc::clone(&self.plan);
-        for kind in &judged.kinds {
-            let rows = &kind.rows;
-            let fates = &mut fates.of_kind[usize::from(rows.kind)];
-            for input in &kind.windows {
-                let Some(operator) = &mut self.windows[input.rule] else {
-                    continue;
-                };
-                let mut late: Vec<(usize, i64)> = Vec::new();
-                let progress = |record: usize| match fates[record] {
-                    Fate::Duplicate => None,
-                    Fate::Admitted(progress_ms) | Fate::Late(progress_ms) => Some(progress_ms),
-                };
-                operator.take(rows, input, progress, |record, late_by_ms| late.push((record, late_by_ms)));
-                let planned = &plan.rules[input.rule];
-                for (record, late_by_ms) in late {
-                    if let Fate::Admitted(progress_ms) = fates[record] {
-                        fates[record] = Fate::Late(progress_ms);
-                    }
-                    self.rules[input.rule].late += 1;
-                    if self.router.wants(Stream::Late) {
-                        let late = LateRecord {
-                            rule: planned.rule.id.clone(),
-                            source: plan.sources[usize::from(rows.source[record])].name.to_string(),
-                            device: plan.layouts.symbols["device"].text(rows.device[record]).to_string(),
-                            ts: format_time(rows.ts[record]),
-                            late_by_ms,
-                        };
-                        self.router.send(&Output::Late(Arc::new(late)), &planned.rule.purpose, false, &[]);
-                    }
-                }
+        for kind in &mut judged.kinds {
+            let fates = &mut fates.of_kind[usize::from(kind.rows.kind)];
+            let mut late: Vec<(usize, usize, i64)> = Vec::new();
+            for it in self.windows.fill(&plan, kind, fates) {
+                late.extend(plan.panes[it.panes].rules.iter().map(|rule| (*rule, it.record, it.late_by_ms)));
             }
+            for it in self.steps.fill(kind, fates) {
+                late.push((it.rule, it.record, it.late_by_ms));
+            }
+            for (rule, record, late_by_ms) in late {
+                fates[record].turn_late();
+                self.tell_late(&plan.rules[rule], &kind.rows, record, late_by_ms);
+            }
+        }
+    }
+
+    fn tell_late(&mut self, planned: &PlannedRule, rows: &KindRows, record: usize, late_by_ms: i64) {
+        self.rules[planned.index].late += 1;
+        if self.router.wants(Stream::Late) {
+            let late = LateRecord {
+                rule: planned.rule.id.clone(),
+                source: self.plan.sources[usize::from(rows.source[record])].name.to_string(),
+                device: self.plan.layouts.symbols["device"].text(rows.device[record]).to_string(),
+                ts: format_time(rows.ts[record]),
+                late_by_ms,
+            };
+            self.router.send(&Output::Late(Arc::new(late)), &planned.rule.purpose, false, &[]);
         }
     }
 
@@ -227,6 +220,7 @@ impl Partition {
     fn send_alert(&mut self, planned: &PlannedRule, alert: Alert) {
         let counts = &mut self.rules[planned.index];
         counts.alerts += 1;
+        counts.tally.add(&alert);
         if planned.rule.status == Status::Shadow {
             return;
         }
@@ -237,28 +231,40 @@ impl Partition {
         counts.unrouted += u64::from(sent == 0);
     }
 
-    fn close_windows(&mut self) {
+    /// Closes windows that end by `to_ms` and that the watermarks have passed.
+    fn close_windows(&mut self, to_ms: i64) {
         let plan = Arc::clone(&self.plan);
-        for planned in &plan.rules {
-            let Some(mut operator) = self.windows[planned.index].take() else {
-                continue;
-            };
-            let watermark_ms = self.devices.advance(planned.kind);
-            let mut values = Vec::new();
-            let mut alerts = Vec::new();
-            operator.close(planned, watermark_ms, |value| values.push(value), |change| alerts.push(change.alert));
-            self.windows[planned.index] = Some(operator);
-            self.rules[planned.index].windows += values.len() as u64;
-            if planned.rule.status == Status::Active {
-                for value in values {
-                    self.router.send(&Output::Window(Arc::new(value)), &planned.rule.purpose, false, &planned.route);
+        let mut outcomes = Vec::new();
+        self.windows.close(&plan, &mut self.devices, to_ms, |rule, outcome| outcomes.push((rule, outcome)));
+        for (rule, outcome) in outcomes {
+            let planned = &plan.rules[rule];
+            match outcome {
+                WindowOutcome::Value(value) => {
+                    self.rules[rule].windows += 1;
+                    if planned.rule.status == Status::Active {
+                        let output = Output::Window(Arc::new(value));
+                        self.router.send(&output, &planned.rule.purpose, false, &planned.route);
+                    }
                 }
-            }
-            for mut alert in alerts {
-                alert.received_ns = self.last_received_ns;
-                self.send_alert(planned, alert);
+                WindowOutcome::Level(alert) => self.send_state_alert(planned, alert),
             }
         }
+    }
+
+    /// Sequences and absences follow what the watermarks have passed.
+    fn advance_steps(&mut self, now_ms: i64, deadlines_to_ms: i64) {
+        let plan = Arc::clone(&self.plan);
+        let mut alerts = Vec::new();
+        self.steps.advance(&plan, &mut self.devices, now_ms, deadlines_to_ms, |rule, alert| alerts.push((rule, alert)));
+        for (rule, alert) in alerts {
+            self.send_state_alert(&plan.rules[rule], alert);
+        }
+    }
+
+    /// An alert that follows from state is due to the last read: it moved the watermark.
+    fn send_state_alert(&mut self, planned: &PlannedRule, mut alert: Alert) {
+        alert.received_ns = self.last_received_ns;
+        self.send_alert(planned, alert);
     }
 
     fn send_dead_letters(&self, judged: &Judged) {
@@ -279,21 +285,97 @@ impl Partition {
         }
     }
 
-    /// All sources are drained: every window is complete.
+    /// All sources are drained: every window is complete. A deadline that the data did not reach has not passed.
     pub(crate) fn end(&mut self) {
+        let newest_ms = self.devices.newest_ms();
         self.devices.end();
-        self.close_windows();
+        self.close_windows(FOREVER);
+        self.advance_steps(self.last_tick_ms, newest_ms);
+    }
+
+    /// Time runs on to a moment without further records, or until nothing is left to happen.
+    pub(crate) fn settle(&mut self, until_ms: Option<i64>) {
+        let until_ms = until_ms.unwrap_or(FOREVER - 1);
+        self.devices.end();
+        self.close_windows(until_ms);
+        self.advance_steps(self.last_tick_ms, until_ms);
+    }
+
+    /// Other packs are in force from here on. What means the same keeps its state.
+    fn turn_to(&mut self, plan: Arc<Plan>) {
+        let old_plan = std::mem::replace(&mut self.plan, plan);
+        let plan = &self.plan;
+        self.reloads += 1;
+        let old = std::mem::replace(&mut self.windows, WindowSet::new(plan));
+        self.windows.take_over(old, &old_plan, plan);
+        let old = std::mem::replace(&mut self.steps, StepSet::new(plan));
+        self.steps.take_over(old, &old_plan, plan);
+        self.suppression.move_rules(|rule| plan.place_of(&old_plan.rules[rule].rule));
+        let counts = plan.rules.iter().map(|planned| RuleCounts::new(&planned.rule)).collect();
+        for (counts, planned) in std::mem::replace(&mut self.rules, counts).into_iter().zip(&old_plan.rules) {
+            // What a rule did is counted on under its id, whatever it means now.
+            match plan.rule(&planned.rule.id) {
+                Some(now) if (now.rule.status == Status::Shadow) == counts.shadow => {
+                    self.rules[now.index] = RuleCounts { kind: now.rule.body.word(), ..counts };
+                }
+                _ => self.past_rules.push(counts),
+            }
+        }
+    }
+
+    /// The state as it is kept in a checkpoint.
+    pub(super) fn save(&self) -> SavedState {
+        SavedState {
+            rules: SavedState::rules_of(&self.plan),
+            symbols: SavedState::symbols_of(&self.plan),
+            events: self.events.save(),
+            devices: self.devices.save(),
+            windows: self.windows.save(&self.plan),
+            steps: self.steps.save(),
+            suppression: self.suppression.save(),
+            by_source: self.by_source.clone(),
+            by_kind: self.by_kind.clone(),
+        }
+    }
+
+    /// Takes over a saved state. The symbols must have the numbers they had.
+    pub(super) fn load(&mut self, saved: SavedState) -> Result<(), StateError> {
+        if saved.rules != SavedState::rules_of(&self.plan) {
+            return Err(StateError::OtherRules);
+        }
+        if saved.by_source.len() != self.by_source.len() || saved.by_kind.len() != self.by_kind.len() {
+            return Err(StateError::OtherRules);
+        }
+        self.events.load(saved.events);
+        self.devices.load(saved.devices);
+        #[cfg(test)]
+        if crate::testing::sabotage::is(crate::testing::sabotage::Wrong::StateLost) {
+            return Ok(());
+        }
+        self.windows.load(&self.plan, saved.windows);
+        self.steps.load(saved.steps);
+        self.suppression.load(saved.suppression);
+        (self.by_source, self.by_kind) = (saved.by_source, saved.by_kind);
+        Ok(())
+    }
+
+    /// Repeats of a rule that were held back.
+    pub(super) fn suppressed(&self, rule: usize) -> u64 {
+        self.rules[rule].suppressed
     }
 
     /// The account of the run; ends the sinks' queues.
     pub(crate) fn into_summary(self) -> Summary {
         let name = |source: &Arc<crate::decode::SourcePlan>| source.name.to_string();
         let mut rules = self.rules;
-        for (counts, operator) in rules.iter_mut().zip(&self.windows) {
-            if let Some(operator) = operator {
-                counts.open_panes = operator.open().0;
-                counts.groups_overflow = operator.overflow();
-                counts.without_figure = operator.without_figure;
+        for (index, counts) in rules.iter_mut().enumerate() {
+            let (open_panes, overflow, without_figure) = self.windows.account(&self.plan, index);
+            (counts.open_panes, counts.groups_overflow, counts.without_figure) = (open_panes, overflow, without_figure);
+            let steps = self.steps.account(index);
+            counts.open_keys = steps.keys + steps.waiting;
+            (counts.keys_evicted, counts.steps_overflow) = (steps.keys_evicted, steps.overflow);
+            if let Some(costs) = &self.plan.costs {
+                counts.cost_ns = costs[index].load(std::sync::atomic::Ordering::Relaxed);
             }
         }
         Summary {
@@ -305,22 +387,13 @@ impl Partition {
                 .map(|(cause, count)| (cause.to_owned(), count))
                 .collect(),
             rules,
+            past_rules: self.past_rules,
+            reloads: self.reloads,
             devices: self.devices.count().0,
             event_ids_evicted: self.events.evicted,
             suppressed_evicted: self.suppression.evicted,
             ..Summary::default()
         }
-    }
-}
-
-/// Fates by kind and record.
-struct Fates {
-    of_kind: Vec<Vec<Fate>>,
-}
-
-impl Fates {
-    fn new(kinds: usize) -> Self {
-        Self { of_kind: vec![Vec::new(); kinds] }
     }
 }
 
@@ -332,11 +405,7 @@ fn reply(judged: Judged, fates: &Fates) {
     let mut outcomes = vec![Outcome::default(); judged.blocks.len()];
     for arrival in &judged.arrivals {
         let outcome = &mut outcomes[arrival.place.block as usize];
-        match fates.of_kind[usize::from(arrival.kind)][arrival.record as usize] {
-            Fate::Duplicate => outcome.duplicate += 1,
-            Fate::Admitted(_) => outcome.evaluated += 1,
-            Fate::Late(_) => outcome.late += 1,
-        }
+        fates.of_kind[usize::from(arrival.kind)][arrival.record as usize].count_in(outcome);
     }
     for (place, rejected) in &judged.rejected {
         outcomes[place.block as usize].rejected.push((place.record, rejected.cause.to_string()));

@@ -9,13 +9,14 @@ use weir_rules::pack::Pack;
 use weir_rules::schema::Catalog;
 
 use super::partition::Partition;
-use super::plan::{Plan, plan_rules};
+use super::plan::{Blueprint, PackWithLists};
+use super::reload::{Plans, ReloadHandle};
 use super::sequencer::Sequencer;
 use super::shard;
 use super::summary::Summary;
 use crate::alert::{Router, Sink, SinkSpec};
 use crate::clock::{Clock, SystemClock};
-use crate::decode::{MapSpec, PlanError, SourcePlan};
+use crate::decode::{MapSpec, PlanError};
 use crate::limits::Limits;
 use crate::metrics::Progress;
 use crate::record::Pseudonyms;
@@ -88,7 +89,7 @@ impl StopHandle {
 /// Collects the parts of a pipeline.
 pub struct PipelineBuilder {
     catalog: Catalog,
-    packs: Vec<(Pack, Vec<Arc<Watchlist>>)>,
+    packs: Vec<PackWithLists>,
     zones: ZoneTable,
     sources: Vec<(SourceSpec, Box<dyn Source>)>,
     sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
@@ -96,13 +97,20 @@ pub struct PipelineBuilder {
     shards: usize,
     clock: Arc<dyn Clock>,
     pseudonyms: Option<Pseudonyms>,
+    timed: bool,
 }
 
 impl PipelineBuilder {
     /// Adds a checked pack and the lists its rules look things up in.
     #[must_use]
-    pub fn pack(mut self, pack: Pack, lists: Vec<Watchlist>) -> Self {
-        self.packs.push((pack, lists.into_iter().map(Arc::new).collect()));
+    pub fn pack(self, pack: Pack, lists: Vec<Watchlist>) -> Self {
+        self.shared_pack(pack, lists.into_iter().map(Arc::new).collect())
+    }
+
+    /// Adds a checked pack whose lists are shared with others.
+    #[must_use]
+    pub fn shared_pack(mut self, pack: Pack, lists: Vec<Arc<Watchlist>>) -> Self {
+        self.packs.push((pack, lists));
         self
     }
 
@@ -169,43 +177,32 @@ impl PipelineBuilder {
         self
     }
 
+    /// Takes the time of every rule, for the account at the end.
+    #[must_use]
+    pub fn timed(mut self) -> Self {
+        self.timed = true;
+        self
+    }
+
     /// Compiles the rules and lays out the columns they read.
     pub fn build(self) -> Result<Pipeline, BuildError> {
-        let (layouts, rules) = plan_rules(&self.catalog, &self.packs, &self.limits)?;
-        let mut sources = Vec::new();
-        let mut running = Vec::new();
-        for (index, (spec, source)) in self.sources.into_iter().enumerate() {
-            let id = u16::try_from(index).map_err(|_| BuildError::TooManySources)?;
-            let plan = SourcePlan::new(
-                id,
-                &spec.name,
-                spec.kind.as_deref(),
-                spec.timezone.as_deref(),
-                spec.map.as_ref(),
-                &self.catalog,
-                &layouts,
-            )?;
-            sources.push(Arc::new(plan));
-            running.push((spec, source));
-        }
-        let mut rules_of_kind = vec![Vec::new(); layouts.kinds.len()];
-        for planned in &rules {
-            rules_of_kind[usize::from(planned.kind)].push(planned.index);
-        }
+        let (specs, running): (Vec<_>, Vec<_>) = self.sources.into_iter().map(|(spec, it)| (spec.clone(), (spec, it))).unzip();
         let intake = Intake::new(&self.limits, self.shards, running.len());
-        let pseudonyms = self.pseudonyms.unwrap_or_else(|| Pseudonyms::ephemeral(&mut OsRng));
+        let blueprint = Blueprint {
+            symbols: Blueprint::symbols(&self.catalog, self.limits.symbols_max),
+            catalog: self.catalog,
+            sources: specs,
+            zones: Arc::new(self.zones),
+            limits: self.limits,
+            pseudonyms: self.pseudonyms.unwrap_or_else(|| Pseudonyms::ephemeral(&mut OsRng)),
+            clock: self.clock,
+            timed: self.timed,
+        };
+        let plans = Plans::new(blueprint.plan(0, &self.packs)?);
         Ok(Pipeline {
             intake: Arc::new(intake),
-            plan: Arc::new(Plan {
-                layouts,
-                sources,
-                rules,
-                rules_of_kind,
-                zones: self.zones,
-                limits: self.limits,
-                pseudonyms,
-                clock: self.clock,
-            }),
+            blueprint: Arc::new(blueprint),
+            plans: Arc::new(plans),
             sources: running,
             sinks: self.sinks,
             shards: self.shards,
@@ -216,7 +213,8 @@ impl PipelineBuilder {
 
 /// A pipeline, ready to run.
 pub struct Pipeline {
-    plan: Arc<Plan>,
+    blueprint: Arc<Blueprint>,
+    plans: Arc<Plans>,
     intake: Arc<Intake>,
     sources: Vec<(SourceSpec, Box<dyn Source>)>,
     sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
@@ -237,12 +235,18 @@ impl Pipeline {
             shards: thread::available_parallelism().map_or(1, std::num::NonZero::get),
             clock: Arc::new(SystemClock::default()),
             pseudonyms: None,
+            timed: false,
         }
     }
 
     /// A way to end the run from elsewhere.
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle { intake: Arc::clone(&self.intake) }
+    }
+
+    /// A way to change the packs while it runs.
+    pub fn reload_handle(&self) -> ReloadHandle {
+        ReloadHandle { blueprint: Arc::clone(&self.blueprint), plans: Arc::clone(&self.plans) }
     }
 
     /// Live figures.
@@ -259,14 +263,14 @@ impl Pipeline {
     /// When a thread cannot be started.
     pub fn run(self) -> Result<Summary, RunError> {
         let started = Instant::now();
-        let bound_us = self.plan.limits.latency_bound_ms * 1000;
+        let Blueprint { limits, clock, .. } = self.blueprint.as_ref();
         let (router, sink_threads) =
-            Router::start(self.sinks, self.plan.limits.sink_queue_max, bound_us, &self.plan.clock);
-        let partition = Partition::new(&self.plan, router, self.progress);
+            Router::start(self.sinks, limits.sink_queue_max, limits.latency_bound_ms * 1000, clock);
+        let partition = Partition::new(&self.plans.current(), router, self.progress);
         let names: Vec<String> = self.sources.iter().map(|(spec, _)| spec.name.clone()).collect();
-        let source_threads = start_sources(self.sources, &self.plan, &self.intake);
+        let source_threads = start_sources(self.sources, &self.blueprint, &self.intake);
         let sequencer = Sequencer::new(partition, &self.intake);
-        let failure = run_shards(self.shards, &self.plan, &self.intake, &sequencer);
+        let failure = run_shards(self.shards, &self.plans, &self.intake, &sequencer);
         let mut source_errors = Vec::new();
         if failure.is_none() {
             for (name, thread) in names.iter().zip(source_threads) {
@@ -304,7 +308,7 @@ impl Pipeline {
 
 fn start_sources(
     sources: Vec<(SourceSpec, Box<dyn Source>)>,
-    plan: &Arc<Plan>,
+    blueprint: &Blueprint,
     intake: &Arc<Intake>,
 ) -> Vec<thread::JoinHandle<Option<String>>> {
     let mut threads = Vec::new();
@@ -313,10 +317,10 @@ fn start_sources(
             source: index as u16,
             format: spec.format,
             intake: Arc::clone(intake),
-            clock: Arc::clone(&plan.clock),
-            pseudonyms: plan.pseudonyms.clone(),
-            record_bytes_max: plan.limits.record_bytes_max,
-            block_bytes: plan.limits.batch_bytes_max,
+            clock: Arc::clone(&blueprint.clock),
+            pseudonyms: blueprint.pseudonyms.clone(),
+            record_bytes_max: blueprint.limits.record_bytes_max,
+            block_bytes: blueprint.limits.batch_bytes_max,
         };
         let intake = Arc::clone(intake);
         let thread = thread::Builder::new()
@@ -337,14 +341,14 @@ fn start_sources(
 }
 
 /// Runs the shards to their end; what a shard died of, if one did.
-fn run_shards(shards: usize, plan: &Arc<Plan>, intake: &Intake, sequencer: &Sequencer<'_>) -> Option<String> {
+fn run_shards(shards: usize, plans: &Plans, intake: &Intake, sequencer: &Sequencer<'_>) -> Option<String> {
     thread::scope(|scope| {
         let threads: Vec<_> = (0..shards)
             .map(|number| {
                 thread::Builder::new()
                     .name(format!("shard {number}"))
                     .spawn_scoped(scope, || {
-                        let result = catch_unwind(AssertUnwindSafe(|| shard::run(plan, intake, sequencer)));
+                        let result = catch_unwind(AssertUnwindSafe(|| shard::run(plans, intake, sequencer)));
                         if result.is_err() {
                             intake.fail();
                         }

@@ -1,83 +1,282 @@
 //! Packs, lists, zones and sources, put together for one run.
+//!
+//! A [`Blueprint`] is what stays for the life of a pipeline; a [`Plan`] is made of it and of packs,
+//! and another one of other packs when they change. Symbol tables belong to the blueprint, so that
+//! numbers mean the same under every plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use weir_rules::pack::{Body, Pack};
+use weir_rules::expr::Expression;
+use weir_rules::pack::{Body, Lookup, Pack, Rule, WindowSpec};
 use weir_rules::schema::Catalog;
 
-use super::pipeline::BuildError;
+use super::pipeline::{BuildError, SourceSpec};
 use crate::clock::Clock;
 use crate::decode::SourcePlan;
 use crate::limits::Limits;
+use crate::operator::predicate::Predicates;
+use crate::operator::probe::{Probe, ProbeId};
+use crate::operator::window::PlannedPanes;
 use crate::operator::{PlannedRule, columns_read};
-use crate::record::{KindId, Layouts, Pseudonyms};
+use crate::record::{KindId, Layouts, Pseudonyms, Symbols};
 use crate::watchlist::Watchlist;
-use crate::window::ZoneTable;
+use crate::window::{PaneClock, ViewLength, ZoneTable};
 
-/// Everything that does not change while the pipeline runs; shared by all shards.
+/// A pack, and the lists its rules look things up in.
+pub(super) type PackWithLists = (Pack, Vec<Arc<Watchlist>>);
+
+/// What stays while packs come and go.
+pub(super) struct Blueprint {
+    pub(super) catalog: Catalog,
+    pub(super) sources: Vec<SourceSpec>,
+    pub(super) zones: Arc<ZoneTable>,
+    pub(super) limits: Limits,
+    pub(super) pseudonyms: Pseudonyms,
+    pub(super) clock: Arc<dyn Clock>,
+    /// By column name.
+    pub(super) symbols: BTreeMap<String, Symbols>,
+    /// Whether the time of each rule is taken.
+    pub(super) timed: bool,
+}
+
+/// Everything that does not change while one set of packs is in force; shared by all shards.
 pub(crate) struct Plan {
+    /// Counts the sets of packs, from 0.
+    pub(crate) generation: u64,
     pub(crate) layouts: Layouts,
     pub(crate) sources: Vec<Arc<SourcePlan>>,
     pub(crate) rules: Vec<PlannedRule>,
-    /// Rules by kind.
+    /// Positions of rules by id.
+    by_id: BTreeMap<String, usize>,
+    /// Rules that are judged one by one, by kind.
     pub(crate) rules_of_kind: Vec<Vec<usize>>,
-    pub(crate) zones: ZoneTable,
+    pub(crate) panes: Vec<PlannedPanes>,
+    /// Panes by kind.
+    pub(crate) panes_of_kind: Vec<Vec<usize>>,
+    /// Conditions by kind.
+    pub(crate) predicates: Vec<Predicates>,
+    /// Look-ups by kind.
+    pub(crate) probes: Vec<Vec<Probe>>,
+    pub(crate) zones: Arc<ZoneTable>,
     pub(crate) limits: Limits,
     pub(crate) pseudonyms: Pseudonyms,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Nanoseconds spent on each rule, if they are taken.
+    pub(crate) costs: Option<Vec<AtomicU64>>,
 }
 
-/// The rules that run, laid out over the columns they read.
-pub(super) fn plan_rules(
-    catalog: &Catalog,
-    packs: &[(Pack, Vec<Arc<Watchlist>>)],
-    limits: &Limits,
-) -> Result<(Layouts, Vec<PlannedRule>), BuildError> {
-    let running = || {
-        packs.iter().flat_map(|(pack, lists)| {
-            pack.rules.iter().filter(|rule| rule.status.runs()).map(move |rule| (pack, lists, rule))
-        })
-    };
-    let mut read: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (_, _, rule) in running() {
-        read.entry(rule.from.clone()).or_default().extend(columns_read(rule));
+impl Plan {
+    /// Runs something for a rule, and takes its time if times are taken.
+    pub(crate) fn timed<T>(&self, rule: usize, run: impl FnOnce() -> T) -> T {
+        let Some(costs) = &self.costs else { return run() };
+        let start_ns = self.clock.monotonic_ns();
+        let result = run();
+        costs[rule].fetch_add(self.clock.monotonic_ns().saturating_sub(start_ns), Ordering::Relaxed);
+        result
     }
-    let layouts = Layouts::new(catalog, &read, limits.symbols_max);
-    let mut rules: Vec<PlannedRule> = Vec::new();
-    for (pack, lists, rule) in running() {
-        if rules.iter().any(|other| other.rule.id == rule.id) {
-            return Err(BuildError::RuleTwice { rule: rule.id.clone() });
+
+    /// Where a rule of another plan stands in this one, if it means the same.
+    pub(crate) fn place_of(&self, rule: &Rule) -> Option<usize> {
+        self.by_id.get(&rule.id).copied().filter(|place| self.rules[*place].rule.version == rule.version)
+    }
+
+    /// A rule by its id.
+    pub(crate) fn rule(&self, id: &str) -> Option<&PlannedRule> {
+        self.by_id.get(id).map(|place| &self.rules[*place])
+    }
+}
+
+impl Blueprint {
+    /// Symbol tables for a catalog.
+    pub(super) fn symbols(catalog: &Catalog, symbols_max: usize) -> BTreeMap<String, Symbols> {
+        Layouts::new(catalog, &BTreeMap::new(), symbols_max).symbols
+    }
+
+    /// The plan for a set of packs: rules compiled and laid out over the columns they read.
+    pub(super) fn plan(&self, generation: u64, packs: &[PackWithLists]) -> Result<Plan, BuildError> {
+        let running = || {
+            packs.iter().flat_map(|(pack, lists)| {
+                pack.rules.iter().filter(|rule| rule.status.runs()).map(move |rule| (pack, lists, rule))
+            })
+        };
+        let mut read: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (_, _, rule) in running() {
+            read.entry(rule.from.clone()).or_default().extend(columns_read(rule));
         }
-        let kind = catalog
+        let layouts = Layouts::with_symbols(&self.catalog, &read, &self.symbols);
+        let kinds = layouts.kinds.len();
+        let mut planner = Planner {
+            catalog: &self.catalog,
+            layouts: &layouts,
+            predicates: (0..kinds).map(|_| Predicates::default()).collect(),
+            probes: (0..kinds).map(|_| Vec::new()).collect(),
+            panes: Vec::new(),
+            by_meaning: BTreeMap::new(),
+            rules: Vec::new(),
+        };
+        let mut ids: BTreeSet<&str> = BTreeSet::new();
+        for (pack, lists, rule) in running() {
+            if !ids.insert(&rule.id) {
+                return Err(BuildError::RuleTwice { rule: rule.id.clone() });
+            }
+            planner.add(pack, lists, rule)?;
+        }
+        let Planner { predicates, probes, panes, rules, .. } = planner;
+        let mut rules_of_kind = vec![Vec::new(); kinds];
+        for planned in rules.iter().filter(|planned| planned.panes.is_none()) {
+            rules_of_kind[usize::from(planned.kind)].push(planned.index);
+        }
+        let mut panes_of_kind = vec![Vec::new(); kinds];
+        for (index, panes) in panes.iter().enumerate() {
+            panes_of_kind[usize::from(panes.kind)].push(index);
+        }
+        let sources = self
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(index, spec)| {
+                let id = u16::try_from(index).map_err(|_| BuildError::TooManySources)?;
+                let plan = SourcePlan::new(
+                    id,
+                    &spec.name,
+                    spec.kind.as_deref(),
+                    spec.timezone.as_deref(),
+                    spec.map.as_ref(),
+                    &self.catalog,
+                    &layouts,
+                )?;
+                Ok(Arc::new(plan))
+            })
+            .collect::<Result<_, BuildError>>()?;
+        Ok(Plan {
+            generation,
+            costs: self.timed.then(|| rules.iter().map(|_| AtomicU64::new(0)).collect()),
+            by_id: rules.iter().map(|planned| (planned.rule.id.clone(), planned.index)).collect(),
+            layouts,
+            sources,
+            rules,
+            rules_of_kind,
+            panes,
+            panes_of_kind,
+            predicates,
+            probes,
+            zones: Arc::clone(&self.zones),
+            limits: self.limits.clone(),
+            pseudonyms: self.pseudonyms.clone(),
+            clock: Arc::clone(&self.clock),
+        })
+    }
+}
+
+struct Planner<'a> {
+    catalog: &'a Catalog,
+    layouts: &'a Layouts,
+    predicates: Vec<Predicates>,
+    probes: Vec<Vec<Probe>>,
+    panes: Vec<PlannedPanes>,
+    by_meaning: BTreeMap<String, usize>,
+    rules: Vec<PlannedRule>,
+}
+
+impl Planner<'_> {
+    fn add(&mut self, pack: &Pack, lists: &[Arc<Watchlist>], rule: &Rule) -> Result<(), BuildError> {
+        let kind = self
+            .catalog
             .index_of(&rule.from)
             .ok_or_else(|| BuildError::UnknownKind { rule: rule.id.clone(), kind: rule.from.clone() })?;
-        let layout = &layouts.kinds[kind];
-        let condition = rule
-            .condition
-            .as_ref()
-            .map(|condition| condition.physical(&layout.schema))
-            .transpose()
-            .map_err(|error| BuildError::Condition { rule: rule.id.clone(), error: error.to_string() })?;
-        let list = match &rule.body {
-            Body::Watchlist { list, .. } => {
-                let id = &pack.lists[*list].id;
-                let loaded = lists.iter().find(|loaded| loaded.spec.id == *id);
-                Some(Arc::clone(
-                    loaded.ok_or_else(|| BuildError::ListMissing { rule: rule.id.clone(), list: id.clone() })?,
-                ))
-            }
-            _ => None,
+        let layout = &self.layouts.kinds[kind];
+        let predicates = &mut self.predicates[kind];
+        let mut filter = |conditions: &[Expression]| {
+            predicates
+                .filter(conditions, layout, self.layouts)
+                .map_err(|error| BuildError::Condition { rule: rule.id.clone(), error: error.to_string() })
         };
-        rules.push(PlannedRule {
-            index: rules.len(),
+        let mut planned = PlannedRule {
+            index: self.rules.len(),
             rule: rule.clone(),
             pack: pack.name.clone(),
+            pack_version: pack.version.clone(),
             kind: kind as KindId,
-            condition,
-            list,
+            filter: filter(&rule.conditions)?,
+            probe: None,
+            steps: Vec::new(),
+            panes: None,
             route: rule.alerting.route.iter().map(|(name, _)| name.clone()).collect(),
-        });
+        };
+        let steps = match &rule.body {
+            Body::Sequence(spec) => spec.steps.iter().collect(),
+            Body::Absence(spec) => vec![&spec.after, &spec.expect],
+            Body::Match | Body::Watchlist(_) | Body::Window(_) => Vec::new(),
+        };
+        for step in steps {
+            let asked: Vec<Expression> = rule.conditions.iter().chain(&step.conditions).cloned().collect();
+            planned.steps.push(filter(&asked)?);
+        }
+        if let Some(lookup) = rule.body.lookups().first() {
+            planned.probe = Some(self.probe(kind, pack, lists, rule, lookup)?);
+        }
+        if let Body::Window(spec) = &rule.body {
+            planned.panes = Some(self.panes_for(&planned, spec));
+        }
+        self.rules.push(planned);
+        Ok(())
     }
-    Ok((layouts, rules))
+
+    fn probe(
+        &mut self,
+        kind: usize,
+        pack: &Pack,
+        lists: &[Arc<Watchlist>],
+        rule: &Rule,
+        lookup: &Lookup,
+    ) -> Result<ProbeId, BuildError> {
+        let id = &pack.lists[lookup.list].id;
+        let missing = || BuildError::ListMissing { rule: rule.id.clone(), list: id.clone() };
+        let list = lists.iter().find(|loaded| loaded.spec.id == *id).ok_or_else(missing)?;
+        let position = self.layouts.kinds[kind].position_of(&lookup.on).ok_or_else(missing)?;
+        let probes = &mut self.probes[kind];
+        let known = probes.iter().position(|probe| probe.position == position && Arc::ptr_eq(&probe.list, list));
+        let at = known.unwrap_or_else(|| {
+            probes.push(Probe { position, list: Arc::clone(list), users: 0 });
+            probes.len() - 1
+        });
+        probes[at].users += 1;
+        Ok(at)
+    }
+
+    fn panes_for(&mut self, planned: &PlannedRule, spec: &WindowSpec) -> usize {
+        let conditions: Vec<String> = planned.rule.conditions.iter().map(Expression::meaning).collect();
+        let clock = PaneClock { kind: planned.kind, pane_ms: spec.pane_ms(), lateness_ms: spec.lateness_ms };
+        let meaning = format!(
+            "{} of {} where {} by {} in {} ms, lateness {} ms",
+            spec.measure.text(),
+            planned.rule.from,
+            conditions.join(" AND "),
+            spec.key.join(","),
+            clock.pane_ms,
+            clock.lateness_ms
+        );
+        let index = *self.by_meaning.entry(meaning.clone()).or_insert_with(|| {
+            self.panes.push(PlannedPanes {
+                kind: planned.kind,
+                meaning,
+                filter: planned.filter.clone(),
+                measure: spec.measure.clone(),
+                key: spec.key.clone(),
+                clock,
+                views: Vec::new(),
+                rules: Vec::new(),
+            });
+            self.panes.len() - 1
+        });
+        let panes = &mut self.panes[index];
+        let view = ViewLength { last_ms: spec.last_ms, every_ms: spec.every_ms };
+        if !panes.views.contains(&view) {
+            panes.views.push(view);
+        }
+        panes.rules.push(planned.index);
+        index
+    }
 }

@@ -5,11 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::Plan;
+use super::reload::Plans;
 use super::sequencer::Sequencer;
 use crate::decode::{Arrival, Assembly, Place, Rejected, SourceDecoder};
-use crate::operator::{Candidate, Judging, Verdict, judge, window::WindowInput};
+use crate::operator::digests::Digests;
+use crate::operator::predicate::Matcher;
+use crate::operator::probe::Prober;
+use crate::operator::steps::StepInput;
+use crate::operator::window::{self, BatchDigests, WindowInput};
+use crate::operator::{Candidate, Judging, Verdict, judge};
 use crate::record::{KindRows, SourceId};
-use crate::source::{Intake, Reply};
+use crate::source::{Intake, Reply, Taken};
 
 /// How long a shard waits for records before it lets time pass.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -18,11 +24,16 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub(crate) struct JudgedKind {
     pub(crate) rows: KindRows,
     pub(crate) windows: Vec<WindowInput>,
+    /// Pseudonyms that windows count.
+    pub(crate) digests: BatchDigests,
+    pub(crate) steps: Vec<StepInput>,
 }
 
 /// A batch on its way to the partition.
 pub(crate) struct Judged {
     pub(crate) turn: u64,
+    /// The plan it was judged by.
+    pub(crate) plan: Arc<Plan>,
     pub(crate) kinds: Vec<JudgedKind>,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) arrivals: Vec<Arrival>,
@@ -35,54 +46,100 @@ pub(crate) struct Judged {
 }
 
 /// Runs until nothing will come any more.
-pub(super) fn run(plan: &Arc<Plan>, intake: &Intake, sequencer: &Sequencer) {
-    let mut decoders: Vec<SourceDecoder> = plan
-        .sources
-        .iter()
-        .map(|source| {
+pub(super) fn run(plans: &Plans, intake: &Intake, sequencer: &Sequencer) {
+    let mut bench = Workbench::new(plans.current());
+    while let Some((taken, plan)) = intake.take(PATIENCE, || plans.current()) {
+        if plan.generation != bench.plan.generation {
+            bench = Workbench::new(plan);
+        }
+        sequencer.submit(bench.judge(taken));
+    }
+}
+
+/// What a shard works with under one plan.
+pub(super) struct Workbench {
+    plan: Arc<Plan>,
+    decoders: Vec<SourceDecoder>,
+    assembly: Assembly,
+}
+
+impl Workbench {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
+        let decoder = |source: &Arc<crate::decode::SourcePlan>| {
             SourceDecoder::new(Arc::clone(source), &plan.layouts, plan.limits.record_bytes_max, plan.pseudonyms.clone())
-        })
-        .collect();
-    let mut assembly = Assembly::new(&plan.layouts, &plan.pseudonyms);
-    while let Some(taken) = intake.take(PATIENCE) {
+        };
+        Self {
+            decoders: plan.sources.iter().map(decoder).collect(),
+            assembly: Assembly::new(&plan.layouts, &plan.pseudonyms),
+            plan,
+        }
+    }
+
+    /// Does with a turn all that needs no state.
+    pub(super) fn judge(&mut self, taken: Taken) -> Judged {
+        let plan = &self.plan;
         let wall_ms = plan.clock.wall_ms();
-        assembly.start(wall_ms.saturating_add(plan.limits.max_ahead_ms));
+        self.assembly.start(wall_ms.saturating_add(plan.limits.max_ahead_ms));
         let mut blocks = Vec::with_capacity(taken.blocks.len());
         for (index, block) in taken.blocks.into_iter().enumerate() {
-            decoders[usize::from(block.source)].decode(index as u32, &block, &mut assembly);
+            self.decoders[usize::from(block.source)].decode(index as u32, &block, &mut self.assembly);
             blocks.push((block.received_ns, block.reply));
         }
-        let kinds = assembly.finish();
+        let kinds = self.assembly.finish();
         let mut judged = Judged {
             turn: taken.turn,
+            plan: Arc::clone(plan),
             kinds: Vec::with_capacity(kinds.len()),
             candidates: Vec::new(),
-            arrivals: std::mem::take(&mut assembly.arrivals),
-            rejected: std::mem::take(&mut assembly.rejected),
-            received: std::mem::take(&mut assembly.received),
+            arrivals: std::mem::take(&mut self.assembly.arrivals),
+            rejected: std::mem::take(&mut self.assembly.rejected),
+            received: std::mem::take(&mut self.assembly.received),
             blocks,
             condition_errors: BTreeMap::new(),
         };
         for rows in kinds {
             judge_kind(plan, rows, wall_ms, &mut judged);
         }
-        sequencer.submit(judged);
+        judged
     }
 }
 
 fn judge_kind(plan: &Plan, rows: KindRows, wall_ms: i64, judged: &mut Judged) {
     let kind = usize::from(rows.kind);
-    let judging = Judging { layout: &plan.layouts.kinds[kind], rows: &rows, pseudonyms: &plan.pseudonyms, wall_ms };
-    let mut windows = Vec::new();
+    let judging = Judging {
+        layout: &plan.layouts.kinds[kind],
+        rows: &rows,
+        pseudonyms: &plan.pseudonyms,
+        wall_ms,
+        matcher: Matcher::new(&plan.predicates[kind], &rows.batch),
+        prober: Prober::new(&plan.probes[kind], &rows),
+        digests: Digests::new(&rows, &plan.pseudonyms),
+    };
+    let mut steps = Vec::new();
     for &index in &plan.rules_of_kind[kind] {
-        let (verdict, errors) = judge(&plan.rules[index], &judging);
+        let (verdict, errors) = plan.timed(index, || judge(&plan.rules[index], &judging));
         if errors > 0 {
             *judged.condition_errors.entry(index).or_default() += errors;
         }
         match verdict {
             Verdict::Candidates(mut candidates) => judged.candidates.append(&mut candidates),
-            Verdict::Window(input) => windows.push(input),
+            Verdict::Steps(input) if input.observations.is_empty() => {}
+            Verdict::Steps(input) => steps.push(input),
         }
     }
-    judged.kinds.push(JudgedKind { rows, windows });
+    let mut windows = Vec::new();
+    for &index in &plan.panes_of_kind[kind] {
+        let panes = &plan.panes[index];
+        let (input, errors) = plan.timed(panes.rules[0], || window::prepare(panes, index, &judging));
+        if errors > 0 {
+            for rule in &panes.rules {
+                *judged.condition_errors.entry(*rule).or_default() += errors;
+            }
+        }
+        if !input.selection.is_empty() {
+            windows.push(input);
+        }
+    }
+    let digests = judging.digests.into_columns();
+    judged.kinds.push(JudgedKind { rows, windows, digests, steps });
 }

@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use weir_rules::pack::{Rule, Status};
 
+use super::tally::Tally;
 use crate::metrics::{Buckets, Latency, LatencyBook, SinkCounts};
 
 /// What a rule did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RuleCounts {
     /// Rule.
     pub id: String,
-    /// match, watchlist, window.
+    /// match, watchlist, window, sequence, absence.
     pub kind: &'static str,
     /// Whether it only counted.
     pub shadow: bool,
     /// Alerts.
     pub alerts: u64,
+    /// Those alerts by day and place; of shadow rules too, which go nowhere else.
+    pub tally: Tally,
     /// Repeats held back.
     pub suppressed: u64,
     /// Values of windows that were emitted.
@@ -32,6 +35,14 @@ pub struct RuleCounts {
     pub open_panes: usize,
     /// Records that found no room among the groups.
     pub groups_overflow: u64,
+    /// Keys of a sequence or an absence that were under way at the end.
+    pub open_keys: usize,
+    /// Keys of a sequence or an absence forgotten for want of room.
+    pub keys_evicted: u64,
+    /// Steps of a sequence or an absence that found no room to wait in.
+    pub steps_overflow: u64,
+    /// Time spent on it, if times were taken, nanoseconds.
+    pub cost_ns: u64,
     /// Values left out because the zone table has no figure to divide them by.
     pub without_figure: u64,
 }
@@ -43,6 +54,7 @@ impl RuleCounts {
             kind: rule.body.word(),
             shadow: rule.status == Status::Shadow,
             alerts: 0,
+            tally: Tally::default(),
             suppressed: 0,
             windows: 0,
             late: 0,
@@ -50,6 +62,10 @@ impl RuleCounts {
             unrouted: 0,
             open_panes: 0,
             groups_overflow: 0,
+            open_keys: 0,
+            keys_evicted: 0,
+            steps_overflow: 0,
+            cost_ns: 0,
             without_figure: 0,
         }
     }
@@ -66,6 +82,10 @@ pub struct Summary {
     pub rejected_by_cause: BTreeMap<String, u64>,
     /// What each rule did.
     pub rules: Vec<RuleCounts>,
+    /// What rules did that a later set of packs no longer had.
+    pub past_rules: Vec<RuleCounts>,
+    /// How often the packs were changed while running.
+    pub reloads: u64,
     /// What each sink did.
     pub sinks: Vec<(String, SinkCounts)>,
     /// Latency of each rule's alerts.
@@ -98,7 +118,7 @@ impl Summary {
 
     /// Alerts of all rules that are not in shadow.
     pub fn alerts(&self) -> u64 {
-        self.rules.iter().filter(|rule| !rule.shadow).map(|rule| rule.alerts).sum()
+        self.rules.iter().chain(&self.past_rules).filter(|rule| !rule.shadow).map(|rule| rule.alerts).sum()
     }
 
     /// Latency over all rules.

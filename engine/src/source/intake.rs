@@ -83,8 +83,9 @@ impl Intake {
     }
 
     /// What has arrived, up to the batch budget; waits `patience` at most and then gives an empty
-    /// batch. `None` when nothing will ever come again.
-    pub(crate) fn take(&self, patience: Duration) -> Option<Taken> {
+    /// batch. `None` when nothing will ever come again. `stamp` is called while the turn is given out: what it
+    /// gives for one turn is never newer than what it gives for the next.
+    pub(crate) fn take<T>(&self, patience: Duration, stamp: impl FnOnce() -> T) -> Option<(Taken, T)> {
         let mut state = self.state.lock();
         loop {
             let may_take = state.next_turn < state.applied_turns + self.turns_ahead_max;
@@ -116,7 +117,7 @@ impl Intake {
             self.arrived.notify_one();
         }
         self.room.notify_all();
-        Some(Taken { turn, blocks })
+        Some((Taken { turn, blocks }, stamp()))
     }
 
     /// Says how many turns have been applied, so that others may be taken.

@@ -20,7 +20,7 @@ pub use feed::{Busy, Feed};
 pub(crate) use framing::records_of;
 pub use framing::{FrameError, Framer};
 pub use inflate::{Compression, inflate};
-pub(crate) use intake::Intake;
+pub(crate) use intake::{Intake, Taken};
 
 /// How the bytes of a source are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +101,21 @@ pub struct Block {
     pub received_ns: u64,
     /// Called when every record has been judged.
     pub reply: Option<Reply>,
+}
+
+impl Block {
+    /// Records that nobody waits for, of no time of their own.
+    pub(crate) fn plain(source: u16, stream: &str, payload: Payload) -> Self {
+        Self {
+            source,
+            payload,
+            stream: Arc::from(stream),
+            first_record: 0,
+            received_ms: 0,
+            received_ns: 0,
+            reply: None,
+        }
+    }
 }
 
 /// A source failed for good; other sources run on.

@@ -89,26 +89,14 @@ pub fn load(
     }
     let io = |error: std::io::Error| ListError::Io { file: file.clone(), error: error.to_string() };
     let stat = vfs.stat(path).map_err(io)?;
-    let mut reader = Hashing { inner: vfs.open(path).map_err(io)?, hasher: blake3::Hasher::new() };
-    let mut loader = Loader {
-        file: &file,
-        spec: &spec,
-        limits,
-        now_ms,
-        entries: Vec::new(),
-        index: Index::with_capacity((stat.len / 48) as usize),
-        seen: HashSet::default(),
-        report: LoadReport::default(),
-        time: TimeReader::new(None),
-        scratch: String::new(),
-    };
-    loader.read(&mut reader, path)?;
-    let Loader { entries, index, mut report, .. } = loader;
+    let reader = vfs.open(path).map_err(io)?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (mut list, mut report) = read_list(reader, (&file, &name), stat.len, spec, limits, now_ms)?;
 
-    if let Some(population) = population.filter(|_| spec.kind.names_persons()) {
-        let share = entries.len() as f64 / population.max(1) as f64;
+    if let Some(population) = population.filter(|_| list.spec.kind.names_persons()) {
+        let share = list.len() as f64 / population.max(1) as f64;
         if share > POPULATION_SHARE_REFUSED {
-            return Err(ListError::TooManyPersons { file, entries: entries.len(), population });
+            return Err(ListError::TooManyPersons { file, entries: list.len(), population });
         }
         if share > POPULATION_SHARE_WARNED {
             report
@@ -117,20 +105,59 @@ pub fn load(
         }
     }
     let age_ms = now_ms - stat.modified_ms;
-    let stale = spec.max_age_ms.is_some_and(|max| age_ms > max);
-    if stale {
+    list.stale = list.spec.max_age_ms.is_some_and(|max| age_ms > max);
+    if list.stale {
         report.warnings.push(format!(
             "the file is {} old and stale (max_age {}); when_stale says {:?}",
             weir_rules::units::format_duration_ms(age_ms / 60_000 * 60_000),
-            weir_rules::units::format_duration_ms(spec.max_age_ms.unwrap_or(0)),
-            spec.when_stale
+            weir_rules::units::format_duration_ms(list.spec.max_age_ms.unwrap_or(0)),
+            list.spec.when_stale
         ));
     }
     if report.live == 0 {
-        report.warnings.push(format!("no entry can match: {} of {} have expired", report.expired, entries.len()));
+        report.warnings.push(format!("no entry can match: {} of {} have expired", report.expired, list.len()));
     }
+    Ok((list, report))
+}
+
+/// Loads a list that stands in a test: NDJSON, never stale, checked like any other.
+pub fn load_inline(
+    name: &str,
+    ndjson: &str,
+    spec: ListSpec,
+    limits: &Limits,
+    now_ms: i64,
+) -> Result<(Watchlist, LoadReport), ListError> {
+    let reader = Box::new(std::io::Cursor::new(ndjson.as_bytes().to_vec()));
+    read_list(reader, (name, "inline.ndjson"), ndjson.len() as u64, spec, limits, now_ms)
+}
+
+/// Reads the entries. `names` are the file's name for messages, and the one that tells its format.
+fn read_list(
+    reader: Box<dyn Read + Send>,
+    names: (&str, &str),
+    len: u64,
+    spec: ListSpec,
+    limits: &Limits,
+    now_ms: i64,
+) -> Result<(Watchlist, LoadReport), ListError> {
+    let mut reader = Hashing { inner: reader, hasher: blake3::Hasher::new() };
+    let mut loader = Loader {
+        file: names.0,
+        spec: &spec,
+        limits,
+        now_ms,
+        entries: Vec::new(),
+        index: Index::with_capacity((len / 48) as usize),
+        seen: HashSet::default(),
+        report: LoadReport::default(),
+        time: TimeReader::new(None),
+        scratch: String::new(),
+    };
+    loader.read(&mut reader, names.1)?;
+    let Loader { entries, index, report, .. } = loader;
     let version = reader.hasher.finalize().to_hex()[..16].to_owned();
-    Ok((Watchlist { spec, version, stale, entries, index }, report))
+    Ok((Watchlist { spec, version, stale: false, entries, index }, report))
 }
 
 /// Digests what is read, for the version.
@@ -161,8 +188,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn read(&mut self, reader: &mut (impl Read + Send), path: &Path) -> Result<(), ListError> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    fn read(&mut self, reader: &mut (impl Read + Send), name: &str) -> Result<(), ListError> {
         let plain = name.trim_end_matches(".gz").trim_end_matches(".zst");
         let format = if plain.ends_with(".csv") { Format::Csv } else { Format::Ndjson };
         let mut bytes = Vec::new();

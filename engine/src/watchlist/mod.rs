@@ -11,7 +11,7 @@ use weir_rules::pack::{ListDecl, ListKind, Pack, WhenStale};
 use weir_rules::schema::{Identifies, Normaliser};
 
 use index::Index;
-pub use load::{ListError, LoadReport, RowProblem, load};
+pub use load::{ListError, LoadReport, RowProblem, load, load_inline};
 
 /// What a pack says of a list.
 #[derive(Debug, Clone)]

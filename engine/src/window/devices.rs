@@ -7,14 +7,16 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::record::{KindId, SymbolId};
 
 /// Before any record.
 pub(crate) const NEVER: i64 = i64::MIN / 4;
 /// After all records.
-const FOREVER: i64 = i64::MAX / 4;
+pub(crate) const FOREVER: i64 = i64::MAX / 4;
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Device {
     /// Newest event time over all kinds.
     newest_ms: i64,
@@ -38,6 +40,14 @@ pub(crate) struct Devices {
     watermark_ms: Vec<i64>,
     idle_after_ms: i64,
     ended: bool,
+}
+
+/// [`Devices`] as they are kept in a checkpoint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedDevices {
+    /// Source, device, progress; in order of appearance.
+    all: Vec<(u16, SymbolId, Device)>,
+    watermark_ms: Vec<i64>,
 }
 
 impl Devices {
@@ -105,6 +115,45 @@ impl Devices {
     pub(crate) fn tick(&mut self, now_ms: i64) {
         for device in &mut self.all {
             device.idle |= now_ms - device.last_arrival_ms > self.idle_after_ms;
+        }
+    }
+
+    /// How far event time has surely gone in a kind of which no device has been heard for a while: as far as
+    /// the newest record, and the wall clock since, less the time after which a device counts as silent. A
+    /// deadline passes by it, but no window closes: one wrong clock would close everybody's.
+    pub(crate) fn silent_until(&self, kind: KindId, now_ms: i64) -> Option<i64> {
+        let senders = || self.all.iter().filter(|device| device.floor_ms[usize::from(kind)].is_some());
+        if self.ended || senders().any(|device| !device.idle) {
+            return None;
+        }
+        let last_ms = senders().map(|device| device.last_arrival_ms).max()?;
+        let newest_ms = senders().map(|device| device.newest_ms).max()?;
+        Some(newest_ms + (now_ms - last_ms - self.idle_after_ms).max(0))
+    }
+
+    /// The newest event time of all.
+    pub(crate) fn newest_ms(&self) -> i64 {
+        self.all.iter().map(|device| device.newest_ms).max().unwrap_or(NEVER)
+    }
+
+    pub(crate) fn save(&self) -> SavedDevices {
+        let mut all: Vec<(u32, u16, SymbolId)> =
+            self.numbers.iter().map(|((source, device), number)| (*number, *source, *device)).collect();
+        all.sort_unstable();
+        SavedDevices {
+            all: all
+                .into_iter()
+                .map(|(number, source, device)| (source, device, self.all[number as usize].clone()))
+                .collect(),
+            watermark_ms: self.watermark_ms.clone(),
+        }
+    }
+
+    pub(crate) fn load(&mut self, saved: SavedDevices) {
+        self.watermark_ms = saved.watermark_ms;
+        for (source, symbol, device) in saved.all {
+            self.numbers.insert((source, symbol), self.all.len() as u32);
+            self.all.push(device);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Two-threshold levels with dwell: entered at or above one value, left below a lower one, each
 //! only after enough windows in a row.
 
+use serde::{Deserialize, Serialize};
 use weir_rules::pack::Level;
 
 /// What a window changed.
@@ -21,7 +22,7 @@ impl Change {
 }
 
 /// One level of one key.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct LevelState {
     active: bool,
     /// Windows in a row that speak for the other state.

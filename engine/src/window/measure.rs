@@ -5,6 +5,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
 use weir_rules::pack::Measure;
 
 use crate::record::Digest;
@@ -53,7 +54,47 @@ pub(crate) enum Accumulator {
     Snapshot(Vec<(u32, i128)>),
 }
 
+/// An [`Accumulator`] as it is kept in a checkpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum SavedAccumulator {
+    Sum(i128),
+    Reads(u64),
+    Mean(i128, u64),
+    Min(f64),
+    Max(f64),
+    Distinct(Vec<Digest>),
+    Snapshot(Vec<(u32, i128)>),
+}
+
 impl Accumulator {
+    pub(crate) fn save(&self) -> SavedAccumulator {
+        match self {
+            Self::Sum(sum) => SavedAccumulator::Sum(*sum),
+            Self::Reads(reads) => SavedAccumulator::Reads(*reads),
+            Self::Mean(sum, n) => SavedAccumulator::Mean(*sum, *n),
+            Self::Min(least) => SavedAccumulator::Min(*least),
+            Self::Max(most) => SavedAccumulator::Max(*most),
+            Self::Distinct(seen) => {
+                let mut seen: Vec<Digest> = seen.iter().copied().collect();
+                seen.sort_unstable();
+                SavedAccumulator::Distinct(seen)
+            }
+            Self::Snapshot(devices) => SavedAccumulator::Snapshot(devices.clone()),
+        }
+    }
+
+    pub(crate) fn load(saved: SavedAccumulator) -> Self {
+        match saved {
+            SavedAccumulator::Sum(sum) => Self::Sum(sum),
+            SavedAccumulator::Reads(reads) => Self::Reads(reads),
+            SavedAccumulator::Mean(sum, n) => Self::Mean(sum, n),
+            SavedAccumulator::Min(least) => Self::Min(least),
+            SavedAccumulator::Max(most) => Self::Max(most),
+            SavedAccumulator::Distinct(seen) => Self::Distinct(seen.into_iter().collect()),
+            SavedAccumulator::Snapshot(devices) => Self::Snapshot(devices),
+        }
+    }
+
     /// Nothing yet.
     pub(crate) fn new(measure: &Measure) -> Self {
         match measure {

@@ -9,10 +9,12 @@ mod devices;
 mod level;
 mod measure;
 mod panes;
+mod reporters;
 mod zones;
 
-pub(crate) use devices::Devices;
+pub(crate) use devices::{Devices, FOREVER, SavedDevices};
 pub(crate) use level::{Change, LevelState};
 pub(crate) use measure::{Contribution, to_micro};
-pub(crate) use panes::{Closed, GroupKey, Observation, Panes, ZoneDevices, ZoneRoster};
+pub(crate) use panes::{Closed, GroupKey, Observation, Panes, SavedPanes, ViewLength, ZoneDevices, ZoneRoster};
+pub(crate) use reporters::{PaneClock, Reporters, SavedReporters};
 pub use zones::{Zone, ZoneError, ZoneTable};

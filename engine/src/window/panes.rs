@@ -1,12 +1,17 @@
-//! Panes of one window rule, and the windows they add up to.
+//! Panes of one measure over one set of records, and the windows they add up to.
+//!
+//! Rules that count the same records by the same key in panes of the same length share the panes,
+//! however long their windows are: each length is a [`View`] that slides over them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use weir_rules::pack::{Measure, WindowSpec};
+use serde::{Deserialize, Serialize};
+use weir_rules::pack::Measure;
 
-use super::measure::{Accumulator, Contribution, Sliding};
+use super::measure::{Accumulator, Contribution, SavedAccumulator, Sliding};
+use super::reporters::Reporters;
 use crate::record::SymbolId;
 
 /// Numbers of the key's values; unused places are 0.
@@ -23,30 +28,7 @@ pub(crate) struct Observation {
     pub(crate) contribution: Contribution,
 }
 
-/// Distinct instants of one device in one pane, ascending.
-#[derive(Debug, Clone, Default)]
-struct Instants(Vec<i64>);
-
-impl Instants {
-    fn add(&mut self, ts_ms: i64) {
-        match self.0.last() {
-            Some(last) if *last == ts_ms => {}
-            Some(last) if *last > ts_ms => {
-                if let Err(at) = self.0.binary_search(&ts_ms) {
-                    self.0.insert(at, ts_ms);
-                }
-            }
-            _ => self.0.push(ts_ms),
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Pane {
-    groups: HashMap<GroupKey, Accumulator, RandomState>,
-    /// Devices that reported, in or out of any zone; with their instants if the measure needs them.
-    reporters: HashMap<u32, Instants, RandomState>,
-}
+type Groups = HashMap<GroupKey, Accumulator, RandomState>;
 
 /// Devices of one zone of the zone table.
 #[derive(Debug, Clone)]
@@ -70,181 +52,248 @@ pub(crate) struct Closed {
     pub(crate) completeness: Option<f64>,
 }
 
-/// State of one window rule.
-pub(crate) struct Panes {
-    measure: Measure,
-    last_ms: i64,
-    every_ms: i64,
-    pane_ms: i64,
-    lateness_ms: i64,
-    /// By position in time: pane p covers `[p * pane_ms, (p + 1) * pane_ms)`.
-    open: BTreeMap<i64, Pane>,
-    groups: usize,
-    groups_max: usize,
-    roster: ZoneRoster,
+/// Length of a window, and how often one ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct ViewLength {
+    pub(crate) last_ms: i64,
+    pub(crate) every_ms: i64,
+}
+
+/// Windows of one length over the panes.
+struct View {
+    length: ViewLength,
+    /// Earlier panes are in no window that is still open.
+    from: i64,
+    closed_to_ms: Option<i64>,
     /// Windows of several panes: the panes inside, summed; unused for extremes.
     sliding: HashMap<GroupKey, Sliding, RandomState>,
     /// Panes before this one have entered `sliding`.
     entered_to: i64,
-    /// Observations that found no room.
-    pub(crate) overflow: u64,
-    closed_to_ms: Option<i64>,
+    /// Panes before this one have left it again.
+    left_to: i64,
 }
 
-impl Panes {
-    pub(crate) fn new(spec: &WindowSpec, groups_max: usize, roster: ZoneRoster) -> Self {
+impl View {
+    fn new(length: ViewLength) -> Self {
         Self {
-            measure: spec.measure.clone(),
-            last_ms: spec.last_ms,
-            every_ms: spec.every_ms,
-            pane_ms: spec.pane_ms(),
-            lateness_ms: spec.lateness_ms,
-            open: BTreeMap::new(),
-            groups: 0,
-            groups_max,
-            roster,
+            length,
+            from: i64::MIN,
+            closed_to_ms: None,
             sliding: HashMap::default(),
             entered_to: i64::MIN,
-            overflow: 0,
-            closed_to_ms: None,
+            left_to: i64::MIN,
         }
     }
 
-    /// Whether a record comes after its pane has closed for its device; by how much if so.
-    pub(crate) fn late_by_ms(&self, ts_ms: i64, device_progress_ms: i64) -> Option<i64> {
-        let pane_end_ms = (ts_ms.div_euclid(self.pane_ms) + 1) * self.pane_ms;
-        let watermark_ms = device_progress_ms - self.lateness_ms;
-        (pane_end_ms <= watermark_ms).then(|| watermark_ms - ts_ms)
-    }
-
-    /// A device reported at this instant, wherever it looked.
-    pub(crate) fn report(&mut self, ts_ms: i64, device: u32) {
-        let pane = self.open.entry(ts_ms.div_euclid(self.pane_ms)).or_default();
-        let instants = pane.reporters.entry(device).or_default();
-        if self.measure == Measure::Snapshot {
-            instants.add(ts_ms);
-        }
-    }
-
-    /// Adds a record that passes the rule's condition.
-    pub(crate) fn observe(&mut self, observation: &Observation) {
-        let Some(key) = observation.key else { return };
-        let pane_index = observation.ts_ms.div_euclid(self.pane_ms);
-        if let Some(ZoneDevices::Learned(devices)) = self.roster.get_mut(&key) {
-            match devices.iter_mut().find(|(known, _)| *known == observation.contribution.device) {
-                Some((_, first)) => *first = pane_index.min(*first),
-                None => devices.push((observation.contribution.device, pane_index)),
-            }
-        }
-        let pane = self.open.entry(pane_index).or_default();
-        let weighted = matches!(self.measure, Measure::Count);
-        if let Some(accumulator) = pane.groups.get_mut(&key) {
-            accumulator.add(&observation.contribution, weighted);
-        } else if self.groups < self.groups_max {
-            self.groups += 1;
-            let mut accumulator = Accumulator::new(&self.measure);
-            accumulator.add(&observation.contribution, weighted);
-            pane.groups.insert(key, accumulator);
-        } else {
-            self.overflow += 1;
-        }
-    }
-
-    /// Closes every window that the watermark has passed, in order of their ends; keys are not ordered.
-    pub(crate) fn close(&mut self, watermark_ms: i64, emit: &mut Vec<Closed>) {
-        while let Some((first, _)) = self.open.first_key_value() {
-            let first_end_ms = (first + 1) * self.pane_ms;
-            let mut end_ms = first_end_ms.div_euclid(self.every_ms) * self.every_ms;
-            if end_ms < first_end_ms {
-                end_ms += self.every_ms;
-            }
-            if let Some(closed_to_ms) = self.closed_to_ms {
-                end_ms = end_ms.max(closed_to_ms + self.every_ms);
-            }
-            if end_ms > watermark_ms - self.lateness_ms {
-                break;
-            }
-            let slides = self.last_ms > self.pane_ms && Sliding::new(&self.measure).is_some();
-            if slides {
-                self.slide_to(end_ms);
-            }
-            self.close_one(end_ms, slides, emit);
-            self.closed_to_ms = Some(end_ms);
-            let keep_from = (end_ms + self.every_ms - self.last_ms).div_euclid(self.pane_ms);
-            let kept = self.open.split_off(&keep_from);
-            let gone = std::mem::replace(&mut self.open, kept);
-            if slides {
-                self.slide_out(&gone);
-            }
-            self.groups -= gone.values().map(|pane| pane.groups.len()).sum::<usize>();
-        }
-    }
-
-    /// Panes up to the window's end enter the sums. They are complete: the watermark has passed them.
-    fn slide_to(&mut self, end_ms: i64) {
-        let to = end_ms.div_euclid(self.pane_ms);
-        for pane in self.open.range(self.entered_to.min(to)..to).map(|(_, pane)| pane) {
-            for (key, accumulator) in &pane.groups {
-                let sliding =
-                    self.sliding.entry(*key).or_insert_with(|| Sliding::new(&self.measure).expect("it slides"));
+    /// Panes up to a window's end enter the sums. They are complete: the watermark has passed them.
+    fn slide_to(&mut self, open: &BTreeMap<i64, Groups>, measure: &Measure, to: i64) {
+        for groups in open.range(self.entered_to.min(to)..to).map(|(_, groups)| groups) {
+            for (key, accumulator) in groups {
+                let sliding = self.sliding.entry(*key).or_insert_with(|| Sliding::new(measure).expect("it slides"));
                 sliding.enter(accumulator);
             }
         }
         self.entered_to = to;
     }
 
-    /// Panes that no later window holds leave the sums.
-    fn slide_out(&mut self, gone: &BTreeMap<i64, Pane>) {
-        for pane in gone.range(..self.entered_to).map(|(_, pane)| pane) {
-            for (key, accumulator) in &pane.groups {
+    /// Panes that no later window of this length holds leave the sums.
+    fn slide_out(&mut self, open: &BTreeMap<i64, Groups>) {
+        let to = self.from.min(self.entered_to);
+        for groups in open.range(self.left_to.min(to)..to).map(|(_, groups)| groups) {
+            for (key, accumulator) in groups {
                 let Some(sliding) = self.sliding.get_mut(key) else { continue };
                 if sliding.leave(accumulator) {
                     self.sliding.remove(key);
                 }
             }
         }
+        self.left_to = to;
+    }
+}
+
+/// State of one measure over one set of records.
+pub(crate) struct Panes {
+    measure: Measure,
+    pane_ms: i64,
+    lateness_ms: i64,
+    open: BTreeMap<i64, Groups>,
+    groups: usize,
+    groups_max: usize,
+    roster: ZoneRoster,
+    views: Vec<View>,
+    /// Observations that found no room.
+    pub(crate) overflow: u64,
+}
+
+/// [`Panes`] as they are kept in a checkpoint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedPanes {
+    open: Vec<(i64, Vec<(GroupKey, SavedAccumulator)>)>,
+    learned: Vec<(GroupKey, Vec<(SymbolId, i64)>)>,
+    views: Vec<SavedView>,
+    overflow: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedView {
+    length: ViewLength,
+    from: i64,
+    closed_to_ms: Option<i64>,
+    entered_to: i64,
+    left_to: i64,
+}
+
+impl Panes {
+    pub(crate) fn new(
+        measure: &Measure,
+        pane_ms: i64,
+        lateness_ms: i64,
+        groups_max: usize,
+        roster: ZoneRoster,
+        views: impl IntoIterator<Item = ViewLength>,
+    ) -> Self {
+        Self {
+            measure: measure.clone(),
+            pane_ms,
+            lateness_ms,
+            open: BTreeMap::new(),
+            groups: 0,
+            groups_max,
+            roster,
+            views: views.into_iter().map(View::new).collect(),
+            overflow: 0,
+        }
     }
 
-    fn close_one(&self, end_ms: i64, slides: bool, emit: &mut Vec<Closed>) {
-        let from = (end_ms - self.last_ms).div_euclid(self.pane_ms);
-        let to = end_ms.div_euclid(self.pane_ms);
-        let panes: Vec<&Pane> = self.open.range(from..to).map(|(_, pane)| pane).collect();
-        let instants = |device: u32| -> u64 {
-            panes.iter().filter_map(|pane| pane.reporters.get(&device)).map(|instants| instants.0.len() as u64).sum()
+    /// Keeps the views that are wanted and adds those that are new.
+    pub(crate) fn want_views(&mut self, wanted: &[ViewLength]) {
+        self.views.retain(|view| wanted.contains(&view.length));
+        for length in wanted {
+            if !self.views.iter().any(|view| view.length == *length) {
+                self.views.push(View::new(*length));
+            }
+        }
+    }
+
+    /// Adds a record that passes the condition.
+    pub(crate) fn observe(&mut self, observation: &Observation) {
+        let Some(key) = observation.key else { return };
+        let pane = observation.ts_ms.div_euclid(self.pane_ms);
+        if let Some(ZoneDevices::Learned(devices)) = self.roster.get_mut(&key) {
+            match devices.iter_mut().find(|(known, _)| *known == observation.contribution.device) {
+                Some((_, first)) => *first = pane.min(*first),
+                None => devices.push((observation.contribution.device, pane)),
+            }
+        }
+        let groups = self.open.entry(pane).or_default();
+        let weighted = matches!(self.measure, Measure::Count);
+        if let Some(accumulator) = groups.get_mut(&key) {
+            accumulator.add(&observation.contribution, weighted);
+        } else if self.groups < self.groups_max {
+            self.groups += 1;
+            let mut accumulator = Accumulator::new(&self.measure);
+            accumulator.add(&observation.contribution, weighted);
+            groups.insert(key, accumulator);
+        } else {
+            self.overflow += 1;
+        }
+    }
+
+    /// Closes every window that the watermark has passed, those of one length in order of their ends; keys
+    /// are not ordered. `to_ms` is the last end that may close at all.
+    pub(crate) fn close(
+        &mut self,
+        reporters: &Reporters,
+        watermark_ms: i64,
+        to_ms: i64,
+        mut emit: impl FnMut(ViewLength, Closed),
+    ) {
+        let slides = |length: &ViewLength| length.last_ms > self.pane_ms && Sliding::new(&self.measure).is_some();
+        for at in 0..self.views.len() {
+            let length = self.views[at].length;
+            let slides = slides(&length);
+            while let Some(end_ms) = self.next_end(&self.views[at], reporters) {
+                if end_ms > watermark_ms.saturating_sub(self.lateness_ms) || end_ms > to_ms {
+                    break;
+                }
+                if slides {
+                    self.views[at].slide_to(&self.open, &self.measure, end_ms.div_euclid(self.pane_ms));
+                }
+                self.close_one(&self.views[at], reporters, end_ms, slides, |closed| emit(length, closed));
+                let view = &mut self.views[at];
+                view.closed_to_ms = Some(end_ms);
+                view.from = (end_ms + length.every_ms - length.last_ms).div_euclid(self.pane_ms);
+                if slides {
+                    view.slide_out(&self.open);
+                }
+            }
+        }
+        let from = self.needed_from();
+        while self.open.first_key_value().is_some_and(|(first, _)| *first < from) {
+            self.groups -= self.open.pop_first().map_or(0, |(_, groups)| groups.len());
+        }
+    }
+
+    /// The end of the next window in which a device reported.
+    fn next_end(&self, view: &View, reporters: &Reporters) -> Option<i64> {
+        let every_ms = view.length.every_ms;
+        let first_end_ms = (reporters.first_from(view.from)? + 1) * self.pane_ms;
+        let mut end_ms = first_end_ms.div_euclid(every_ms) * every_ms;
+        if end_ms < first_end_ms {
+            end_ms += every_ms;
+        }
+        Some(view.closed_to_ms.map_or(end_ms, |closed_to_ms| end_ms.max(closed_to_ms + every_ms)))
+    }
+
+    /// The first pane that a window still open may hold.
+    pub(crate) fn needed_from(&self) -> i64 {
+        self.views.iter().map(|view| view.from).min().unwrap_or(i64::MAX)
+    }
+
+    fn close_one(&self, view: &View, reporters: &Reporters, end_ms: i64, slides: bool, mut emit: impl FnMut(Closed)) {
+        let range = (end_ms - view.length.last_ms).div_euclid(self.pane_ms)..end_ms.div_euclid(self.pane_ms);
+        #[cfg(test)]
+        let (range, slides) = match crate::testing::sabotage::is(crate::testing::sabotage::Wrong::FirstPaneDropped) {
+            true => (range.start + 1..range.end, false),
+            false => (range, slides),
         };
-        let reported = |device: SymbolId| panes.iter().any(|pane| pane.reporters.contains_key(&device));
+        let instants = |device: u32| reporters.instants(range.clone(), device);
+        let reported = |device: SymbolId| reporters.reported(range.clone(), device);
         // How many devices the zone has by the end of this window, and how many of them reported.
         let watch = |devices: &ZoneDevices| -> (usize, usize) {
-            let known: Vec<SymbolId> = match devices {
-                ZoneDevices::Declared(devices) => devices.clone(),
-                ZoneDevices::Learned(devices) => {
-                    devices.iter().filter(|(_, first)| *first < to).map(|(device, _)| *device).collect()
+            match devices {
+                ZoneDevices::Declared(devices) => {
+                    (devices.len(), devices.iter().filter(|device| reported(**device)).count())
                 }
-            };
-            (known.len(), known.iter().filter(|device| reported(**device)).count())
+                ZoneDevices::Learned(devices) => {
+                    let known = devices.iter().filter(|(_, first)| *first < range.end).map(|(device, _)| *device);
+                    known.fold((0, 0), |(all, here), device| (all + 1, here + usize::from(reported(device))))
+                }
+            }
         };
         let completeness = |key: &GroupKey| {
             let (known, reported) = watch(self.roster.get(key)?);
             (known > 0).then(|| reported as f64 / known as f64)
         };
         let mut push = |key: GroupKey, value: Option<f64>| {
-            let closed = value.map(|value| Closed { key, end_ms, value, completeness: completeness(&key) });
-            emit.extend(closed);
+            if let Some(value) = value {
+                emit(Closed { key, end_ms, value, completeness: completeness(&key) });
+            }
         };
         let mut keys: BTreeSet<GroupKey> = BTreeSet::new();
-        if let ([pane], false) = (&panes[..], slides) {
-            for (key, accumulator) in &pane.groups {
-                keys.insert(*key);
-                push(*key, accumulator.value(instants));
-            }
-        } else if slides {
-            for (key, sliding) in &self.sliding {
+        if slides {
+            for (key, sliding) in &view.sliding {
                 keys.insert(*key);
                 push(*key, sliding.value(instants));
             }
+        } else if range.end - range.start == 1 {
+            for (key, accumulator) in self.open.get(&range.start).into_iter().flatten() {
+                keys.insert(*key);
+                push(*key, accumulator.value(instants));
+            }
         } else {
-            let mut sums: HashMap<GroupKey, Accumulator, RandomState> = HashMap::default();
-            for (key, accumulator) in panes.iter().flat_map(|pane| &pane.groups) {
+            let mut sums: Groups = HashMap::default();
+            for (key, accumulator) in self.open.range(range.clone()).flat_map(|(_, groups)| groups) {
                 sums.entry(*key).or_insert_with(|| Accumulator::new(&self.measure)).merge(accumulator);
             }
             for (key, accumulator) in sums {
@@ -259,8 +308,62 @@ impl Panes {
         }
     }
 
-    /// Windows that are open, and the groups they hold.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        (self.open.len(), self.groups)
+    pub(crate) fn save(&self) -> SavedPanes {
+        let mut learned: Vec<_> = self
+            .roster
+            .iter()
+            .filter_map(|(key, devices)| match devices {
+                ZoneDevices::Learned(devices) if !devices.is_empty() => Some((*key, devices.clone())),
+                _ => None,
+            })
+            .collect();
+        learned.sort_unstable();
+        SavedPanes {
+            open: self
+                .open
+                .iter()
+                .map(|(pane, groups)| {
+                    let mut groups: Vec<_> = groups.iter().map(|(key, it)| (*key, it.save())).collect();
+                    groups.sort_unstable_by_key(|(key, _)| *key);
+                    (*pane, groups)
+                })
+                .collect(),
+            learned,
+            views: self
+                .views
+                .iter()
+                .map(|view| SavedView {
+                    length: view.length,
+                    from: view.from,
+                    closed_to_ms: view.closed_to_ms,
+                    entered_to: view.entered_to,
+                    left_to: view.left_to,
+                })
+                .collect(),
+            overflow: self.overflow,
+        }
+    }
+
+    /// Takes over what was saved. Sums of windows are made anew out of their panes.
+    pub(crate) fn load(&mut self, saved: SavedPanes) {
+        self.overflow = saved.overflow;
+        for (pane, groups) in saved.open {
+            self.groups += groups.len();
+            self.open.insert(pane, groups.into_iter().map(|(key, it)| (key, Accumulator::load(it))).collect());
+        }
+        for (key, devices) in saved.learned {
+            if let Some(known @ ZoneDevices::Learned(_)) = self.roster.get_mut(&key) {
+                *known = ZoneDevices::Learned(devices);
+            }
+        }
+        for saved in saved.views {
+            let Some(view) = self.views.iter_mut().find(|view| view.length == saved.length) else { continue };
+            (view.from, view.closed_to_ms, view.left_to) = (saved.from, saved.closed_to_ms, saved.left_to);
+            view.entered_to = saved.left_to;
+            if view.length.last_ms > self.pane_ms && Sliding::new(&self.measure).is_some() {
+                view.slide_to(&self.open, &self.measure, saved.entered_to);
+            }
+            view.entered_to = saved.entered_to;
+        }
     }
 }

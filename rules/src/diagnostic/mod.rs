@@ -83,6 +83,17 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
     /// How to mend it.
     pub help: Option<String>,
+    /// The change that mends it, where one is safe: it makes a rule say what it plainly means, or stricter.
+    pub fix: Option<Fix>,
+}
+
+/// A change of the file a diagnostic is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fix {
+    /// Byte range that is replaced.
+    pub span: Range<usize>,
+    /// What stands there afterwards.
+    pub replacement: String,
 }
 
 impl Diagnostic {
@@ -97,6 +108,7 @@ impl Diagnostic {
             label: String::new(),
             labels: Vec::new(),
             help: None,
+            fix: None,
         }
     }
 
@@ -111,6 +123,19 @@ impl Diagnostic {
     #[must_use]
     pub fn also(mut self, span: Range<usize>, text: impl Into<String>) -> Self {
         self.labels.push(Label { span, text: text.into() });
+        self
+    }
+
+    /// Adds a second place, if it is in the same file; a place elsewhere cannot be shown beside the first.
+    #[must_use]
+    pub fn also_in(self, file: &Arc<SourceFile>, span: Range<usize>, text: impl Into<String>) -> Self {
+        if Arc::ptr_eq(file, &self.file) { self.also(span, text) } else { self }
+    }
+
+    /// Adds the cure as a change of the text that is safe to apply unseen (`weir check --fix`).
+    #[must_use]
+    pub fn fix(mut self, span: Range<usize>, replacement: impl Into<String>) -> Self {
+        self.fix = Some(Fix { span, replacement: replacement.into() });
         self
     }
 
@@ -171,6 +196,35 @@ impl Diagnostics {
         self.found.iter()
     }
 
+    /// The texts of all files with a fix, every fix applied; of two that overlap, the first.
+    pub fn fixed(&self) -> Vec<(Arc<SourceFile>, String, usize)> {
+        let mut files: Vec<(Arc<SourceFile>, Vec<&Fix>)> = Vec::new();
+        for found in self.iter() {
+            let Some(fix) = &found.fix else { continue };
+            match files.iter_mut().find(|(file, _)| Arc::ptr_eq(file, &found.file)) {
+                Some((_, fixes)) => fixes.push(fix),
+                None => files.push((Arc::clone(&found.file), vec![fix])),
+            }
+        }
+        files
+            .into_iter()
+            .map(|(file, mut fixes)| {
+                fixes.sort_by_key(|fix| (fix.span.start, fix.span.end));
+                let (mut text, mut at, mut applied) = (String::new(), 0, 0);
+                for fix in fixes {
+                    if fix.span.start >= at {
+                        text.push_str(&file.text[at..fix.span.start]);
+                        text.push_str(&fix.replacement);
+                        at = fix.span.end;
+                        applied += 1;
+                    }
+                }
+                text.push_str(&file.text[at..]);
+                (file, text, applied)
+            })
+            .collect()
+    }
+
     /// Orders findings by file and place, as a reader goes through them.
     pub fn sort(&mut self) {
         self.found
@@ -178,12 +232,17 @@ impl Diagnostics {
     }
 }
 
-/// The known name nearest to a mistyped one, ready to be put into a help line.
-pub fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+/// The known name nearest to a mistyped one.
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(given, name), name))
         .filter(|(distance, name)| *distance <= 1 + name.chars().count() / 4)
         .min()
-        .map(|(_, name)| format!("did you mean `{name}`?"))
+        .map(|(_, name)| name)
+}
+
+/// The known name nearest to a mistyped one, ready to be put into a help line.
+pub fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(given, known).map(|name| format!("did you mean `{name}`?"))
 }

@@ -35,9 +35,14 @@ fn check_names(sql: &str, parsed: &SqlExpr, scope: &Scope, planner: &Planner) ->
             SqlExpr::Identifier(ident) => {
                 let range = byte_range(sql, ident.span);
                 let name = ident.value.as_str();
-                if !names.contains(&name) {
+                if let Some(written) = scope.macros.as_written(name) {
+                    // Places inside a name's own text are not in this text: its use is pointed at.
+                    for problem in check_names(sql, written, scope, planner) {
+                        problems.push(Problem { range: range.clone(), message: format!("`{name}`: {}", problem.message), ..problem });
+                    }
+                } else if !names.contains(&name) {
                     let known = format!("columns: {}", names.join(", "));
-                    let hint = did_you_mean(name, names.iter().copied());
+                    let hint = did_you_mean(name, names.iter().copied().chain(scope.macros.names()));
                     problems.push(Problem {
                         code: &codes::UNKNOWN_COLUMN,
                         range,

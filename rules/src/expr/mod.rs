@@ -8,10 +8,12 @@
 
 mod check;
 mod functions;
+mod macros;
+mod shape;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
@@ -29,6 +31,8 @@ use datafusion_sql::sqlparser::parser::Parser;
 
 use crate::diagnostic::{Code, codes};
 use functions::Functions;
+pub use macros::Macros;
+pub use shape::{Comparison, Shape};
 
 /// Longest expression, in bytes.
 pub const SQL_BYTES_MAX: usize = 16 * 1024;
@@ -44,6 +48,8 @@ pub struct Scope {
     pub identifiers: BTreeSet<String>,
     /// What the columns belong to, for messages: `vehicle`, `the fields of source x`.
     pub what: String,
+    /// Named expressions that may be used like columns.
+    pub macros: Arc<Macros>,
 }
 
 /// Something wrong in an expression, at a byte range of its text.
@@ -68,6 +74,8 @@ pub struct Expression {
     pub columns: BTreeSet<String>,
     /// Type of its value.
     pub data_type: DataType,
+    /// Named expressions it uses.
+    pub macros: BTreeSet<String>,
     typed: Expr,
 }
 
@@ -93,6 +101,7 @@ impl Expression {
             .reduce(|mut all, next| {
                 all.sql = format!("({}) AND ({})", all.sql, next.sql);
                 all.columns.extend(next.columns);
+                all.macros.extend(next.macros);
                 all.typed = all.typed.and(next.typed);
                 all
             })
@@ -127,6 +136,9 @@ pub fn compile(sql: &str, scope: &Scope) -> Result<Expression, Vec<Problem>> {
         ));
     }
     let parsed = parse(sql)?;
+    if !scope.macros.fits(&parsed) {
+        return Err(whole(&codes::BAD_MACRO, "written out, this grows too long".to_owned(), "use fewer names"));
+    }
     let planner =
         Planner::new(scope).map_err(|error| whole(&codes::SQL_TYPE, plain(&error), "check the column types"))?;
     let problems = check::check(sql, &parsed, scope, &planner);
@@ -147,7 +159,8 @@ pub fn compile(sql: &str, scope: &Scope) -> Result<Expression, Vec<Problem>> {
         ));
     }
     let columns = typed.column_refs().into_iter().map(|column| column.name.clone()).collect();
-    Ok(Expression { sql: sql.to_owned(), columns, data_type, typed })
+    let macros = scope.macros.used_by(&parsed).into_iter().map(str::to_owned).collect();
+    Ok(Expression { sql: sql.to_owned(), columns, data_type, macros, typed })
 }
 
 fn parse(sql: &str) -> Result<SqlExpr, Vec<Problem>> {
@@ -182,19 +195,25 @@ fn plain(error: &DataFusionError) -> String {
     text.trim_start_matches("Execution error: ").to_owned()
 }
 
+/// Built once: there are some three hundred.
+static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
+
 /// Turns parsed SQL into typed expressions over one scope.
 struct Planner {
-    functions: Functions,
+    functions: &'static Functions,
+    macros: Arc<Macros>,
     schema: Arc<DFSchema>,
 }
 
 impl Planner {
     fn new(scope: &Scope) -> Result<Self, DataFusionError> {
-        Ok(Self { functions: Functions::new(), schema: Arc::new(DFSchema::try_from(Arc::clone(&scope.schema))?) })
+        let macros = Arc::clone(&scope.macros);
+        Ok(Self { functions: &FUNCTIONS, macros, schema: Arc::new(DFSchema::try_from(Arc::clone(&scope.schema))?) })
     }
 
     fn untyped(&self, sql: SqlExpr) -> Result<Expr, DataFusionError> {
-        SqlToRel::new(&self.functions).sql_to_expr(sql, &self.schema, &mut PlannerContext::new())
+        let sql = self.macros.expand(sql);
+        SqlToRel::new(self.functions).sql_to_expr(sql, &self.schema, &mut PlannerContext::new())
     }
 
     /// Plans, coerces types and folds constants.

@@ -13,6 +13,7 @@ fn scope(kind: &str) -> Scope {
             .map(|column| column.name.clone())
             .collect(),
         what: kind.name.clone(),
+        macros: Arc::default(),
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Environment {
 /// Checks routes, purposes of sinks, figures of zones and the size guard's precondition.
 pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &mut Diagnostics) {
     for rule in pack.rules.iter().filter(|rule| rule.status == Status::Active) {
-        check_routes(pack, rule, environment, diagnostics);
+        check_routes(rule, environment, diagnostics);
     }
     for rule in &pack.rules {
         let Body::Window(spec) = &rule.body else {
@@ -45,7 +45,7 @@ pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &m
             diagnostics.push(
                 Diagnostic::new(
                     &codes::NO_AREA,
-                    &pack.file,
+                    &rule.file,
                     rule.span.clone(),
                     format!("rule `{}` divides by the zone's {figure}, which not every zone has", rule.id),
                 )
@@ -58,7 +58,7 @@ pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &m
             diagnostics.push(
                 Diagnostic::new(
                     &codes::POPULATION_NEEDED,
-                    &pack.file,
+                    &list.file,
                     list.span.clone(),
                     format!("list `{}` names persons, and the configuration declares no population", list.id),
                 )
@@ -68,7 +68,7 @@ pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &m
     }
 }
 
-fn check_routes(pack: &Pack, rule: &super::Rule, environment: &Environment, diagnostics: &mut Diagnostics) {
+fn check_routes(rule: &super::Rule, environment: &Environment, diagnostics: &mut Diagnostics) {
     let serves = |sink: &SinkFacts| sink.purposes.contains(&rule.purpose);
     let may_take = |sink: &SinkFacts| !(sink.actuator && rule.alerting.review == Review::Required);
     if rule.alerting.route.is_empty() {
@@ -76,7 +76,7 @@ fn check_routes(pack: &Pack, rule: &super::Rule, environment: &Environment, diag
             diagnostics.push(
                 Diagnostic::new(
                     &codes::NO_SINK,
-                    &pack.file,
+                    &rule.file,
                     rule.span.clone(),
                     format!("no sink takes alerts of rule `{}` (purpose `{}`)", rule.id, rule.purpose),
                 )
@@ -91,7 +91,7 @@ fn check_routes(pack: &Pack, rule: &super::Rule, environment: &Environment, diag
             diagnostics.push(
                 Diagnostic::new(
                     &codes::UNKNOWN_ROUTE,
-                    &pack.file,
+                    &rule.file,
                     span.clone(),
                     format!("the configuration has no sink `{name}`"),
                 )
@@ -104,7 +104,7 @@ fn check_routes(pack: &Pack, rule: &super::Rule, environment: &Environment, diag
             diagnostics.push(
                 Diagnostic::new(
                     &codes::SINK_PURPOSE,
-                    &pack.file,
+                    &rule.file,
                     span.clone(),
                     format!("sink `{name}` does not serve purpose `{}`", rule.purpose),
                 )
@@ -115,7 +115,7 @@ fn check_routes(pack: &Pack, rule: &super::Rule, environment: &Environment, diag
             diagnostics.push(
                 Diagnostic::new(
                     &codes::ACTUATOR_NEEDS_REVIEW,
-                    &pack.file,
+                    &rule.file,
                     span.clone(),
                     format!("sink `{name}` acts by itself, but a person decides on alerts of rule `{}`", rule.id),
                 )

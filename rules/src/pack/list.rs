@@ -62,6 +62,8 @@ pub enum WhenStale {
 /// A list as a pack declares it.
 #[derive(Debug, Clone)]
 pub struct ListDecl {
+    /// The file it stands in.
+    pub file: Arc<SourceFile>,
     /// Name within the pack.
     pub id: String,
     /// Where it is declared.
@@ -136,6 +138,7 @@ pub(super) fn parse_list(
     });
     let (column, (from, from_node), (purpose, _)) = (column?, from?, purpose?);
     Some(ListDecl {
+        file: Arc::clone(file),
         id: id.to_owned(),
         span: id_node.span.clone(),
         kind: kind?,
@@ -162,7 +165,7 @@ fn check_purpose(file: &Arc<SourceFile>, name: &str, node: &Node, purposes: &[Pu
                 format!("the list rests on `{name}`, which states no legal basis"),
             )
             .label("list without legal basis")
-            .also(purpose.span.clone(), "declared here")
+            .also_in(&purpose.file, purpose.span.clone(), "declared here")
             .help("write the `legal_basis` of the purpose; without one the list must not exist"),
         ),
         Some(_) => {}

@@ -9,18 +9,28 @@
 
 mod environment;
 mod list;
+mod lookup;
+mod meaning;
 mod model;
 mod pack_file;
+mod reach;
 mod rule;
 mod say;
+mod schema_doc;
+mod steps;
+mod testing;
 mod window;
 
 pub use environment::{Environment, SinkFacts, check_environment};
 pub use list::{ListDecl, ListKind, WhenStale};
+pub use lookup::Lookup;
 pub use model::{Alerting, Body, Dedupe, Pack, Purpose, Review, Rule, RuleSeverity, Status};
-pub use pack_file::{check_version, parse};
+pub use pack_file::{ReadInclude, check_version, parse, parse_files};
 pub use say::{Piece, Places, Template};
-pub use window::{Level, Measure, PANES_PER_WINDOW_MAX, Per, WindowSpec};
+pub use schema_doc::json_schema;
+pub use steps::{AbsenceSpec, STEPS_MAX, SequenceSpec, Step};
+pub use testing::{Expectation, PackTest, TEST_EVENTS_MAX, TestEvent, Wanted};
+pub use window::{LATENESS_DEFAULT_MS, Level, Measure, PANES_PER_WINDOW_MAX, Per, WindowSpec};
 
 #[cfg(test)]
 mod tests;

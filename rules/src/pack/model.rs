@@ -3,15 +3,18 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{ListDecl, Template, WindowSpec};
+use super::{AbsenceSpec, ListDecl, Lookup, SequenceSpec, Step, Template, WindowSpec};
+use super::PackTest;
 use crate::diagnostic::SourceFile;
 use crate::expr::Expression;
 
-/// One file of rules.
+/// Rules that belong together: one file, or one file and those it includes.
 #[derive(Debug, Clone)]
 pub struct Pack {
-    /// The file it came from.
+    /// The file with its head.
     pub file: Arc<SourceFile>,
+    /// Digest of the text of all its files: 16 hexadecimal digits.
+    pub version: String,
     /// Name.
     pub name: String,
     /// Who answers for it.
@@ -22,6 +25,8 @@ pub struct Pack {
     pub lists: Vec<ListDecl>,
     /// Rules in the order written.
     pub rules: Vec<Rule>,
+    /// Tests in the order written.
+    pub tests: Vec<PackTest>,
 }
 
 impl Pack {
@@ -32,8 +37,10 @@ impl Pack {
 }
 
 /// Why data may be used at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Purpose {
+    /// The file it stands in.
+    pub file: Arc<SourceFile>,
     /// Name.
     pub name: String,
     /// Where it is declared.
@@ -147,6 +154,8 @@ pub struct Alerting {
 /// A checked rule.
 #[derive(Debug, Clone)]
 pub struct Rule {
+    /// The file it stands in.
+    pub file: Arc<SourceFile>,
     /// Name, unique in a run.
     pub id: String,
     /// Where its id stands.
@@ -157,8 +166,8 @@ pub struct Rule {
     pub purpose: String,
     /// Draft, shadow, active, retired.
     pub status: Status,
-    /// Which records it looks at; all, if absent.
-    pub condition: Option<Expression>,
+    /// Which records it looks at: all of these hold. In the order written, one for each line.
+    pub conditions: Vec<Expression>,
     /// What it does with them.
     pub body: Body,
     /// What happens when it fires.
@@ -173,14 +182,13 @@ pub enum Body {
     /// Fires for every record that passes the condition.
     Match,
     /// Fires for a record whose column is on a list.
-    Watchlist {
-        /// Column of the record.
-        on: String,
-        /// Position in [`Pack::lists`].
-        list: usize,
-    },
+    Watchlist(Lookup),
     /// Fires when a measure over a window crosses a level.
     Window(WindowSpec),
+    /// Fires when steps happened in order for one key.
+    Sequence(SequenceSpec),
+    /// Fires when something happened for a key, and what should follow did not.
+    Absence(AbsenceSpec),
 }
 
 impl Body {
@@ -188,8 +196,42 @@ impl Body {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Match => "match",
-            Self::Watchlist { .. } => "watchlist",
+            Self::Watchlist(_) => "watchlist",
             Self::Window(_) => "window",
+            Self::Sequence(_) => "sequence",
+            Self::Absence(_) => "absence",
+        }
+    }
+
+    /// Every look-up in a list: that of a watchlist rule, or those that start a sequence or an absence.
+    pub fn lookups(&self) -> Vec<&Lookup> {
+        match self {
+            Self::Match | Self::Window(_) => Vec::new(),
+            Self::Watchlist(lookup) => vec![lookup],
+            Self::Sequence(spec) => spec.steps.iter().filter_map(|step| step.lookup.as_ref()).collect(),
+            Self::Absence(spec) => spec.after.lookup.iter().collect(),
+        }
+    }
+}
+
+impl Rule {
+    /// Every expression of the rule: its conditions, and those of its steps.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        let steps: Vec<&Step> = match &self.body {
+            Body::Sequence(spec) => spec.steps.iter().collect(),
+            Body::Absence(spec) => vec![&spec.after, &spec.expect],
+            Body::Match | Body::Watchlist(_) | Body::Window(_) => Vec::new(),
+        };
+        self.conditions.iter().chain(steps.into_iter().flat_map(|step| &step.conditions))
+    }
+
+    /// How much disorder its answer waits for; 0 for a rule that answers at once.
+    pub fn lateness_ms(&self) -> i64 {
+        match &self.body {
+            Body::Match | Body::Watchlist(_) => 0,
+            Body::Window(spec) => spec.lateness_ms,
+            Body::Sequence(spec) => spec.lateness_ms,
+            Body::Absence(spec) => spec.lateness_ms,
         }
     }
 }

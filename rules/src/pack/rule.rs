@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use super::list::unknown_purpose;
 use super::window::{WindowParser, unknown_column};
-use super::{
-    Alerting, Body, Dedupe, ListDecl, ListKind, Places, Purpose, Review, Rule, RuleSeverity, Status, Template,
-};
+use super::{Alerting, Body, Dedupe, ListDecl, Lookup, Places, Purpose, Review, Rule, RuleSeverity, Status, Template};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, codes, did_you_mean};
-use crate::expr::{self, Expression, Scope};
+use crate::expr::{self, Expression, Macros, Scope};
 use crate::schema::{Catalog, Identifies, Kind};
 use crate::yaml::{MapReader, Node, Value};
 
@@ -21,6 +19,8 @@ pub(super) struct RuleParser<'a> {
     pub(super) lists: &'a [ListDecl],
     /// Lists that are declared but did not parse: no second message about them.
     pub(super) refused_lists: &'a [String],
+    /// Named expressions.
+    pub(super) macros: &'a Arc<Macros>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -28,15 +28,16 @@ enum BodyKind {
     Match,
     Watchlist,
     Window,
-    NotYet,
+    Sequence,
+    Absence,
 }
 
 const BODY_KINDS: &[(&str, BodyKind)] = &[
     ("match", BodyKind::Match),
     ("watchlist", BodyKind::Watchlist),
     ("window", BodyKind::Window),
-    ("sequence", BodyKind::NotYet),
-    ("absence", BodyKind::NotYet),
+    ("sequence", BodyKind::Sequence),
+    ("absence", BodyKind::Absence),
 ];
 
 impl RuleParser<'_> {
@@ -44,20 +45,14 @@ impl RuleParser<'_> {
         let mut map = MapReader::open(self.file, node, "a rule", diagnostics)?;
         let id = map.require_text("id", "a short name, such as `stolen-plate`", diagnostics);
         if !map.has("kind") {
-            map.missing("kind", "match, watchlist or window", diagnostics);
+            map.missing("kind", "match, watchlist, window, sequence or absence", diagnostics);
         }
         let body_kind = map.take_choice("kind", BODY_KINDS, diagnostics);
-        if body_kind == Some(BodyKind::NotYet) {
-            diagnostics.push(Diagnostic::new(
-                &codes::RULE_KIND_NOT_YET,
-                self.file,
-                map.place_of("kind"),
-                "this version cannot run rules of this kind",
-            ));
-            return None;
-        }
         let kind = self.parse_from(&mut map, diagnostics);
-        let condition = self.parse_where(&mut map, kind, diagnostics);
+        let conditions = match map.take("where") {
+            Some(node) => self.parse_conditions(node, "where", kind, diagnostics),
+            None => Ok(Vec::new()),
+        };
         let purpose = map.require_text("purpose", "what the rule is for, out of `purposes`", diagnostics);
         if let Some((name, node)) = purpose
             && !self.purposes.iter().any(|purpose| purpose.name == name)
@@ -67,26 +62,31 @@ impl RuleParser<'_> {
         let severity = map.take_choice("severity", RuleSeverity::WORDS, diagnostics).unwrap_or(RuleSeverity::Medium);
         let status = map.take_choice("status", Status::WORDS, diagnostics).unwrap_or(Status::Active);
         let body = match body_kind {
-            Some(BodyKind::Watchlist) => self.parse_watchlist(&mut map, kind, purpose, diagnostics),
+            Some(BodyKind::Watchlist) => self.parse_lookup(&mut map, kind, purpose, diagnostics).map(Body::Watchlist),
             Some(BodyKind::Window) => {
                 WindowParser { file: self.file, kind, severity }.parse(&mut map, diagnostics).map(Body::Window)
             }
             Some(BodyKind::Match) => Some(Body::Match),
-            Some(BodyKind::NotYet) | None => None,
+            Some(BodyKind::Sequence) => {
+                self.parse_sequence(&mut map, kind, purpose, diagnostics).map(Body::Sequence)
+            }
+            Some(BodyKind::Absence) => self.parse_absence(&mut map, kind, purpose, diagnostics).map(Body::Absence),
+            None => None,
         };
         let alerting = self.parse_alerting(&mut map, kind, body.as_ref(), body_kind, severity, diagnostics);
-        self.refuse_alert_for_everybody(&map, kind, body_kind, &condition, &alerting, diagnostics);
+        self.refuse_alert_for_everybody(&map, kind, body_kind, &conditions, &alerting, diagnostics);
         if body_kind.is_some() {
             map.finish(diagnostics);
         }
         let (id, id_node) = id?;
         let mut rule = Rule {
+            file: Arc::clone(self.file),
             id: id.to_owned(),
             span: id_node.span.clone(),
             from: kind?.name.clone(),
             purpose: purpose?.0.to_owned(),
             status,
-            condition: condition.ok()?,
+            conditions: conditions.ok()?,
             body: body?,
             alerting,
             version: String::new(),
@@ -115,31 +115,30 @@ impl RuleParser<'_> {
         kind
     }
 
-    /// `Err` when there is a condition that does not compile: the rule must not run without it.
-    fn parse_where(
+    /// A condition, or a list of them that must all hold. `Err` when one does not compile: the rule must not
+    /// run without it.
+    pub(super) fn parse_conditions(
         &self,
-        map: &mut MapReader<'_>,
+        node: &Node,
+        what: &str,
         kind: Option<&Kind>,
         diagnostics: &mut Diagnostics,
-    ) -> Result<Option<Expression>, ()> {
-        let Some(node) = map.take("where") else {
-            return Ok(None);
-        };
-        let Some(kind) = kind else { return Err(()) };
+    ) -> Result<Vec<Expression>, ()> {
+        let kind = kind.ok_or(())?;
         let nodes: Vec<&Node> = match &node.value {
             Value::List(items) => items.iter().collect(),
             _ => vec![node],
         };
-        let scope = scope_of(kind);
+        let scope = scope_of(kind, self.macros);
         let mut conditions = Vec::new();
         let mut failed = false;
-        for node in nodes {
+        for node in &nodes {
             let Some(sql) = node.text() else {
                 diagnostics.push(Diagnostic::new(
                     &codes::WRONG_TYPE,
                     self.file,
                     node.span.clone(),
-                    "`where` is a condition or a list of conditions",
+                    format!("`{}` is a condition or a list of conditions", what.trim_matches('`')),
                 ));
                 failed = true;
                 continue;
@@ -157,100 +156,12 @@ impl RuleParser<'_> {
                 }
             }
         }
-        match (failed, conditions.is_empty()) {
-            (true, _) => Err(()),
-            (false, true) => Ok(None),
-            (false, false) => Ok(Some(Expression::all(conditions))),
+        if failed {
+            return Err(());
         }
-    }
-
-    fn parse_watchlist(
-        &self,
-        map: &mut MapReader<'_>,
-        kind: Option<&Kind>,
-        purpose: Option<(&str, &Node)>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Body> {
-        let on = map.require_text("on", "the column that is looked up, such as `plate`", diagnostics);
-        let list = map.require_text("list", "a list out of `lists`", diagnostics);
-        let column = match (kind, on) {
-            (Some(kind), Some((name, node))) => {
-                let column = kind.column(name).filter(|column| !column.transient);
-                if column.is_none() {
-                    diagnostics.push(unknown_column(self.file, node, name, kind));
-                }
-                column
-            }
-            _ => None,
-        };
-        let (list_name, list_node) = list?;
-        let Some(index) = self.lists.iter().position(|list| list.id == list_name) else {
-            if !self.refused_lists.iter().any(|refused| refused == list_name) {
-                let names: Vec<&str> = self.lists.iter().map(|list| list.id.as_str()).collect();
-                diagnostics.push(
-                    Diagnostic::new(
-                        &codes::UNKNOWN_LIST,
-                        self.file,
-                        list_node.span.clone(),
-                        format!("the pack declares no list `{list_name}`"),
-                    )
-                    .help(format!("declared lists: {}", names.join(", ")))
-                    .maybe_help(did_you_mean(list_name, names.iter().copied())),
-                );
-            }
-            return None;
-        };
-        let list = &self.lists[index];
-        if let Some((name, node)) = purpose
-            && name != list.purpose
-            && self.purposes.iter().any(|purpose| purpose.name == name)
-        {
-            diagnostics.push(
-                Diagnostic::new(
-                    &codes::PURPOSES_DO_NOT_MEET,
-                    self.file,
-                    node.span.clone(),
-                    format!("the rule serves `{name}`, but list `{}` was made for `{}`", list.id, list.purpose),
-                )
-                .label("the rule's purpose")
-                .also(list.span.clone(), format!("made for `{}`", list.purpose))
-                .help("use a list made for the rule's purpose"),
-            );
-        }
-        if kind.is_some_and(|kind| kind.name == "code") && list.kind != ListKind::RevokedCredential {
-            diagnostics.push(
-                Diagnostic::new(
-                    &codes::CODE_JOINED_WITH_LIST,
-                    self.file,
-                    list_node.span.clone(),
-                    format!(
-                        "health codes cannot be joined with `{}`, a list of kind {} made for `{}`; the rule serves `{}`",
-                        list.id,
-                        list.kind.word(),
-                        list.purpose,
-                        purpose.map_or("", |(name, _)| name)
-                    ),
-                )
-                .help("a code may be checked against a list of kind revoked_credential only"),
-            );
-        }
-        let column = column?;
-        if column.normaliser != list.normaliser || (column.name != list.key && column.identifies != list.identifies) {
-            diagnostics.push(
-                Diagnostic::new(
-                    &codes::KEY_TYPE,
-                    self.file,
-                    on?.1.span.clone(),
-                    format!(
-                        "`{}` and the list's key `{}` are written in different forms and never meet",
-                        column.name, list.key
-                    ),
-                )
-                .also(list.span.clone(), "the list")
-                .help(format!("look up `{}`", list.key)),
-            );
-        }
-        Some(Body::Watchlist { on: column.name.clone(), list: index })
+        let places: Vec<_> = nodes.iter().map(|node| node.span.clone()).collect();
+        super::reach::check(self.file, kind, &conditions, &places, diagnostics);
+        Ok(conditions)
     }
 
     fn parse_alerting(
@@ -276,7 +187,9 @@ impl RuleParser<'_> {
             }
             template
         });
-        let dedupe = if body_kind == Some(BodyKind::Window) {
+        let at_once = matches!(body_kind, None | Some(BodyKind::Match | BodyKind::Watchlist));
+        let dedupe = if !at_once {
+            // A level, a sequence and an absence each tell of a thing once by themselves.
             None
         } else {
             self.parse_dedupe(map, kind, diagnostics).map(|(dedupe, places)| {
@@ -286,9 +199,16 @@ impl RuleParser<'_> {
                 dedupe
             })
         };
-        if let Some(Body::Watchlist { on, .. }) = body {
-            note_identifier(on, map.place_of("on"));
+        match body {
+            Some(Body::Watchlist(lookup)) => note_identifier(&lookup.on, lookup.span.clone()),
+            Some(Body::Sequence(spec)) => spec.key.iter().for_each(|name| note_identifier(name, map.place_of("key"))),
+            Some(Body::Absence(spec)) => spec.key.iter().for_each(|name| note_identifier(name, map.place_of("key"))),
+            Some(Body::Match | Body::Window(_)) | None => {}
         }
+        for lookup in body.iter().flat_map(|body| body.lookups()) {
+            note_identifier(&lookup.on, lookup.span.clone());
+        }
+        let review_value = map.peek("review").map_or(0..0, |node| node.span.clone());
         let review = map.take_choice("review", Review::WORDS, diagnostics);
         if let (Some(Review::None), Some((name, span))) = (review, &identifier) {
             diagnostics.push(
@@ -299,7 +219,8 @@ impl RuleParser<'_> {
                     format!("the alert holds `{name}`, which identifies somebody: a person decides"),
                 )
                 .also(span.clone(), "the identifier")
-                .help("write `review: required`, or leave the identifier out"),
+                .help("write `review: required`, or leave the identifier out")
+                .fix(review_value, "required"),
             );
         }
         let default_review = if identifier.is_some() { Review::Required } else { Review::None };
@@ -318,16 +239,15 @@ impl RuleParser<'_> {
         map: &MapReader<'_>,
         kind: Option<&Kind>,
         body_kind: Option<BodyKind>,
-        condition: &Result<Option<Expression>, ()>,
+        conditions: &Result<Vec<Expression>, ()>,
         alerting: &Alerting,
         diagnostics: &mut Diagnostics,
     ) {
-        let (Some(kind), Some(BodyKind::Match), Ok(condition)) = (kind, body_kind, condition) else { return };
+        let (Some(kind), Some(BodyKind::Match), Ok(conditions)) = (kind, body_kind, conditions) else { return };
         let identifies = |name: &str| kind.column(name).is_some_and(|c| c.identifies != Identifies::Nothing);
         let Some(named) = alerting.say.iter().flat_map(Template::fields).find(|name| identifies(name)) else { return };
         // That an identifier is there is no deed: nearly every record has one.
-        let asks_of_deed =
-            condition.as_ref().is_some_and(|condition| condition.columns.iter().any(|name| !identifies(name)));
+        let asks_of_deed = conditions.iter().flat_map(|condition| &condition.columns).any(|name| !identifies(name));
         if !asks_of_deed {
             diagnostics.push(
                 Diagnostic::new(
@@ -401,8 +321,19 @@ impl RuleParser<'_> {
         let places: Vec<_> = fields.into_iter().map(|(name, range)| (name, node.locate(self.file, range))).collect();
         if let (Some(kind), Some(body)) = (kind, body) {
             let known = text_fields(kind, body);
+            let held = matches!(body, Body::Sequence(_) | Body::Absence(_));
             for (name, span) in &places {
-                if !known.contains(name.as_str()) {
+                if held && kind.column(name).is_some_and(|column| column.identifies != Identifies::Nothing) {
+                    diagnostics.push(
+                        Diagnostic::new(
+                            &codes::IDENTIFIER_IN_HELD_TEXT,
+                            self.file,
+                            span.clone(),
+                            format!("`{name}` identifies somebody, and this rule keeps pseudonyms only"),
+                        )
+                        .help("name site, device or time; a rule that starts from a hit may say {hit.entry_id}"),
+                    );
+                } else if !known.contains(name.as_str()) {
                     let list: Vec<&str> = known.iter().copied().collect();
                     diagnostics.push(
                         Diagnostic::new(
@@ -422,20 +353,24 @@ impl RuleParser<'_> {
 
     /// Digest of what the rule means: unchanged by comments, order of keys, spelling of SQL.
     fn version_of(&self, rule: &Rule) -> String {
+        let list = |lookup: &Lookup| {
+            let list = &self.lists[lookup.list];
+            let normaliser = list.normaliser.map_or("", crate::schema::Normaliser::word);
+            format!("watchlist {} {} {normaliser}", lookup.on, list.id)
+        };
         let body = match &rule.body {
             Body::Match => "match".to_owned(),
-            Body::Watchlist { on, list } => {
-                let list = &self.lists[*list];
-                format!("watchlist {on} {} {}", list.id, list.normaliser.map_or("", crate::schema::Normaliser::word))
-            }
+            Body::Watchlist(lookup) => list(lookup),
             Body::Window(spec) => spec.meaning(),
+            Body::Sequence(spec) => spec.meaning(list),
+            Body::Absence(spec) => spec.meaning(list),
         };
         let dedupe = rule.alerting.dedupe.as_ref().map(|d| format!("{} {}", d.key.join(","), d.for_ms));
         let meaning = format!(
             "weir-rule-1\0{}\0{}\0{}\0{body}\0{}",
             rule.id,
             rule.from,
-            rule.condition.as_ref().map_or_else(String::new, Expression::meaning),
+            rule.conditions.iter().map(Expression::meaning).collect::<Vec<_>>().join(" AND "),
             dedupe.unwrap_or_default()
         );
         blake3::hash(meaning.as_bytes()).to_hex()[..16].to_owned()
@@ -443,7 +378,7 @@ impl RuleParser<'_> {
 }
 
 /// What a condition over this kind may use.
-pub(super) fn scope_of(kind: &Kind) -> Scope {
+pub(super) fn scope_of(kind: &Kind, macros: &Arc<Macros>) -> Scope {
     Scope {
         schema: kind.arrow_schema(),
         identifiers: kind
@@ -453,30 +388,33 @@ pub(super) fn scope_of(kind: &Kind) -> Scope {
             .map(|column| column.name.clone())
             .collect(),
         what: format!("a {} record", kind.name),
+        macros: Arc::clone(macros),
     }
 }
 
+/// Fields of a hit that a text may mention.
+const HIT_FIELDS: [&str; 7] =
+    ["hit.list", "hit.entry_id", "hit.grade", "hit.list_version", "hit.action", "hit.case_ref", "hit.handling"];
+
 /// The fields a text of this rule may mention.
 fn text_fields<'a>(kind: &'a Kind, body: &'a Body) -> BTreeSet<&'a str> {
-    let columns = kind.columns.iter().filter(|column| !column.transient).map(|column| column.name.as_str());
-    match body {
-        Body::Match => columns.collect(),
-        Body::Watchlist { .. } => columns
-            .chain([
-                "hit.list",
-                "hit.entry_id",
-                "hit.grade",
-                "hit.list_version",
-                "hit.action",
-                "hit.case_ref",
-                "hit.handling",
-            ])
-            .collect(),
+    let columns = || kind.columns.iter().filter(|column| !column.transient);
+    let mut fields: BTreeSet<&str> = match body {
+        Body::Match | Body::Watchlist(_) => columns().map(|column| column.name.as_str()).collect(),
         Body::Window(spec) => spec
             .key
             .iter()
             .map(String::as_str)
             .chain(["value", "level", "change", "threshold", "window.start", "window.end", "completeness"])
             .collect(),
+        Body::Sequence(_) | Body::Absence(_) => columns()
+            .filter(|column| column.identifies == Identifies::Nothing)
+            .map(|column| column.name.as_str())
+            .chain(if matches!(body, Body::Sequence(_)) { ["started", "took"] } else { ["since", "deadline"] })
+            .collect(),
+    };
+    if !body.lookups().is_empty() {
+        fields.extend(HIT_FIELDS);
     }
+    fields
 }

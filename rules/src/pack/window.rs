@@ -8,7 +8,7 @@ use crate::schema::{ColumnType, Identifies, Kind};
 use crate::yaml::{MapReader, Node};
 
 /// Lateness where a rule states none.
-const LATENESS_DEFAULT_MS: i64 = 5_000;
+pub const LATENESS_DEFAULT_MS: i64 = 5_000;
 /// Most panes a window may be made of; a close costs time in proportion to it.
 pub const PANES_PER_WINDOW_MAX: i64 = 3_600;
 /// Longest window.

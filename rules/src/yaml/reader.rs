@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Node, Value};
-use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, codes, did_you_mean};
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, codes, nearest};
 use crate::units;
 
 /// Takes the keys out of a map, typed, and reports those nobody asked for.
@@ -55,6 +55,18 @@ impl<'a> MapReader<'a> {
         let entry = self.entries.iter_mut().find(|(name, ..)| name.text() == Some(key))?;
         entry.2 = true;
         Some(entry.1)
+    }
+
+    /// The node under a key that is not one of the language's own words, marked as read.
+    pub fn take_named(&mut self, key: &str) -> Option<&'a Node> {
+        let entry = self.entries.iter_mut().find(|(name, ..)| name.text() == Some(key))?;
+        entry.2 = true;
+        Some(entry.1)
+    }
+
+    /// The node under a key, left as it is.
+    pub fn peek(&self, key: &str) -> Option<&'a Node> {
+        self.entries.iter().find(|(name, ..)| name.text() == Some(key)).map(|(_, value, _)| *value)
     }
 
     /// The place of a key, for messages about it; the whole map if it is absent.
@@ -169,19 +181,19 @@ impl<'a> MapReader<'a> {
         let choice = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
         if choice.is_none() {
             let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            diagnostics.push(
-                Diagnostic::new(
-                    &codes::UNKNOWN_CHOICE,
-                    &self.file,
-                    node.span.clone(),
-                    format!("`{text}` is not a value of `{key}`"),
-                )
-                .help(format!("one of: {}", names.join(", ")))
-                .maybe_help(
-                    did_you_mean(text, names.iter().copied())
-                        .map(|hint| format!("{hint} One of: {}", names.join(", "))),
-                ),
-            );
+            let mut diagnostic = Diagnostic::new(
+                &codes::UNKNOWN_CHOICE,
+                &self.file,
+                node.span.clone(),
+                format!("`{text}` is not a value of `{key}`"),
+            )
+            .help(format!("one of: {}", names.join(", ")));
+            if let Some(meant) = nearest(text, names.iter().copied()) {
+                diagnostic = diagnostic
+                    .help(format!("did you mean `{meant}`? One of: {}", names.join(", ")))
+                    .fix(node.span.clone(), meant);
+            }
+            diagnostics.push(diagnostic);
         }
         choice
     }
@@ -266,16 +278,17 @@ impl<'a> MapReader<'a> {
                 continue;
             }
             let name = key.text().unwrap_or_default();
-            diagnostics.push(
-                Diagnostic::new(
-                    &codes::UNKNOWN_KEY,
-                    &self.file,
-                    key.span.clone(),
-                    format!("{} has no key `{name}`", self.what),
-                )
-                .help(format!("known keys: {}", self.asked.join(", ")))
-                .maybe_help(did_you_mean(name, self.asked.iter().copied())),
-            );
+            let mut diagnostic = Diagnostic::new(
+                &codes::UNKNOWN_KEY,
+                &self.file,
+                key.span.clone(),
+                format!("{} has no key `{name}`", self.what),
+            )
+            .help(format!("known keys: {}", self.asked.join(", ")));
+            if let Some(meant) = nearest(name, self.asked.iter().copied().filter(|asked| !self.has(asked))) {
+                diagnostic = diagnostic.help(format!("did you mean `{meant}`?")).fix(key.span.clone(), meant);
+            }
+            diagnostics.push(diagnostic);
         }
     }
 }

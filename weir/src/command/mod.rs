@@ -1,9 +1,14 @@
 //! The commands, one file each.
 
+pub(crate) mod backtest;
 pub(crate) mod check;
+pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod test;
+pub(crate) mod why_not;
 
 /// Something failed while running.
 pub(crate) const EXIT_FAILED: u8 = 1;

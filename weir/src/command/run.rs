@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use weir_engine::vfs::{RealVfs, Vfs};
+use weir_rules::diagnostic::codes;
 use weir_rules::{Diagnostics, SourceFile, yaml};
 
 use super::{EXIT_FAILED, EXIT_WRONG};
 use crate::config::{self, Config, SinkKind};
-use crate::present;
+use crate::{present, reload};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,6 +25,9 @@ pub(crate) struct Args {
     /// The summary as JSON.
     #[arg(long)]
     json: bool,
+    /// Do not reload packs when their files change; SIGHUP still does.
+    #[arg(long)]
+    no_watch: bool,
     /// No summary and no progress line.
     #[arg(long, short)]
     quiet: bool,
@@ -34,7 +38,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let mut diagnostics = Diagnostics::new();
     let parts = read(&args.config, vfs.as_ref(), &mut diagnostics);
     diagnostics.sort();
-    present::diagnostics(&diagnostics, false);
+    present::diagnostics(&for_operators(&diagnostics), false);
     let (Some((config, loaded)), false) = (parts, diagnostics.has_errors()) else {
         return ExitCode::from(EXIT_WRONG);
     };
@@ -43,19 +47,29 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Err(error) => return fail(&format!("the I/O runtime cannot be started: {error}")),
     };
     let machine_output = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout { ndjson: true });
-    let assembled = match config::assemble(config, loaded, &vfs, runtime.handle(), args.shards) {
+    let config = Arc::new(config);
+    let files = if args.no_watch { Vec::new() } else { reload::files_of(&loaded.packs) };
+    let assembled = match config::assemble(&config, loaded, &vfs, runtime.handle(), args.shards) {
         Ok(assembled) => assembled,
         Err(error) => return fail(&error),
     };
     let stop = assembled.pipeline.stop_handle();
-    match Signals::new([SIGTERM, SIGINT]) {
+    let asking = reload::start(Arc::clone(&config), assembled.pipeline.reload_handle(), files);
+    match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(mut signals) => {
             std::thread::spawn(move || {
-                // A second signal ends the process the hard way.
-                let _first = signals.forever().next();
-                stop.stop();
-                let _second = signals.forever().next();
-                std::process::exit(i32::from(EXIT_FAILED));
+                let mut stopping = false;
+                for signal in signals.forever() {
+                    match signal {
+                        SIGHUP => asking.ask("SIGHUP"),
+                        // A second signal ends the process the hard way.
+                        _ if stopping => std::process::exit(i32::from(EXIT_FAILED)),
+                        _ => {
+                            stopping = true;
+                            stop.stop();
+                        }
+                    }
+                }
             });
         }
         Err(error) => return fail(&format!("signals cannot be handled: {error}")),
@@ -87,6 +101,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     let failed = !summary.source_errors.is_empty() || summary.sinks.iter().any(|(_, counts)| counts.error.is_some());
     if failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS }
+}
+
+/// What concerns those who run rules: that a rule has no test, or a twin, is for those who write them.
+pub(crate) fn for_operators(diagnostics: &Diagnostics) -> Diagnostics {
+    let for_authors = [&codes::RULE_WITHOUT_TEST, &codes::SAME_MEANING, &codes::SHADOWED_RULE, &codes::NEVER_USED];
+    let mut kept = Diagnostics::new();
+    diagnostics.iter().filter(|found| !for_authors.contains(&found.code)).for_each(|found| kept.push(found.clone()));
+    kept
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -26,13 +26,13 @@ pub(crate) struct Assembled {
 
 /// Puts everything together.
 pub(crate) fn assemble(
-    config: Config,
+    config: &Config,
     loaded: Loaded,
     vfs: &Arc<dyn Vfs>,
     runtime: &Handle,
     shards: Option<usize>,
 ) -> Result<Assembled, String> {
-    let mut builder = Pipeline::builder(config.catalog).zones(loaded.zones).limits(config.limits);
+    let mut builder = Pipeline::builder(config.catalog.clone()).zones(loaded.zones).limits(config.limits.clone());
     if let Some(shards) = shards.or(config.shards) {
         builder = builder.shards(shards);
     }
@@ -40,11 +40,11 @@ pub(crate) fn assemble(
         builder = builder.pseudonyms(Pseudonyms::from_root(&read_key(&key_file.path, vfs.as_ref())?));
     }
     for (pack, lists) in loaded.packs {
-        builder = builder.pack(pack, lists);
+        builder = builder.shared_pack(pack, lists);
     }
     let mut files = Vec::new();
     let sources = config.sources.len();
-    for declared in config.sources {
+    for declared in config.sources.clone() {
         let (spec, source, progress) = build_source(declared, vfs, runtime);
         files.extend(progress);
         builder = builder.boxed_source(spec, source);
@@ -52,14 +52,14 @@ pub(crate) fn assemble(
     if files.len() < sources {
         files.clear();
     }
-    for sink in config.sinks {
+    for sink in &config.sinks {
         let spec = SinkSpec {
             name: sink.name.clone(),
             purposes: sink.purposes.iter().map(|(purpose, _)| purpose.clone()).collect(),
             streams: sink.streams.clone(),
             actuator: sink.actuator,
         };
-        builder = builder.boxed_sink(spec, build_sink(&sink, vfs, runtime)?);
+        builder = builder.boxed_sink(spec, build_sink(sink, vfs, runtime)?);
     }
     Ok(Assembled { pipeline: builder.build().map_err(|error| error.to_string())?, files })
 }

@@ -1,14 +1,16 @@
 //! What a configuration names: packs, zones, lists, files.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use weir_engine::clock::{Clock, SystemClock};
+use weir_engine::Limits;
 use weir_engine::vfs::Vfs;
 use weir_engine::watchlist::{self, ListSpec, LoadReport, Watchlist};
 use weir_engine::window::ZoneTable;
 use weir_rules::diagnostic::{codes, did_you_mean};
 use weir_rules::pack::{self, Environment, Pack, SinkFacts};
-use weir_rules::{Diagnostic, Diagnostics, SourceFile, yaml};
+use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, yaml};
 
 use super::{Config, SourceKind, beside};
 
@@ -18,7 +20,7 @@ const ZONES_BYTES_MAX: u64 = 64 << 20;
 /// Everything a configuration names.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) packs: Vec<(Pack, Vec<Watchlist>)>,
+    pub(crate) packs: Vec<(Pack, Vec<Arc<Watchlist>>)>,
     pub(crate) zones: ZoneTable,
 }
 
@@ -40,7 +42,7 @@ pub(crate) fn load(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics
         zones_have_capacity: zones.all_have_capacity(),
         population: config.population,
     };
-    let mut packs: Vec<(Pack, Vec<Watchlist>)> = Vec::new();
+    let mut packs: Vec<(Pack, Vec<Arc<Watchlist>>)> = Vec::new();
     for named in &config.packs {
         let name = named.path.display().to_string();
         let text = match vfs.read_text(&named.path, yaml::TEXT_BYTES_MAX as u64 + 1) {
@@ -58,11 +60,11 @@ pub(crate) fn load(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics
                 continue;
             }
         };
-        let Some(pack) = pack::parse(&SourceFile::new(name, text), &config.catalog, diagnostics) else {
+        let Some(pack) = read_pack(&SourceFile::new(name, text), &config.catalog, vfs, diagnostics) else {
             continue;
         };
         pack::check_environment(&pack, &environment, diagnostics);
-        let lists = load_lists(&pack, &named.path, config, vfs, diagnostics);
+        let lists = load_lists(&pack, &config.limits, config.population, vfs, diagnostics);
         packs.push((pack, lists));
     }
     check_across_packs(config, &packs, diagnostics);
@@ -150,38 +152,55 @@ pub(super) fn read_key(path: &Path, vfs: &dyn Vfs) -> Result<[u8; 32], String> {
     Ok(bytes[..32].try_into().expect("32 bytes"))
 }
 
-fn load_lists(
-    pack: &Pack,
-    pack_path: &Path,
-    config: &Config,
+/// A pack with the files it includes.
+pub(crate) fn read_pack(
+    file: &Arc<SourceFile>,
+    catalog: &Catalog,
     vfs: &dyn Vfs,
     diagnostics: &mut Diagnostics,
-) -> Vec<Watchlist> {
+) -> Option<Pack> {
+    let root = Path::new(&file.name);
+    let mut read = |include: &str| {
+        let path = beside(root, include);
+        let text = vfs.read_text(&path, yaml::TEXT_BYTES_MAX as u64 + 1).map_err(|error| error.to_string())?;
+        Ok(SourceFile::new(path.display().to_string(), text))
+    };
+    pack::parse_files(file, catalog, &mut read, diagnostics)
+}
+
+/// The lists of a pack; each path is relative to the file that declares the list.
+pub(crate) fn load_lists(
+    pack: &Pack,
+    limits: &Limits,
+    population: Option<u64>,
+    vfs: &dyn Vfs,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Arc<Watchlist>> {
     let mut lists = Vec::new();
     for list in &pack.lists {
-        let path = beside(pack_path, &list.from);
+        let path = beside(Path::new(&list.file.name), &list.from);
         let now_ms = SystemClock::default().wall_ms();
-        match watchlist::load(vfs, &path, ListSpec::new(pack, list), &config.limits, config.population, now_ms) {
+        match watchlist::load(vfs, &path, ListSpec::new(pack, list), limits, population, now_ms) {
             Ok((loaded, report)) => {
                 for message in report_lines(&report) {
                     diagnostics.push(Diagnostic::new(
                         &codes::LIST_WARNING,
-                        &pack.file,
+                        &list.file,
                         list.from_span.clone(),
                         format!("list `{}`: {message}", list.id),
                     ));
                 }
-                lists.push(loaded);
+                lists.push(Arc::new(loaded));
             }
             Err(error) => {
                 diagnostics.push(
                     Diagnostic::new(
                         &codes::LIST_REFUSED,
-                        &pack.file,
+                        &list.file,
                         list.from_span.clone(),
                         format!("list `{}`: {error}", list.id),
                     )
-                    .help("the path is relative to the pack"),
+                    .help("the path is relative to the file that declares the list"),
                 );
             }
         }
@@ -203,7 +222,7 @@ fn report_lines(report: &LoadReport) -> Vec<String> {
 }
 
 /// What only shows when all packs are seen together.
-fn check_across_packs(config: &Config, packs: &[(Pack, Vec<Watchlist>)], diagnostics: &mut Diagnostics) {
+fn check_across_packs(config: &Config, packs: &[(Pack, Vec<Arc<Watchlist>>)], diagnostics: &mut Diagnostics) {
     let mut rules: Vec<&str> = Vec::new();
     for (pack, _) in packs {
         let own: Vec<&str> = pack.rules.iter().map(|rule| rule.id.as_str()).collect();
@@ -212,7 +231,7 @@ fn check_across_packs(config: &Config, packs: &[(Pack, Vec<Watchlist>)], diagnos
                 diagnostics.push(
                     Diagnostic::new(
                         &codes::DUPLICATE_RULE,
-                        &pack.file,
+                        &rule.file,
                         rule.span.clone(),
                         format!("another pack has a rule `{}` too", rule.id),
                     )

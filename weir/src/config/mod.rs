@@ -20,7 +20,7 @@ use weir_rules::diagnostic::codes;
 use weir_rules::{Catalog, Diagnostic, SourceFile};
 
 pub(crate) use assemble::assemble;
-pub(crate) use load::{Loaded, load};
+pub(crate) use load::{Loaded, load, load_lists, read_pack};
 pub(crate) use sources::{SourceDecl, SourceKind};
 
 /// A sink as declared.

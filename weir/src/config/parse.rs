@@ -99,6 +99,8 @@ fn parse_limits(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> (Limit
     set!(event_ids_for_ms, take_duration_ms, "event_ids_for");
     set!(window_groups_max, take_integer, "window_groups");
     set!(suppressed_keys_max, take_integer, "suppressed_keys");
+    set!(sequence_keys_max, take_integer, "sequence_keys");
+    set!(held_observations_max, take_integer, "held_observations");
     set!(max_ahead_ms, take_duration_ms, "max_ahead");
     set!(idle_after_ms, take_duration_ms, "idle_after");
     set!(latency_bound_ms, take_duration_ms, "latency_bound");

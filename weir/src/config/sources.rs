@@ -208,6 +208,7 @@ fn parse_map(
         schema: MappedField::schema(&fields),
         identifiers: std::collections::BTreeSet::new(),
         what: format!("source `{source}`"),
+        macros: Arc::default(),
     };
     let known: Vec<&str> = std::iter::once("kind")
         .chain(catalog.kinds().iter().flat_map(|kind| &kind.columns).map(|column| column.name.as_str()))

@@ -1,0 +1,96 @@
+//! Parquet files as history: read batch by batch, canonical column names.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::{ChunkReader, Length};
+use weir_engine::source::Payload;
+use weir_engine::vfs::{Vfs, VfsFile};
+use weir_engine::{Feed, SourceError};
+
+use super::FileProgress;
+
+/// Rows of one batch.
+const BATCH_ROWS: usize = 8_192;
+
+/// Whether a path names a Parquet file.
+pub(super) fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
+}
+
+/// Reads one file to its end. A file that is broken ends the source, not the process: the reader may panic on
+/// hostile bytes, and that is caught where sources run.
+pub(super) fn read(
+    path: &Path,
+    vfs: &Arc<dyn Vfs>,
+    feed: &Feed,
+    progress: &Arc<FileProgress>,
+) -> Result<(), SourceError> {
+    let place = path.display().to_string();
+    let fault = |error: &dyn std::fmt::Display| SourceError::new(&place, format!("not a usable Parquet file: {error}"));
+    let len = vfs.stat(path).map_err(|error| SourceError::new(&place, error))?.len;
+    let chunks = Chunks { path: path.to_path_buf(), vfs: Arc::clone(vfs), len, progress: Arc::clone(progress) };
+    let reader = ParquetRecordBatchReaderBuilder::try_new(chunks)
+        .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
+        .map_err(|error| fault(&error))?;
+    let stream: Arc<str> = Arc::from(place.as_str());
+    let mut records = 0;
+    for batch in reader {
+        if feed.stopping() {
+            return Ok(());
+        }
+        let batch = batch.map_err(|error| fault(&error))?;
+        let rows = batch.num_rows() as u64;
+        feed.send(Arc::clone(&stream), records, Payload::Columns(batch));
+        records += rows;
+    }
+    Ok(())
+}
+
+/// A file of which parts are read.
+struct Chunks {
+    path: PathBuf,
+    vfs: Arc<dyn Vfs>,
+    len: u64,
+    progress: Arc<FileProgress>,
+}
+
+impl Chunks {
+    fn open_at(&self, start: u64) -> ParquetResult<Box<dyn VfsFile>> {
+        let mut file = self.vfs.open(&self.path)?;
+        file.seek(SeekFrom::Start(start))?;
+        Ok(file)
+    }
+}
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = Box<dyn VfsFile>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        self.open_at(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        if start.saturating_add(length as u64) > self.len {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} of a file of {}", self.len)));
+        }
+        let mut bytes = Vec::with_capacity(length);
+        self.open_at(start)?.take(length as u64).read_to_end(&mut bytes)?;
+        self.progress.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if bytes.len() < length {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start}, {} came", bytes.len())));
+        }
+        Ok(bytes.into())
+    }
+}

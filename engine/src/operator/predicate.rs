@@ -1,0 +1,401 @@
+//! The conditions of all rules of one kind, each different part once.
+//!
+//! A condition is taken apart where `and` joins it. Parts that mean the same are one predicate,
+//! whatever the number of rules that ask for it. A predicate of a plain shape (a symbol is one of
+//! these, a number compares so, a value is there) is tested by itself, the rest by `DataFusion`. A
+//! rule that asks a symbol column for a value is anchored to it: it looks at the rows with that
+//! value and never at the others, so that a thousand rules for a thousand sites cost what their
+//! rows cost. (Idea: predicate indexing as in publish/subscribe matching, Fabret et al., SIGMOD 2001.)
+
+use std::cell::{OnceCell, RefCell};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, BooleanArray, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, Float64Type, Int32Type};
+use arrow::record_batch::RecordBatch;
+use datafusion_common::DataFusionError;
+use datafusion_physical_expr::PhysicalExpr;
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+use std::sync::Arc;
+use weir_rules::expr::{Comparison, Expression, Shape};
+use weir_rules::schema::ColumnType;
+
+use crate::record::{KindLayout, Layouts, SymbolId};
+
+/// Values beyond which a symbol predicate is no anchor: its rows would be most rows.
+const ANCHOR_VALUES_MAX: usize = 16;
+
+#[derive(Debug)]
+enum Test {
+    /// The symbol at a position is one of these; sorted.
+    Symbols(usize, Vec<SymbolId>),
+    /// The text at a position is one of these.
+    Texts(usize, HashSet<String, RandomState>),
+    /// The number at a position compares so.
+    Number(usize, Comparison, f64),
+    /// The value at a position is there, or is not.
+    Present(usize, bool),
+    /// Whatever the expression engine says.
+    Expression(Arc<dyn PhysicalExpr>),
+    /// Never: it asks for a symbol that can have no number because the table is full.
+    Never,
+}
+
+#[derive(Debug)]
+struct Predicate {
+    test: Test,
+    /// How many filters ask for it.
+    users: usize,
+    text: String,
+}
+
+/// Position of a predicate among those of its kind.
+type PredicateId = usize;
+
+/// What one rule, or one step of a rule, asks of a record: all of these.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    /// The predicate whose rows are looked at, if one is narrow.
+    anchor: Option<PredicateId>,
+    rest: Vec<PredicateId>,
+}
+
+/// Every predicate of one kind.
+#[derive(Debug, Default)]
+pub(crate) struct Predicates {
+    all: Vec<Predicate>,
+    by_meaning: BTreeMap<String, PredicateId>,
+}
+
+impl Predicates {
+    /// Takes in conditions; parts that are known already are shared.
+    pub(crate) fn filter(
+        &mut self,
+        conditions: &[Expression],
+        layout: &KindLayout,
+        layouts: &Layouts,
+    ) -> Result<Filter, DataFusionError> {
+        let mut asked: Vec<PredicateId> = Vec::new();
+        for part in conditions.iter().flat_map(Expression::conjuncts) {
+            let meaning = part.meaning();
+            let id = match self.by_meaning.get(&meaning) {
+                Some(id) => *id,
+                None => {
+                    let test = compile(&part, layout, layouts)?;
+                    self.all.push(Predicate { test, users: 0, text: part.sql.clone() });
+                    self.by_meaning.insert(meaning, self.all.len() - 1);
+                    self.all.len() - 1
+                }
+            };
+            if !asked.contains(&id) {
+                asked.push(id);
+            }
+        }
+        for id in &asked {
+            self.all[*id].users += 1;
+        }
+        let narrow = |id: &PredicateId| match &self.all[*id].test {
+            Test::Symbols(_, ids) if ids.len() <= ANCHOR_VALUES_MAX => Some((ids.len(), *id)),
+            _ => None,
+        };
+        let anchor = asked.iter().filter_map(narrow).min().map(|(_, id)| id);
+        asked.retain(|id| Some(*id) != anchor);
+        Ok(Filter { anchor, rest: asked })
+    }
+
+    /// For people: each predicate of a filter, how many rules ask for it, and how it is tested.
+    pub(crate) fn describe(&self, filter: &Filter) -> Vec<(String, usize, &'static str)> {
+        filter
+            .anchor
+            .iter()
+            .chain(&filter.rest)
+            .map(|id| {
+                let predicate = &self.all[*id];
+                let how = match &predicate.test {
+                    _ if Some(*id) == filter.anchor => "index",
+                    Test::Expression(_) => "expression",
+                    _ => "plain",
+                };
+                (predicate.text.clone(), predicate.users, how)
+            })
+            .collect()
+    }
+}
+
+fn compile(part: &Expression, layout: &KindLayout, layouts: &Layouts) -> Result<Test, DataFusionError> {
+    let place = |name: &str| {
+        let column = layout.kind.column(name)?;
+        Some((layout.position_of(name)?, column.ty))
+    };
+    Ok(match part.shape() {
+        Shape::OneOf { column, values } => match place(&column) {
+            Some((position, ColumnType::Symbol)) => {
+                let mut ids: Vec<SymbolId> =
+                    values.iter().filter_map(|value| layouts.symbols[&column].intern(value)).collect();
+                ids.sort_unstable();
+                if ids.is_empty() { Test::Never } else { Test::Symbols(position, ids) }
+            }
+            Some((position, ColumnType::Text)) => Test::Texts(position, values.into_iter().collect()),
+            _ => Test::Expression(part.physical(&layout.schema)?),
+        },
+        Shape::Compare { column, comparison, number } => match place(&column) {
+            Some((position, ColumnType::Number)) => Test::Number(position, comparison, number),
+            _ => Test::Expression(part.physical(&layout.schema)?),
+        },
+        Shape::Present { column, present } => match place(&column) {
+            Some((position, _)) => Test::Present(position, present),
+            None => Test::Expression(part.physical(&layout.schema)?),
+        },
+        Shape::Constant(_) | Shape::Other => Test::Expression(part.physical(&layout.schema)?),
+    })
+}
+
+/// Which rows pass.
+#[derive(Debug, Clone)]
+pub(crate) enum Selection {
+    /// Every row.
+    All,
+    /// These, ascending.
+    Rows(Vec<u32>),
+}
+
+impl Selection {
+    /// The rows out of `rows`, ascending.
+    pub(crate) fn iter(&self, rows: usize) -> impl Iterator<Item = usize> {
+        let (all, some) = match self {
+            Self::All => (Some(0..rows), None),
+            Self::Rows(some) => (None, Some(some.iter().map(|row| *row as usize))),
+        };
+        all.into_iter().flatten().chain(some.into_iter().flatten())
+    }
+
+    /// Whether no row passes.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Rows(rows) if rows.is_empty())
+    }
+}
+
+/// What a predicate says of every row of a batch.
+struct Answers {
+    yes: BooleanArray,
+    /// Rows that could not be computed.
+    failed: Vec<u32>,
+}
+
+/// Rows of a column by symbol.
+struct SymbolRows {
+    /// Where the rows of each symbol begin; one more than there are symbols.
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+/// A batch, and what has been found out about it so far.
+pub(crate) struct Matcher<'a> {
+    predicates: &'a Predicates,
+    batch: &'a RecordBatch,
+    answers: Vec<OnceCell<Answers>>,
+    by_symbol: RefCell<BTreeMap<usize, Arc<SymbolRows>>>,
+}
+
+impl<'a> Matcher<'a> {
+    pub(crate) fn new(predicates: &'a Predicates, batch: &'a RecordBatch) -> Self {
+        Self {
+            predicates,
+            batch,
+            answers: predicates.all.iter().map(|_| OnceCell::new()).collect(),
+            by_symbol: RefCell::default(),
+        }
+    }
+
+    /// The rows that pass; unknown counts as no. Also how many could not be computed.
+    pub(crate) fn select(&self, filter: &Filter) -> (Selection, u64) {
+        match filter.anchor {
+            Some(anchor) => self.narrow(self.anchored(anchor), &filter.rest, true),
+            None if filter.rest.is_empty() => (Selection::All, 0),
+            None => self.wide(&filter.rest),
+        }
+    }
+
+    /// Of these rows, ascending, those that pass.
+    pub(crate) fn select_from(&self, rows: Vec<u32>, filter: &Filter) -> (Selection, u64) {
+        match filter.anchor {
+            None => self.narrow(rows, &filter.rest, false),
+            Some(anchor) => {
+                let asked: Vec<PredicateId> = std::iter::once(anchor).chain(filter.rest.iter().copied()).collect();
+                self.narrow(rows, &asked, false)
+            }
+        }
+    }
+
+    fn anchored(&self, anchor: PredicateId) -> Vec<u32> {
+        let Test::Symbols(position, ids) = &self.predicates.all[anchor].test else { return Vec::new() };
+        let by_symbol =
+            Arc::clone(self.by_symbol.borrow_mut().entry(*position).or_insert_with(|| {
+                let keys = self.batch.column(*position).as_dictionary::<Int32Type>().keys();
+                Arc::new(SymbolRows::new(keys.iter().map(|key| key.map(|key| key as SymbolId))))
+            }));
+        let mut rows: Vec<u32> = Vec::new();
+        for id in ids {
+            rows.extend_from_slice(by_symbol.rows_of(*id));
+        }
+        if ids.len() > 1 {
+            rows.sort_unstable();
+        }
+        rows
+    }
+
+    fn narrow(&self, mut rows: Vec<u32>, asked: &[PredicateId], anchored: bool) -> (Selection, u64) {
+        let mut errors = 0;
+        for id in asked {
+            if rows.is_empty() {
+                break;
+            }
+            let predicate = &self.predicates.all[*id];
+            match &predicate.test {
+                // Asked for by others too, or of most rows anyway: once for the whole batch.
+                Test::Expression(_) if predicate.users > 1 || !anchored && rows.len() * 2 > self.batch.num_rows() => {
+                    let answers = self.answers(*id);
+                    errors += answers.failed.iter().filter(|row| rows.binary_search(row).is_ok()).count() as u64;
+                    rows.retain(|row| is_true(&answers.yes, *row as usize));
+                }
+                Test::Expression(expression) => {
+                    let some = take_record_batch(self.batch, &UInt32Array::from(rows.clone()))
+                        .expect("they are rows of the batch");
+                    let (yes, failed) = evaluate_each(expression, &some);
+                    errors += failed.len() as u64;
+                    let mut at = 0;
+                    rows.retain(|_| {
+                        at += 1;
+                        is_true(&yes, at - 1)
+                    });
+                }
+                test => rows.retain(|row| self.test_row(test, *row as usize)),
+            }
+        }
+        (Selection::Rows(rows), errors)
+    }
+
+    fn wide(&self, asked: &[PredicateId]) -> (Selection, u64) {
+        let first = self.answers(asked[0]);
+        let mut errors = first.failed.len() as u64;
+        let rows: Vec<u32> = match first.yes.nulls() {
+            None => first.yes.values().set_indices_u32().collect(),
+            Some(nulls) => (first.yes.values() & nulls.inner()).set_indices_u32().collect(),
+        };
+        let (selection, more) = self.narrow(rows, &asked[1..], false);
+        errors += more;
+        (selection, errors)
+    }
+
+    fn answers(&self, id: PredicateId) -> &Answers {
+        self.answers[id].get_or_init(|| match &self.predicates.all[id].test {
+            Test::Expression(expression) => {
+                let (yes, failed) = evaluate_each(expression, self.batch);
+                Answers { yes, failed }
+            }
+            test => {
+                let yes = (0..self.batch.num_rows()).map(|row| Some(self.test_row(test, row))).collect();
+                Answers { yes, failed: Vec::new() }
+            }
+        })
+    }
+
+    fn test_row(&self, test: &Test, row: usize) -> bool {
+        match test {
+            Test::Symbols(position, ids) => {
+                let keys = self.batch.column(*position).as_dictionary::<Int32Type>().keys();
+                keys.is_valid(row) && ids.binary_search(&(keys.value(row) as SymbolId)).is_ok()
+            }
+            Test::Texts(position, texts) => {
+                let column = self.batch.column(*position).as_string_view();
+                column.is_valid(row) && texts.contains(column.value(row))
+            }
+            Test::Number(position, comparison, number) => {
+                let column = self.batch.column(*position).as_primitive::<Float64Type>();
+                column.is_valid(row) && compares(column.value(row), *comparison, *number)
+            }
+            Test::Present(position, present) => self.batch.column(*position).is_valid(row) == *present,
+            Test::Expression(_) => unreachable!("expressions are evaluated over columns"),
+            Test::Never => false,
+        }
+    }
+}
+
+impl SymbolRows {
+    fn new(symbols: impl Iterator<Item = Option<SymbolId>> + Clone) -> Self {
+        let highest = symbols.clone().flatten().max().map_or(0, |highest| highest as usize + 1);
+        let mut starts = vec![0_u32; highest + 1];
+        for id in symbols.clone().flatten() {
+            starts[id as usize + 1] += 1;
+        }
+        for id in 0..highest {
+            starts[id + 1] += starts[id];
+        }
+        let mut next = starts.clone();
+        let mut rows = vec![0; starts[highest] as usize];
+        for (row, id) in symbols.enumerate() {
+            if let Some(id) = id {
+                rows[next[id as usize] as usize] = row as u32;
+                next[id as usize] += 1;
+            }
+        }
+        Self { starts, rows }
+    }
+
+    fn rows_of(&self, id: SymbolId) -> &[u32] {
+        let id = id as usize;
+        if id + 1 >= self.starts.len() {
+            return &[];
+        }
+        &self.rows[self.starts[id] as usize..self.starts[id + 1] as usize]
+    }
+}
+
+/// As the kernels of Arrow compare: by the total order of IEEE 754.
+fn compares(value: f64, comparison: Comparison, number: f64) -> bool {
+    let order = value.total_cmp(&number);
+    match comparison {
+        Comparison::Equal => order == Ordering::Equal,
+        Comparison::NotEqual => order != Ordering::Equal,
+        Comparison::Less => order == Ordering::Less,
+        Comparison::LessOrEqual => order != Ordering::Greater,
+        Comparison::Greater => order == Ordering::Greater,
+        Comparison::GreaterOrEqual => order != Ordering::Less,
+    }
+}
+
+fn is_true(mask: &BooleanArray, row: usize) -> bool {
+    mask.is_valid(row) && mask.value(row)
+}
+
+/// Evaluates over a batch; if that fails, row by row, so that a division by zero in one record hides no
+/// other. Gives the rows that could not be computed.
+fn evaluate_each(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> (BooleanArray, Vec<u32>) {
+    if let Some(yes) = evaluate(expression, batch) {
+        return (yes, Vec::new());
+    }
+    let mut failed = Vec::new();
+    let yes = (0..batch.num_rows())
+        .map(|row| {
+            let single = evaluate(expression, &batch.slice(row, 1));
+            if single.is_none() {
+                failed.push(row as u32);
+            }
+            Some(single.is_some_and(|mask| is_true(&mask, 0)))
+        })
+        .collect();
+    (yes, failed)
+}
+
+fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Option<BooleanArray> {
+    let value = expression.evaluate(batch).ok()?;
+    let array = value.into_array(batch.num_rows()).ok()?;
+    match array.data_type() {
+        DataType::Boolean => array.as_boolean_opt().cloned(),
+        DataType::Null => Some(BooleanArray::new_null(batch.num_rows())),
+        _ => None,
+    }
+}

@@ -1,0 +1,131 @@
+//! Which devices reported when: shared by all window rules of one kind, pane length and lateness.
+//!
+//! A device reports with every record, whatever a rule thinks of it, so that "nobody was seen" and
+//! "nothing was heard" stay two things. Whether a record is late is decided here too, once for all
+//! those rules.
+
+use std::collections::BTreeMap;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::record::SymbolId;
+
+/// Distinct instants of one device in one pane, ascending.
+#[derive(Debug, Clone, Default)]
+struct Instants(Vec<i64>);
+
+impl Instants {
+    fn add(&mut self, ts_ms: i64) {
+        match self.0.last() {
+            Some(last) if *last == ts_ms => {}
+            Some(last) if *last > ts_ms => {
+                if let Err(at) = self.0.binary_search(&ts_ms) {
+                    self.0.insert(at, ts_ms);
+                }
+            }
+            _ => self.0.push(ts_ms),
+        }
+    }
+}
+
+/// What is shared: pane length and lateness of one kind of record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct PaneClock {
+    pub(crate) kind: u16,
+    pub(crate) pane_ms: i64,
+    pub(crate) lateness_ms: i64,
+}
+
+impl PaneClock {
+    /// Position in time: pane p covers `[p * pane_ms, (p + 1) * pane_ms)`.
+    pub(crate) fn pane_of(&self, ts_ms: i64) -> i64 {
+        ts_ms.div_euclid(self.pane_ms)
+    }
+
+    /// Whether a record comes after its pane has closed for its device; by how much if so.
+    pub(crate) fn late_by_ms(&self, ts_ms: i64, device_progress_ms: i64) -> Option<i64> {
+        let pane_end_ms = (self.pane_of(ts_ms) + 1) * self.pane_ms;
+        let watermark_ms = device_progress_ms - self.lateness_ms;
+        (pane_end_ms <= watermark_ms).then(|| watermark_ms - ts_ms)
+    }
+}
+
+/// Devices by pane.
+pub(crate) struct Reporters {
+    pub(crate) clock: PaneClock,
+    /// Whether a rule divides by instants.
+    with_instants: bool,
+    panes: BTreeMap<i64, HashMap<SymbolId, Instants, RandomState>>,
+}
+
+/// [`Reporters`] as they are kept in a checkpoint.
+pub(crate) type SavedReporters = Vec<(i64, Vec<(SymbolId, Vec<i64>)>)>;
+
+impl Reporters {
+    pub(crate) fn new(clock: PaneClock, with_instants: bool) -> Self {
+        Self { clock, with_instants, panes: BTreeMap::new() }
+    }
+
+    /// From now on instants are kept, if a rule asks for them.
+    pub(crate) fn keep_instants(&mut self, with_instants: bool) {
+        self.with_instants |= with_instants;
+    }
+
+    /// A device reported at this instant, wherever it looked.
+    pub(crate) fn report(&mut self, ts_ms: i64, device: SymbolId) {
+        let instants = self.panes.entry(self.clock.pane_of(ts_ms)).or_default().entry(device).or_default();
+        if self.with_instants {
+            instants.add(ts_ms);
+        }
+    }
+
+    /// The first pane from one on in which a device reported.
+    pub(crate) fn first_from(&self, pane: i64) -> Option<i64> {
+        self.panes.range(pane..).next().map(|(pane, _)| *pane)
+    }
+
+    /// Whether a device reported in a range of panes.
+    pub(crate) fn reported(&self, panes: std::ops::Range<i64>, device: SymbolId) -> bool {
+        self.panes.range(panes).any(|(_, devices)| devices.contains_key(&device))
+    }
+
+    /// At how many distinct instants a device reported in a range of panes.
+    pub(crate) fn instants(&self, panes: std::ops::Range<i64>, device: SymbolId) -> u64 {
+        self.panes.range(panes).filter_map(|(_, devices)| devices.get(&device)).map(|it| it.0.len() as u64).sum()
+    }
+
+    /// No window needs panes before this one any more.
+    pub(crate) fn forget_before(&mut self, pane: i64) {
+        while self.panes.first_key_value().is_some_and(|(first, _)| *first < pane) {
+            self.panes.pop_first();
+        }
+    }
+
+    /// Panes that are open.
+    pub(crate) fn len(&self) -> usize {
+        self.panes.len()
+    }
+
+    pub(crate) fn save(&self) -> SavedReporters {
+        self.panes
+            .iter()
+            .map(|(pane, devices)| {
+                let mut devices: Vec<_> =
+                    devices.iter().map(|(device, instants)| (*device, instants.0.clone())).collect();
+                devices.sort_unstable();
+                (*pane, devices)
+            })
+            .collect()
+    }
+
+    pub(crate) fn load(&mut self, saved: SavedReporters) {
+        self.panes = saved
+            .into_iter()
+            .map(|(pane, devices)| {
+                (pane, devices.into_iter().map(|(device, instants)| (device, Instants(instants))).collect())
+            })
+            .collect();
+    }
+}

@@ -1,0 +1,61 @@
+//! Files that change: the folders they lie in are watched, since editors put a new file in the place
+//! of the old one, and what comes in one breath counts once.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use notify::{EventKind, RecursiveMode, Watcher};
+
+/// A change counts once no other has followed it for so long: an editor writes in steps.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// Something was written, renamed or removed. Waits for the next change; ends when the watcher dies.
+pub(crate) struct Changes {
+    events: Receiver<()>,
+    _watcher: notify::RecommendedWatcher,
+}
+
+/// Watches files and folders.
+pub(crate) fn changes(paths: &[PathBuf]) -> notify::Result<Changes> {
+    let (sender, events) = channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let touched = event.is_ok_and(|event| {
+            matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_))
+                && event.paths.iter().any(|path| !is_scratch(path))
+        });
+        if touched {
+            // Nobody listens any more once the run is over.
+            let _ = sender.send(());
+        }
+    })?;
+    let mut folders: Vec<PathBuf> = paths
+        .iter()
+        .map(|path| {
+            let folder = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
+            folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
+        })
+        .collect();
+    folders.sort();
+    folders.dedup();
+    for folder in folders {
+        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+    }
+    Ok(Changes { events, _watcher: watcher })
+}
+
+/// Files that editors leave beside what is edited.
+fn is_scratch(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.starts_with('.') || name.ends_with('~') || name.ends_with(".swp") || name.ends_with(".weir-fix")
+}
+
+impl Iterator for Changes {
+    type Item = ();
+
+    fn next(&mut self) -> Option<()> {
+        self.events.recv().ok()?;
+        while self.events.recv_timeout(QUIET).is_ok() {}
+        Some(())
+    }
+}
