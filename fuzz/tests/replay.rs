@@ -6,8 +6,15 @@ use weir_engine::rng::SeededRng;
 
 /// Mutants of each seed.
 const MUTANTS: usize = 2_000;
+/// Mutated packs over all seeds.
+const PACK_MUTANTS: usize = 100_000;
 
-fn replay(target: &str, run: impl Fn(&[u8])) {
+fn seeds(target: &str) -> usize {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+fn replay(target: &str, mutants: usize, run: impl Fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     let mut seeds = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -15,7 +22,7 @@ fn replay(target: &str, run: impl Fn(&[u8])) {
         seeds += 1;
         run(&seed);
         let mut rng = SeededRng::new(seeds);
-        for _ in 0..MUTANTS {
+        for _ in 0..mutants {
             run(&mutate(&seed, &mut rng));
         }
     }
@@ -65,20 +72,20 @@ fn mutate(seed: &[u8], rng: &mut SeededRng) -> Vec<u8> {
 
 #[test]
 fn decode_ndjson() {
-    replay("decode_ndjson", weir_fuzz::decode_ndjson);
+    replay("decode_ndjson", MUTANTS, weir_fuzz::decode_ndjson);
 }
 
 #[test]
 fn frame() {
-    replay("frame", weir_fuzz::frame);
+    replay("frame", MUTANTS, weir_fuzz::frame);
 }
 
 #[test]
 fn normalise() {
-    replay("normalise", weir_fuzz::normalise);
+    replay("normalise", MUTANTS, weir_fuzz::normalise);
 }
 
 #[test]
 fn rules_pack() {
-    replay("rules_pack", weir_fuzz::rules_pack);
+    replay("rules_pack", PACK_MUTANTS.div_ceil(seeds("rules_pack")), weir_fuzz::rules_pack);
 }

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Digest;
 
+/// How far behind the newest record a record may come and still be held back for what was told before it.
+const DISORDER_MS: i64 = 60_000;
+
 /// When each key alerted last.
 pub(crate) struct Suppression {
     alerted: HashMap<(usize, Digest), Vec<i64>, RandomState>,
@@ -58,8 +61,7 @@ impl Suppression {
             return false;
         }
         times.push(ts_ms);
-        // Kept twice as long as needed: a late record may reach back.
-        self.forget.insert((ts_ms + 2 * for_ms, rule, key));
+        self.forget.insert((ts_ms + for_ms + for_ms.max(DISORDER_MS), rule, key));
         self.sweep();
         true
     }
@@ -127,7 +129,7 @@ mod tests {
         assert!(suppression.admit(0, 2, 1_100, 100));
         assert_eq!(suppression.suppressed, 2);
         assert_eq!(suppression.evicted, 2);
-        assert!(suppression.admit(0, 3, 9_000, 100));
+        assert!(suppression.admit(0, 3, 90_000, 100));
         assert_eq!(suppression.alerted.len(), 1);
     }
 }

@@ -306,7 +306,7 @@ codes! {
         "The text is not a SQL expression."
         "The pack does not load."
         "Check quotes (texts stand in single quotes), brackets and operators."
-        "where: status == 'red'       # status = 'red'";
+        "where: status = red          # status = 'red'";
     SQL_TYPE "WR0303" Error "types do not fit"
         "The expression compares or combines values of types that do not go together."
         "The pack does not load."

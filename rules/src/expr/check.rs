@@ -14,9 +14,7 @@ use crate::diagnostic::{codes, did_you_mean};
 /// All problems of names and types, in the order of the text.
 pub(super) fn check(sql: &str, parsed: &SqlExpr, scope: &Scope, planner: &Planner) -> Vec<Problem> {
     let mut problems = check_names(sql, parsed, scope, planner);
-    if problems.is_empty() {
-        check_types(sql, parsed, planner, &mut problems);
-    }
+    check_types(sql, parsed, scope, planner, &mut problems);
     problems.sort_by_key(|problem| problem.range.start);
     problems
 }
@@ -63,6 +61,14 @@ fn check_names(sql: &str, parsed: &SqlExpr, scope: &Scope, planner: &Planner) ->
             }
             SqlExpr::Function(function) => {
                 let name = function.name.to_string().to_lowercase();
+                if planner.functions.changes(&name) {
+                    problems.push(Problem {
+                        code: &codes::SQL_NOT_IMMUTABLE,
+                        range: byte_range(sql, function.name.span()),
+                        message: format!("the value of `{name}()` changes from run to run"),
+                        help: Some("use the record's `ts`".to_owned()),
+                    });
+                }
                 if !planner.functions.names().any(|known| known == name) {
                     let aggregate = ["count", "sum", "avg", "min", "max", "median", "stddev"].contains(&name.as_str());
                     problems.push(Problem {
@@ -100,7 +106,13 @@ fn check_names(sql: &str, parsed: &SqlExpr, scope: &Scope, planner: &Planner) ->
 
 /// Descends to the smallest parts that fail, so that the caret stands under the culprit.
 /// Returns the type of the part if it has one.
-fn check_types(sql: &str, part: &SqlExpr, planner: &Planner, problems: &mut Vec<Problem>) -> Option<DataType> {
+fn check_types(
+    sql: &str,
+    part: &SqlExpr,
+    scope: &Scope,
+    planner: &Planner,
+    problems: &mut Vec<Problem>,
+) -> Option<DataType> {
     let before = problems.len();
     let children: Vec<&SqlExpr> = match part {
         SqlExpr::BinaryOp { left, right, .. } => vec![left, right],
@@ -113,8 +125,9 @@ fn check_types(sql: &str, part: &SqlExpr, planner: &Planner, problems: &mut Vec<
         _ => Vec::new(),
     };
     let types: Vec<Option<DataType>> =
-        children.iter().map(|child| check_types(sql, child, planner, problems)).collect();
-    if problems.len() > before {
+        children.iter().map(|child| check_types(sql, child, scope, planner, problems)).collect();
+    // A part with an unknown name has no type; what stands beside it is checked all the same.
+    if problems.len() > before || !check_names(sql, part, scope, planner).is_empty() {
         return None;
     }
     let compares = match part {

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{Result, TableReference, plan_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner};
-use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
 
 /// Scalar functions by name and alias. There are no tables, aggregates or variables.
 pub(super) struct Functions {
@@ -48,6 +48,11 @@ impl Functions {
             ],
             options,
         }
+    }
+
+    /// Whether a function's value may change between calls.
+    pub(super) fn changes(&self, name: &str) -> bool {
+        self.scalar.get(name).is_some_and(|function| function.signature().volatility != Volatility::Immutable)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

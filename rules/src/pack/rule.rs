@@ -181,7 +181,7 @@ impl RuleParser<'_> {
                 identifier = Some((name.to_owned(), span));
             }
         };
-        let say = self.parse_say(map, kind, body, diagnostics).map(|(template, places)| {
+        let say = self.parse_say(map, kind, body_kind, body, diagnostics).map(|(template, places)| {
             for (name, span) in places {
                 note_identifier(&name, span);
             }
@@ -299,6 +299,7 @@ impl RuleParser<'_> {
         &self,
         map: &mut MapReader<'_>,
         kind: Option<&Kind>,
+        body_kind: Option<BodyKind>,
         body: Option<&Body>,
         diagnostics: &mut Diagnostics,
     ) -> Option<(Template, Places)> {
@@ -319,9 +320,9 @@ impl RuleParser<'_> {
             }
         };
         let places: Vec<_> = fields.into_iter().map(|(name, range)| (name, node.locate(self.file, range))).collect();
-        if let (Some(kind), Some(body)) = (kind, body) {
-            let known = text_fields(kind, body);
-            let held = matches!(body, Body::Sequence(_) | Body::Absence(_));
+        if let (Some(kind), Some(body_kind)) = (kind, body_kind) {
+            let known = text_fields(kind, body_kind, body);
+            let held = matches!(body_kind, BodyKind::Sequence | BodyKind::Absence);
             for (name, span) in &places {
                 if held && kind.column(name).is_some_and(|column| column.identifies != Identifies::Nothing) {
                     diagnostics.push(
@@ -387,7 +388,7 @@ pub(super) fn scope_of(kind: &Kind, macros: &Arc<Macros>) -> Scope {
             .filter(|column| column.identifies != Identifies::Nothing)
             .map(|column| column.name.clone())
             .collect(),
-        what: format!("a {} record", kind.name),
+        what: format!("{} {} record", if kind.name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }, kind.name),
         macros: Arc::clone(macros),
     }
 }
@@ -396,24 +397,28 @@ pub(super) fn scope_of(kind: &Kind, macros: &Arc<Macros>) -> Scope {
 const HIT_FIELDS: [&str; 7] =
     ["hit.list", "hit.entry_id", "hit.grade", "hit.list_version", "hit.action", "hit.case_ref", "hit.handling"];
 
-/// The fields a text of this rule may mention.
-fn text_fields<'a>(kind: &'a Kind, body: &'a Body) -> BTreeSet<&'a str> {
+/// The fields a text of this rule may mention; of a rule that is broken elsewhere, those it could mention.
+fn text_fields<'a>(kind: &'a Kind, body_kind: BodyKind, body: Option<&'a Body>) -> BTreeSet<&'a str> {
     let columns = || kind.columns.iter().filter(|column| !column.transient);
-    let mut fields: BTreeSet<&str> = match body {
-        Body::Match | Body::Watchlist(_) => columns().map(|column| column.name.as_str()).collect(),
-        Body::Window(spec) => spec
-            .key
-            .iter()
-            .map(String::as_str)
-            .chain(["value", "level", "change", "threshold", "window.start", "window.end", "completeness"])
-            .collect(),
-        Body::Sequence(_) | Body::Absence(_) => columns()
-            .filter(|column| column.identifies == Identifies::Nothing)
-            .map(|column| column.name.as_str())
-            .chain(if matches!(body, Body::Sequence(_)) { ["started", "took"] } else { ["since", "deadline"] })
-            .collect(),
+    let harmless = || columns().filter(|column| column.identifies == Identifies::Nothing).map(|it| it.name.as_str());
+    let mut fields: BTreeSet<&str> = match body_kind {
+        BodyKind::Match | BodyKind::Watchlist => columns().map(|column| column.name.as_str()).collect(),
+        BodyKind::Window => {
+            let key: Vec<&str> = match body {
+                Some(Body::Window(spec)) => spec.key.iter().map(String::as_str).collect(),
+                _ => harmless().collect(),
+            };
+            let own = ["value", "level", "change", "threshold", "window.start", "window.end", "completeness"];
+            key.into_iter().chain(own).collect()
+        }
+        BodyKind::Sequence => harmless().chain(["started", "took"]).collect(),
+        BodyKind::Absence => harmless().chain(["since", "deadline"]).collect(),
     };
-    if !body.lookups().is_empty() {
+    let looks_up = match body {
+        Some(body) => !body.lookups().is_empty(),
+        None => !matches!(body_kind, BodyKind::Match | BodyKind::Window),
+    };
+    if looks_up || body_kind == BodyKind::Watchlist {
         fields.extend(HIT_FIELDS);
     }
     fields

@@ -328,9 +328,16 @@ impl TestParser<'_> {
         let kinds = self.catalog.kinds();
         let Some(kind) = kinds.iter().find(|kind| map.has(&kind.name)) else {
             let names: Vec<&str> = kinds.iter().map(|kind| kind.name.as_str()).collect();
+            let meant = map.take_only_map();
+            let (place, message) = match meant {
+                Some(key) => (key.span.clone(), format!("there is no kind of record `{}`", key.text().unwrap_or_default())),
+                None => (map.head(), "there is no record here".to_owned()),
+            };
+            let given = meant.and_then(Node::text).unwrap_or_default();
             diagnostics.push(
-                self.bad(map.head(), "there is no record here")
-                    .help(format!("give it under the name of its kind: {}", names.join(", "))),
+                self.bad(place, message)
+                    .help(format!("give it under the name of its kind: {}", names.join(", ")))
+                    .maybe_help(did_you_mean(given, names.iter().copied())),
             );
             return None;
         };

@@ -64,6 +64,14 @@ impl<'a> MapReader<'a> {
         Some(entry.1)
     }
 
+    /// The key of the first value that is a map and that nobody has asked for, marked as read: what was meant
+    /// under another name.
+    pub fn take_only_map(&mut self) -> Option<&'a Node> {
+        let entry = self.entries.iter_mut().find(|(_, value, read)| !*read && matches!(value.value, Value::Map(_)))?;
+        entry.2 = true;
+        Some(entry.0)
+    }
+
     /// The node under a key, left as it is.
     pub fn peek(&self, key: &str) -> Option<&'a Node> {
         self.entries.iter().find(|(name, ..)| name.text() == Some(key)).map(|(_, value, _)| *value)
@@ -274,10 +282,11 @@ impl<'a> MapReader<'a> {
     /// Reports the keys that nobody asked for.
     pub fn finish(self, diagnostics: &mut Diagnostics) {
         for (key, _, read) in &self.entries {
-            if *read {
+            let name = key.text().unwrap_or_default();
+            // A key given twice has been reported; its second value is nobody's.
+            if *read || self.asked.contains(&name) {
                 continue;
             }
-            let name = key.text().unwrap_or_default();
             let mut diagnostic = Diagnostic::new(
                 &codes::UNKNOWN_KEY,
                 &self.file,
