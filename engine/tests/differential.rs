@@ -1,5 +1,5 @@
 //! Random packs over random records: weir against a plain reference that goes row by row, and, for
-//! `match` and tumbling `window`, against DataFusion SQL over the same data. A case is one rule.
+//! `match` and tumbling `window`, against `DataFusion` SQL over the same data. A case is one rule.
 
 mod reference;
 
@@ -79,9 +79,7 @@ fn rule_yaml(number: usize, case: &Case) -> String {
                 dedupe.map_or_else(String::new, |for_s| format!(", dedupe: {{ key: [site, lane], for: {for_s}s }}"));
             format!("kind: match, say: \"{{event_id}}\"{dedupe}")
         }
-        Body::Watchlist => {
-            "kind: watchlist, on: plate, list: stolen, say: \"{event_id} {hit.entry_id}\"".to_owned()
-        }
+        Body::Watchlist => "kind: watchlist, on: plate, list: stolen, say: \"{event_id} {hit.entry_id}\"".to_owned(),
         Body::Window { measure, key, last_s, every_s } => format!(
             "kind: window, measure: \"{measure}\", key: [{}], window: {{ last: {last_s}s, every: {every_s}s }}, lateness: 3s, emit: windows",
             key.join(", ")
@@ -129,7 +127,10 @@ fn weir(text: &str, arrival: &[Record], rng: &mut SeededRng) -> BTreeMap<String,
     let mut said: BTreeMap<String, Said> = BTreeMap::new();
     for output in trial.outputs() {
         let (rule, line) = match &output {
-            Output::Alert(alert) => (alert.rule.clone(), [Some(alert.ts.as_str()), alert.say.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ")),
+            Output::Alert(alert) => (
+                alert.rule.clone(),
+                [Some(alert.ts.as_str()), alert.say.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" "),
+            ),
             Output::Window(window) => {
                 let key: Vec<&str> = window.key.values().map(String::as_str).collect();
                 (window.rule.clone(), reference::window_line(&key.join(" "), window.end_ms, window.value))
@@ -139,7 +140,9 @@ fn weir(text: &str, arrival: &[Record], rng: &mut SeededRng) -> BTreeMap<String,
         };
         said.entry(rule).or_default().push(line);
     }
-    said.values_mut().for_each(|lines| lines.sort());
+    for lines in said.values_mut() {
+        lines.sort();
+    }
     said
 }
 
@@ -169,8 +172,8 @@ fn expected(case: &Case, arrival: &[Record]) -> Said {
 
 /// The records as a table.
 fn table(records: &[Record]) -> RecordBatch {
-    let text = |of: fn(&Record) -> Option<&str>| Arc::new(StringArray::from_iter(records.iter().map(of)));
-    let number = |of: fn(&Record) -> Option<f64>| Arc::new(Float64Array::from_iter(records.iter().map(of)));
+    let text = |of: fn(&Record) -> Option<&str>| Arc::new(records.iter().map(of).collect::<StringArray>());
+    let number = |of: fn(&Record) -> Option<f64>| Arc::new(records.iter().map(of).collect::<Float64Array>());
     let schema = Schema::new(vec![
         Field::new("event_id", DataType::Utf8, true),
         Field::new("ts_ms", DataType::Int64, true),
@@ -217,7 +220,8 @@ async fn sql(case: &Case, context: &SessionContext) -> Option<Said> {
                 // The engine names the parts of a key in the order of their names.
                 _ => "lane || ' ' || site".to_owned(),
             };
-            let keys: String = key.iter().map(|name| format!(" and {name} is not null")).collect();
+            let there: Vec<String> = key.iter().map(|name| format!(" and {name} is not null")).collect();
+            let keys = there.concat();
             format!(
                 "select k, (w + 1) * {every_ms} as e, v from (select {key_text} as k, ts_ms / {every_ms} as w, {value} as v \
                  from records where ({condition}){keys} group by 1, 2) where v is not null"

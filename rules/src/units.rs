@@ -37,7 +37,10 @@ pub fn format_duration_ms(duration_ms: i64) -> String {
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
         .into_iter()
         .find(|(_, factor)| duration_ms != 0 && duration_ms % factor == 0)
-        .map_or_else(|| format!("{duration_ms}ms"), |(unit, factor)| format!("{}{unit}", duration_ms / factor))
+        .map_or_else(
+            || if duration_ms == 0 { "0s".to_owned() } else { format!("{duration_ms}ms") },
+            |(unit, factor)| format!("{}{unit}", duration_ms / factor),
+        )
 }
 
 /// Parses a size in bytes: `512`, `64KiB`, `8MiB`, `1GiB`.

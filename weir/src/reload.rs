@@ -22,9 +22,7 @@ pub(crate) fn files_of(packs: &[(Pack, Vec<Arc<weir_engine::watchlist::Watchlist
     for (pack, _) in packs {
         files.push(pack.file.name.clone().into());
         files.extend(pack.rules.iter().map(|rule| PathBuf::from(&rule.file.name)));
-        files.extend(
-            pack.lists.iter().map(|list| config::beside(std::path::Path::new(&list.file.name), &list.from)),
-        );
+        files.extend(pack.lists.iter().map(|list| config::beside(std::path::Path::new(&list.file.name), &list.from)));
     }
     files.sort();
     files.dedup();
@@ -44,11 +42,11 @@ impl Asking {
 }
 
 /// Reloads on a thread of its own, one change after the other.
-pub(crate) fn start(config: Arc<Config>, handle: ReloadHandle, files: Vec<PathBuf>) -> Asking {
+pub(crate) fn start(config: Arc<Config>, handle: ReloadHandle, files: &[PathBuf]) -> Asking {
     let (sender, asked) = channel();
     std::thread::spawn(move || serve(&config, &handle, &asked));
     let asking = Asking(sender);
-    match watch::changes(&files) {
+    match watch::changes(files) {
         Ok(changes) => {
             let asking = asking.clone();
             std::thread::spawn(move || changes.for_each(|()| asking.ask("a file changed")));

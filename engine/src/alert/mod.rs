@@ -11,4 +11,4 @@ pub use output::{Alert, DeadLetter, Hit, LateRecord, Output, Stream, WindowRange
 pub(crate) use routing::Router;
 pub use routing::{Sink, SinkError, SinkSpec};
 pub(crate) use suppression::{SavedSuppression, Suppression};
-pub(crate) use text::{cell_text, format_time, format_value, render};
+pub(crate) use text::{Cell, cell_text, format_time, format_value, render};

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Digest;
+use crate::testing::sabotage::{self, Wrong};
 
 /// How far behind the newest record a record may come and still be held back for what was told before it.
 const DISORDER_MS: i64 = 60_000;
@@ -51,8 +52,7 @@ impl Suppression {
     /// Whether an alert may go out; notes it if so.
     pub(crate) fn admit(&mut self, rule: usize, key: Digest, ts_ms: i64, for_ms: i64) -> bool {
         self.newest_ms = self.newest_ms.max(ts_ms);
-        #[cfg(test)]
-        if crate::testing::sabotage::is(crate::testing::sabotage::Wrong::RepeatsToldAgain) {
+        if sabotage::is(Wrong::RepeatsToldAgain) {
             return true;
         }
         let times = self.alerted.entry((rule, key)).or_default();

@@ -224,8 +224,9 @@ fn outcome(
     came: &[Output],
     held_back: bool,
 ) -> String {
-    if came.iter().any(|output| matches!(output, Output::Alert(alert) if alert.rule == rule.id && alert.ts == format_time(rows.ts[0])))
-        && matches!(rule.body, Body::Match | Body::Watchlist(_))
+    if came.iter().any(
+        |output| matches!(output, Output::Alert(alert) if alert.rule == rule.id && alert.ts == format_time(rows.ts[0])),
+    ) && matches!(rule.body, Body::Match | Body::Watchlist(_))
     {
         return "an alert".to_owned();
     }

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use weir_rules::pack::AbsenceSpec;
 
 use super::PlannedRule;
-use super::held::{Held, Keyed, SavedKeys};
+use super::held::{Held, Keyed, SavedKeys, groups};
 use super::steps::Observation;
 use crate::alert::{Alert, AlertIdentity, digest_bytes, format_time};
 use crate::limits::Limits;
+use crate::record::SymbolTables;
+use crate::testing::sabotage::{self, Wrong};
 
 const AFTER: u16 = 1;
 const EXPECT: u16 = 2;
@@ -47,37 +49,41 @@ impl AbsenceOperator {
         &mut self,
         planned: &PlannedRule,
         spec: &AbsenceSpec,
+        symbols: &SymbolTables,
         watermark_ms: i64,
         deadlines_to_ms: i64,
         mut emit: impl FnMut(Alert),
     ) {
         let before_ms = watermark_ms.saturating_sub(self.held.lateness_ms());
-        for group in self.held.take_before(before_ms) {
+        let passed = self.held.take_before(before_ms);
+        for group in groups(&passed) {
             let (ts_ms, key) = (group[0].ts_ms, group[0].key);
-            self.let_pass(planned, ts_ms, &mut emit);
+            self.let_pass(planned, symbols, ts_ms, &mut emit);
             let steps = group.iter().fold(0, |steps, it| steps | it.steps);
-            #[cfg(test)]
-            let steps = match crate::testing::sabotage::is(crate::testing::sabotage::Wrong::ExpectIgnored) {
-                true => steps & !EXPECT,
-                false => steps,
-            };
+            let steps = if sabotage::is(Wrong::ExpectIgnored) { steps & !EXPECT } else { steps };
             if steps & EXPECT != 0 && self.waits.get(key).is_some_and(|wait| wait.ts_ms < ts_ms) {
                 self.waits.remove(key);
             }
             if steps & AFTER != 0
                 && self.waits.get(key).is_none()
-                && let Some(first) = group.into_iter().find(|it| it.steps & AFTER != 0)
+                && let Some(first) = group.iter().find(|it| it.steps & AFTER != 0)
             {
-                self.waits.set(key, ts_ms + spec.within_ms, first);
+                self.waits.set(key, ts_ms + spec.within_ms, first.clone());
             }
         }
-        self.let_pass(planned, before_ms.min(deadlines_to_ms.saturating_add(1)), &mut emit);
+        self.let_pass(planned, symbols, before_ms.min(deadlines_to_ms.saturating_add(1)), &mut emit);
     }
 
     /// Deadlines before a moment are over.
-    fn let_pass(&mut self, planned: &PlannedRule, before_ms: i64, emit: &mut impl FnMut(Alert)) {
+    fn let_pass(
+        &mut self,
+        planned: &PlannedRule,
+        symbols: &SymbolTables,
+        before_ms: i64,
+        emit: &mut impl FnMut(Alert),
+    ) {
         while let Some((_, deadline_ms, wait)) = self.waits.pop_before(before_ms) {
-            emit(alert(planned, &wait, deadline_ms));
+            emit(alert(planned, symbols, &wait, deadline_ms));
         }
     }
 
@@ -97,7 +103,7 @@ impl AbsenceOperator {
     }
 }
 
-fn alert(planned: &PlannedRule, wait: &Observation, deadline_ms: i64) -> Alert {
+fn alert(planned: &PlannedRule, symbols: &SymbolTables, wait: &Observation, deadline_ms: i64) -> Alert {
     let identity = AlertIdentity {
         rule: &planned.rule.id,
         rule_version: &planned.rule.version,
@@ -107,5 +113,5 @@ fn alert(planned: &PlannedRule, wait: &Observation, deadline_ms: i64) -> Alert {
     };
     let own = BTreeMap::from([("since", format_time(wait.ts_ms)), ("deadline", format_time(deadline_ms))]);
     let draft = wait.draft.as_ref().expect("what happened has a draft");
-    draft.alert(planned, identity.id(), format_time(deadline_ms), wait.hit.as_deref(), &own)
+    draft.alert(planned, symbols, identity.id(), format_time(deadline_ms), wait.hit.as_deref(), &own)
 }

@@ -17,11 +17,22 @@ pub(crate) struct Digests<'a> {
     rows: &'a KindRows,
     pseudonyms: &'a Pseudonyms,
     columns: RefCell<BTreeMap<usize, Column>>,
+    /// Digests of several columns taken together, by their positions and row.
+    keys: RefCell<BTreeMap<Vec<usize>, Vec<KeyCell>>>,
+}
+
+/// A key of a row.
+#[derive(Clone, Copy)]
+enum KeyCell {
+    NotMade,
+    /// A part of it has no value.
+    Nothing,
+    Made(Digest),
 }
 
 impl<'a> Digests<'a> {
     pub(crate) fn new(rows: &'a KindRows, pseudonyms: &'a Pseudonyms) -> Self {
-        Self { rows, pseudonyms, columns: RefCell::default() }
+        Self { rows, pseudonyms, columns: RefCell::default(), keys: RefCell::default() }
     }
 
     /// Makes those of a column for the selected rows. Symbols are their own numbers.
@@ -46,6 +57,38 @@ impl<'a> Digests<'a> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The pseudonym of several columns of a row taken together; `None` where one has no value.
+    pub(crate) fn key(&self, positions: &[usize], row: usize) -> Option<Digest> {
+        let mut keys = self.keys.borrow_mut();
+        if !keys.contains_key(positions) {
+            keys.insert(positions.to_vec(), vec![KeyCell::NotMade; self.rows.batch.num_rows()]);
+        }
+        let cell = &mut keys.get_mut(positions).expect("it is there now")[row];
+        if let KeyCell::NotMade = cell {
+            let texts: Option<Vec<&str>> = positions.iter().map(|position| self.text(*position, row)).collect();
+            *cell = texts.map_or(KeyCell::Nothing, |texts| KeyCell::Made(self.pseudonyms.key(texts.into_iter())));
+        }
+        match cell {
+            KeyCell::Made(digest) => Some(*digest),
+            KeyCell::NotMade | KeyCell::Nothing => None,
+        }
+    }
+
+    fn text(&self, position: usize, row: usize) -> Option<&'a str> {
+        let column = self.rows.batch.column(position);
+        if column.is_null(row) {
+            return None;
+        }
+        match column.data_type() {
+            DataType::Utf8View => Some(column.as_string_view().value(row)),
+            DataType::Dictionary(..) => {
+                let symbols = column.as_dictionary::<Int32Type>();
+                Some(symbols.values().as_string::<i32>().value(symbols.keys().value(row) as usize))
+            }
+            _ => None,
         }
     }
 

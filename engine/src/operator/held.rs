@@ -9,10 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::steps::Observation;
 use crate::record::Digest;
+use crate::testing::sabotage::{self, Wrong};
 
-/// Observations by time, key and event.
+/// Length of a bucket of time.
+const BUCKET_MS: i64 = 256;
+
+/// Observations by bucket of time, each bucket as it came; sorted when it is passed.
 pub(crate) struct Held {
-    waiting: BTreeMap<(i64, Digest, Digest), Observation>,
+    waiting: BTreeMap<i64, Vec<Observation>>,
+    len: usize,
     lateness_ms: i64,
     observations_max: usize,
     /// Observations that found no room.
@@ -21,7 +26,7 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn new(lateness_ms: i64, observations_max: usize) -> Self {
-        Self { waiting: BTreeMap::new(), lateness_ms, observations_max, overflow: 0 }
+        Self { waiting: BTreeMap::new(), len: 0, lateness_ms, observations_max, overflow: 0 }
     }
 
     /// How far a record comes after what has been passed for its own device.
@@ -32,37 +37,41 @@ impl Held {
 
     /// Takes one in.
     pub(crate) fn add(&mut self, observation: Observation) {
-        if self.waiting.len() >= self.observations_max {
+        if self.len >= self.observations_max {
             self.overflow += 1;
             return;
         }
-        #[cfg(test)]
-        if crate::testing::sabotage::is(crate::testing::sabotage::Wrong::ArrivalOrder) {
-            let last_ms = self.waiting.last_key_value().map_or(i64::MIN, |((ts_ms, ..), _)| *ts_ms);
-            let ts_ms = observation.ts_ms.max(last_ms + 1);
-            self.waiting.insert((ts_ms, observation.key, observation.event), Observation { ts_ms, ..observation });
-            return;
-        }
-        self.waiting.insert((observation.ts_ms, observation.key, observation.event), observation);
+        let observation =
+            if sabotage::is(Wrong::ArrivalOrder) { self.in_order_of_arrival(observation) } else { observation };
+        self.len += 1;
+        self.waiting.entry(observation.ts_ms.div_euclid(BUCKET_MS)).or_default().push(observation);
     }
 
-    /// What lies before a moment, in order of time and key: one group for each time and key.
-    pub(crate) fn take_before(&mut self, before_ms: i64) -> Vec<Vec<Observation>> {
-        if self.waiting.first_key_value().is_none_or(|((ts_ms, ..), _)| *ts_ms >= before_ms) {
-            return Vec::new();
+    /// Sabotage: whatever comes is taken to happen after what came before.
+    fn in_order_of_arrival(&self, observation: Observation) -> Observation {
+        let last_ms = self.waiting.values().flatten().map(|it| it.ts_ms).max().unwrap_or(i64::MIN + 1);
+        Observation { ts_ms: observation.ts_ms.max(last_ms + 1), ..observation }
+    }
+
+    /// What lies before a moment, in order of time, key and event.
+    pub(crate) fn take_before(&mut self, before_ms: i64) -> Vec<Observation> {
+        let bucket = before_ms.div_euclid(BUCKET_MS);
+        let mut passed: Vec<Observation> = Vec::new();
+        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() < bucket) {
+            passed.append(&mut first.remove());
         }
-        let later = self.waiting.split_off(&(before_ms, 0, 0));
-        let passed = std::mem::replace(&mut self.waiting, later);
-        let mut groups: Vec<Vec<Observation>> = Vec::new();
-        for observation in passed.into_values() {
-            match groups.last_mut() {
-                Some(group) if group[0].ts_ms == observation.ts_ms && group[0].key == observation.key => {
-                    group.push(observation);
-                }
-                _ => groups.push(vec![observation]),
+        // Of the bucket in which the moment lies, a part.
+        if before_ms > bucket * BUCKET_MS
+            && let Some(here) = self.waiting.get_mut(&bucket)
+        {
+            passed.extend(here.extract_if(.., |it| it.ts_ms < before_ms));
+            if here.is_empty() {
+                self.waiting.remove(&bucket);
             }
         }
-        groups
+        self.len -= passed.len();
+        passed.sort_unstable_by_key(|it| (it.ts_ms, it.key, it.event));
+        passed
     }
 
     /// How much disorder is waited for.
@@ -72,16 +81,26 @@ impl Held {
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.len
     }
 
     pub(crate) fn save(&self) -> Vec<Observation> {
-        self.waiting.values().cloned().collect()
+        let mut all: Vec<Observation> = self.waiting.values().flatten().cloned().collect();
+        all.sort_unstable_by_key(|it| (it.ts_ms, it.key, it.event));
+        all
     }
 
     pub(crate) fn load(&mut self, observations: Vec<Observation>) {
-        self.waiting = observations.into_iter().map(|it| ((it.ts_ms, it.key, it.event), it)).collect();
+        self.len = observations.len();
+        for observation in observations {
+            self.waiting.entry(observation.ts_ms.div_euclid(BUCKET_MS)).or_default().push(observation);
+        }
     }
+}
+
+/// Observations in order, one group for each time and key.
+pub(crate) fn groups(passed: &[Observation]) -> impl Iterator<Item = &[Observation]> {
+    passed.chunk_by(|a, b| a.ts_ms == b.ts_ms && a.key == b.key)
 }
 
 /// State by key, each with a moment at which it ends. When there is no room, what would end first

@@ -39,6 +39,8 @@ pub(crate) struct PlannedRule {
     pub(crate) probe: Option<ProbeId>,
     /// What each step of a sequence asks beside `where`; of an absence: after, expect.
     pub(crate) steps: Vec<Filter>,
+    /// What a sequence or an absence keeps of a record.
+    pub(crate) step_layout: steps::StepLayout,
     /// The panes a window rule reads, among those of the plan.
     pub(crate) panes: Option<usize>,
     /// Names of the sinks it is routed to; empty for all that serve its purpose.

@@ -7,7 +7,7 @@
 //! value and never at the others, so that a thousand rules for a thousand sites cost what their
 //! rows cost. (Idea: predicate indexing as in publish/subscribe matching, Fabret et al., SIGMOD 2001.)
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -18,15 +18,12 @@ use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
 use foldhash::fast::RandomState;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 use weir_rules::expr::{Comparison, Expression, Shape};
 use weir_rules::schema::ColumnType;
 
 use crate::record::{KindLayout, Layouts, SymbolId};
-
-/// Values beyond which a symbol predicate is no anchor: its rows would be most rows.
-const ANCHOR_VALUES_MAX: usize = 16;
 
 #[derive(Debug)]
 enum Test {
@@ -58,8 +55,8 @@ type PredicateId = usize;
 /// What one rule, or one step of a rule, asks of a record: all of these.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
-    /// The predicate whose rows are looked at, if one is narrow.
-    anchor: Option<PredicateId>,
+    /// Predicates that ask a symbol column for values: the one with fewest rows in a batch is its anchor.
+    anchors: Vec<PredicateId>,
     rest: Vec<PredicateId>,
 }
 
@@ -97,25 +94,20 @@ impl Predicates {
         for id in &asked {
             self.all[*id].users += 1;
         }
-        let narrow = |id: &PredicateId| match &self.all[*id].test {
-            Test::Symbols(_, ids) if ids.len() <= ANCHOR_VALUES_MAX => Some((ids.len(), *id)),
-            _ => None,
-        };
-        let anchor = asked.iter().filter_map(narrow).min().map(|(_, id)| id);
-        asked.retain(|id| Some(*id) != anchor);
-        Ok(Filter { anchor, rest: asked })
+        let (anchors, rest) = asked.into_iter().partition(|id| matches!(&self.all[*id].test, Test::Symbols(..)));
+        Ok(Filter { anchors, rest })
     }
 
     /// For people: each predicate of a filter, how many rules ask for it, and how it is tested.
     pub(crate) fn describe(&self, filter: &Filter) -> Vec<(String, usize, &'static str)> {
         filter
-            .anchor
+            .anchors
             .iter()
             .chain(&filter.rest)
             .map(|id| {
                 let predicate = &self.all[*id];
                 let how = match &predicate.test {
-                    _ if Some(*id) == filter.anchor => "index",
+                    Test::Symbols(..) => "index",
                     Test::Expression(_) => "expression",
                     _ => "plain",
                 };
@@ -196,24 +188,24 @@ struct SymbolRows {
 pub(crate) struct Matcher<'a> {
     predicates: &'a Predicates,
     batch: &'a RecordBatch,
-    answers: Vec<OnceCell<Answers>>,
+    /// Answers over the whole batch, of predicates for which they are worth it.
+    answers: RefCell<HashMap<PredicateId, Arc<Answers>, RandomState>>,
     by_symbol: RefCell<BTreeMap<usize, Arc<SymbolRows>>>,
 }
 
 impl<'a> Matcher<'a> {
     pub(crate) fn new(predicates: &'a Predicates, batch: &'a RecordBatch) -> Self {
-        Self {
-            predicates,
-            batch,
-            answers: predicates.all.iter().map(|_| OnceCell::new()).collect(),
-            by_symbol: RefCell::default(),
-        }
+        Self { predicates, batch, answers: RefCell::default(), by_symbol: RefCell::default() }
     }
 
     /// The rows that pass; unknown counts as no. Also how many could not be computed.
     pub(crate) fn select(&self, filter: &Filter) -> (Selection, u64) {
-        match filter.anchor {
-            Some(anchor) => self.narrow(self.anchored(anchor), &filter.rest, true),
+        let anchor = filter.anchors.iter().min_by_key(|id| self.rows_at(**id));
+        match anchor {
+            Some(anchor) => {
+                let others = filter.anchors.iter().filter(|id| *id != anchor);
+                self.narrow(self.anchored(*anchor), others.chain(&filter.rest), true)
+            }
             None if filter.rest.is_empty() => (Selection::All, 0),
             None => self.wide(&filter.rest),
         }
@@ -221,22 +213,26 @@ impl<'a> Matcher<'a> {
 
     /// Of these rows, ascending, those that pass.
     pub(crate) fn select_from(&self, rows: Vec<u32>, filter: &Filter) -> (Selection, u64) {
-        match filter.anchor {
-            None => self.narrow(rows, &filter.rest, false),
-            Some(anchor) => {
-                let asked: Vec<PredicateId> = std::iter::once(anchor).chain(filter.rest.iter().copied()).collect();
-                self.narrow(rows, &asked, false)
-            }
-        }
+        self.narrow(rows, filter.anchors.iter().chain(&filter.rest), false)
+    }
+
+    fn symbol_rows(&self, position: usize) -> Arc<SymbolRows> {
+        Arc::clone(self.by_symbol.borrow_mut().entry(position).or_insert_with(|| {
+            let keys = self.batch.column(position).as_dictionary::<Int32Type>().keys();
+            Arc::new(SymbolRows::new(keys.iter().map(|key| key.map(|key| key as SymbolId))))
+        }))
+    }
+
+    /// How many rows an anchor would leave.
+    fn rows_at(&self, anchor: PredicateId) -> usize {
+        let Test::Symbols(position, ids) = &self.predicates.all[anchor].test else { return usize::MAX };
+        let by_symbol = self.symbol_rows(*position);
+        ids.iter().map(|id| by_symbol.rows_of(*id).len()).sum()
     }
 
     fn anchored(&self, anchor: PredicateId) -> Vec<u32> {
         let Test::Symbols(position, ids) = &self.predicates.all[anchor].test else { return Vec::new() };
-        let by_symbol =
-            Arc::clone(self.by_symbol.borrow_mut().entry(*position).or_insert_with(|| {
-                let keys = self.batch.column(*position).as_dictionary::<Int32Type>().keys();
-                Arc::new(SymbolRows::new(keys.iter().map(|key| key.map(|key| key as SymbolId))))
-            }));
+        let by_symbol = self.symbol_rows(*position);
         let mut rows: Vec<u32> = Vec::new();
         for id in ids {
             rows.extend_from_slice(by_symbol.rows_of(*id));
@@ -247,7 +243,12 @@ impl<'a> Matcher<'a> {
         rows
     }
 
-    fn narrow(&self, mut rows: Vec<u32>, asked: &[PredicateId], anchored: bool) -> (Selection, u64) {
+    fn narrow<'p>(
+        &self,
+        mut rows: Vec<u32>,
+        asked: impl IntoIterator<Item = &'p PredicateId>,
+        anchored: bool,
+    ) -> (Selection, u64) {
         let mut errors = 0;
         for id in asked {
             if rows.is_empty() {
@@ -290,8 +291,11 @@ impl<'a> Matcher<'a> {
         (selection, errors)
     }
 
-    fn answers(&self, id: PredicateId) -> &Answers {
-        self.answers[id].get_or_init(|| match &self.predicates.all[id].test {
+    fn answers(&self, id: PredicateId) -> Arc<Answers> {
+        if let Some(known) = self.answers.borrow().get(&id) {
+            return Arc::clone(known);
+        }
+        let found = Arc::new(match &self.predicates.all[id].test {
             Test::Expression(expression) => {
                 let (yes, failed) = evaluate_each(expression, self.batch);
                 Answers { yes, failed }
@@ -300,7 +304,9 @@ impl<'a> Matcher<'a> {
                 let yes = (0..self.batch.num_rows()).map(|row| Some(self.test_row(test, row))).collect();
                 Answers { yes, failed: Vec::new() }
             }
-        })
+        });
+        self.answers.borrow_mut().insert(id, Arc::clone(&found));
+        found
     }
 
     fn test_row(&self, test: &Test, row: usize) -> bool {

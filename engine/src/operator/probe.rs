@@ -12,6 +12,7 @@ use weir_rules::pack::WhenStale;
 
 use crate::alert::{Hit, cell_text};
 use crate::record::KindRows;
+use crate::testing::sabotage::{self, Wrong};
 use crate::watchlist::Watchlist;
 
 /// Position of a look-up among those of its kind.
@@ -76,12 +77,7 @@ impl<'a> Prober<'a> {
         let list = &probe.list;
         let key = cell_text(self.rows.batch.column(probe.position), row)?;
         let ts_ms = self.rows.ts[self.rows.record_of_row[row] as usize];
-        let as_of_ms = ts_ms.max(wall_ms);
-        #[cfg(test)]
-        let as_of_ms = match crate::testing::sabotage::is(crate::testing::sabotage::Wrong::ExpiryIgnored) {
-            true => i64::MIN,
-            false => as_of_ms,
-        };
+        let as_of_ms = if sabotage::is(Wrong::ExpiryIgnored) { i64::MIN } else { ts_ms.max(wall_ms) };
         let entry = list.entry(list.find(&key, as_of_ms)?);
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         let hit = Hit {

@@ -3,26 +3,55 @@
 //! What leaves the batch is a pseudonym of the key and what an alert would say, without a single
 //! identifier: most of it hits nothing and is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use weir_rules::pack::Body;
+use weir_rules::pack::{Body, Rule, Template};
 use weir_rules::schema::Identifies;
 
 use super::{Judging, PlannedRule};
-use crate::alert::{Alert, Hit, render};
-use crate::record::Digest;
+use crate::alert::{Alert, Cell, Hit, render};
+use crate::record::{Digest, KindLayout, SymbolTables};
 
-/// What an alert would say of a record.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Draft {
-    site: Option<String>,
-    zone: Option<String>,
-    device: Option<String>,
-    /// Values of the fields that `say` names.
-    fields: BTreeMap<String, String>,
-    evidence: BTreeMap<String, String>,
+/// Where what a rule keeps of a record stands in a batch.
+#[derive(Debug, Default)]
+pub(crate) struct StepLayout {
+    /// Positions of the key's columns.
+    key: Vec<usize>,
+    /// Columns an alert would tell of, none of which identifies anybody, with their positions.
+    told: Vec<(String, usize)>,
+    /// Those of them that are evidence.
+    evidence: BTreeSet<String>,
+    /// The step whose record an alert is about.
+    about: u16,
 }
+
+impl StepLayout {
+    pub(crate) fn new(rule: &Rule, layout: &KindLayout) -> Self {
+        let (key, about) = match &rule.body {
+            Body::Sequence(spec) => (&spec.key, 1 << (spec.steps.len() - 1)),
+            Body::Absence(spec) => (&spec.key, 1),
+            Body::Match | Body::Watchlist(_) | Body::Window(_) => return Self::default(),
+        };
+        let harmless =
+            |name: &str| layout.kind.column(name).is_some_and(|column| column.identifies == Identifies::Nothing);
+        let evidence: BTreeSet<String> =
+            rule.expressions().flat_map(|it| it.columns.iter().cloned()).filter(|name| harmless(name)).collect();
+        let said = rule.alerting.say.iter().flat_map(Template::fields).filter(|name| harmless(name));
+        let told: BTreeSet<&str> =
+            ["site", "zone", "device"].into_iter().chain(said).chain(evidence.iter().map(String::as_str)).collect();
+        Self {
+            key: key.iter().filter_map(|name| layout.position_of(name)).collect(),
+            told: told.into_iter().filter_map(|name| Some((name.to_owned(), layout.position_of(name)?))).collect(),
+            evidence,
+            about,
+        }
+    }
+}
+
+/// What an alert would say of a record: the values of [`StepLayout::told`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Draft(Box<[Cell]>);
 
 /// A record that is one or several steps of a rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,20 +103,17 @@ pub(super) fn prepare(planned: &PlannedRule, judging: &Judging<'_>) -> (StepInpu
             entry.1 = entry.1.take().or(hit);
         }
     }
-    let (key_columns, told) = match &planned.rule.body {
-        Body::Sequence(spec) => (&spec.key, 1 << (spec.steps.len() - 1)),
-        Body::Absence(spec) => (&spec.key, 1),
-        _ => return (StepInput { rule: planned.index, observations: Vec::new() }, errors),
-    };
-    let mut observations: Vec<Observation> = Vec::new();
+    let layout = &planned.step_layout;
+    let mut observations: Vec<Observation> = Vec::with_capacity(found.len());
     for (row, (steps, hit)) in found {
-        let values: Option<Vec<String>> = key_columns.iter().map(|name| judging.cell(name, row)).collect();
-        let Some(values) = values else { continue };
+        let Some(key) = judging.digests.key(&layout.key, row) else { continue };
         let record = judging.rows.record_of_row[row];
-        let key = judging.pseudonyms.key(values.iter().map(String::as_str));
         // A record in two zones has two rows, which may have one key.
         let same = observations.iter_mut().rev().take_while(|it| it.record == record).find(|it| it.key == key);
-        let draft = |steps: u16| (steps & told != 0).then(|| Box::new(draft(planned, judging, row)));
+        let draft = |steps: u16| {
+            let cells = || layout.told.iter().map(|(_, position)| Cell::of(judging.rows.batch.column(*position), row));
+            (steps & layout.about != 0).then(|| Box::new(Draft(cells().collect())))
+        };
         match same {
             Some(known) => {
                 known.steps |= steps;
@@ -108,41 +134,35 @@ pub(super) fn prepare(planned: &PlannedRule, judging: &Judging<'_>) -> (StepInpu
     (StepInput { rule: planned.index, observations }, errors)
 }
 
-fn draft(planned: &PlannedRule, judging: &Judging<'_>, row: usize) -> Draft {
-    let cell = |name: &str| judging.cell(name, row);
-    let identifies =
-        |name: &str| judging.layout.kind.column(name).is_some_and(|column| column.identifies != Identifies::Nothing);
-    let named = planned.rule.alerting.say.iter().flat_map(|say| say.fields()).filter(|name| !identifies(name));
-    Draft {
-        site: cell("site"),
-        zone: cell("zone"),
-        device: cell("device"),
-        fields: named.filter_map(|name| Some((name.to_owned(), cell(name)?))).collect(),
-        evidence: judging.evidence(&planned.rule, row),
-    }
-}
-
 impl Draft {
     /// The alert, with fields of the rule's own kind.
     pub(super) fn alert(
         &self,
         planned: &PlannedRule,
+        symbols: &SymbolTables,
         alert_id: String,
         ts: String,
         hit: Option<&Hit>,
         own: &BTreeMap<&str, String>,
     ) -> Alert {
+        let layout = &planned.step_layout;
+        let told: BTreeMap<&str, String> = layout
+            .told
+            .iter()
+            .zip(&self.0)
+            .filter_map(|((name, _), cell)| Some((name.as_str(), cell.text(|id| symbols[name].text(id).to_string())?)))
+            .collect();
         let field = |name: &str| match (own.get(name), hit) {
             (Some(text), _) => Some(text.clone()),
             (None, Some(hit)) if name.starts_with("hit.") => super::hit_field(hit, name),
-            _ => self.fields.get(name).cloned(),
+            _ => told.get(name).cloned(),
         };
-        let mut evidence = self.evidence.clone();
-        evidence.extend(own.iter().map(|(name, text)| ((*name).to_owned(), text.clone())));
+        let seen = told.iter().filter(|(name, _)| layout.evidence.contains(**name));
+        let evidence = seen.chain(own).map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
         Alert {
-            site: self.site.clone(),
-            zone: self.zone.clone(),
-            device: self.device.clone(),
+            site: told.get("site").cloned(),
+            zone: told.get("zone").cloned(),
+            device: told.get("device").cloned(),
             say: planned.rule.alerting.say.as_ref().map(|say| render(say, field)),
             hit: hit.cloned(),
             evidence,

@@ -17,7 +17,7 @@ use weir_rules::pack::{Body, Level, Measure, Per, WindowSpec};
 use super::predicate::{Filter, Selection};
 use super::{Judging, PlannedRule, blank_alert};
 use crate::alert::{Alert, AlertIdentity, WindowRange, WindowValue, format_time, format_value, render};
-use crate::record::{Digest, KindId, Layouts, SymbolId, Symbols};
+use crate::record::{Digest, KindId, KindLayout, Layouts, SymbolId, Symbols};
 use crate::window::{
     Change, Closed, Contribution, GroupKey, LevelState, PaneClock, ViewLength, ZoneDevices, ZoneRoster, ZoneTable,
     to_micro,
@@ -31,10 +31,34 @@ pub(crate) struct PlannedPanes {
     pub(crate) filter: Filter,
     pub(crate) measure: Measure,
     pub(crate) key: Vec<String>,
+    /// Where what it reads stands in a batch.
+    pub(crate) positions: PanePositions,
     pub(crate) clock: PaneClock,
     pub(crate) views: Vec<ViewLength>,
     /// The rules that read them, by position in the plan.
     pub(crate) rules: Vec<usize>,
+}
+
+/// Where the columns that panes read stand in a batch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PanePositions {
+    keys: Vec<usize>,
+    weights: Option<usize>,
+    numbers: Option<usize>,
+    digests: Option<usize>,
+}
+
+impl PanePositions {
+    pub(crate) fn new(spec: &WindowSpec, layout: &KindLayout) -> Self {
+        let measured = spec.measure.column().and_then(|name| layout.position_of(name));
+        let distinct = matches!(spec.measure, Measure::Distinct(_));
+        Self {
+            keys: spec.key.iter().filter_map(|name| layout.position_of(name)).collect(),
+            weights: layout.position_of("count"),
+            numbers: measured.filter(|_| !distinct),
+            digests: measured.filter(|_| distinct),
+        }
+    }
 }
 
 /// What the shard has computed of a batch for one set of panes.
@@ -54,19 +78,21 @@ pub(crate) type BatchDigests = BTreeMap<usize, Vec<Option<Digest>>>;
 
 /// Computes what needs no state. O(rows that pass). Also gives how many could not be computed.
 pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_>) -> (WindowInput, u64) {
-    let batch = &judging.rows.batch;
-    let position = |name: &str| judging.layout.position_of(name);
-    let column = |name: &str| position(name).map(|position| batch.column(position).clone());
     let (selection, errors) = judging.matcher.select(&planned.filter);
-    let (numbers, digests) = match &planned.measure {
-        Measure::Distinct(name) => (None, position(name)),
-        measure => (measure.column().and_then(column), None),
-    };
-    if let Some(position) = digests {
+    let positions = &planned.positions;
+    let column = |position: usize| judging.rows.batch.column(position).clone();
+    if let Some(position) = positions.digests.filter(|_| !selection.is_empty()) {
         judging.digests.want(position, &selection);
     }
-    let keys = planned.key.iter().filter_map(|name| column(name)).collect();
-    (WindowInput { panes: index, selection, numbers, weights: column("count"), digests, keys }, errors)
+    let input = WindowInput {
+        panes: index,
+        selection,
+        numbers: positions.numbers.map(column),
+        weights: positions.weights.map(column),
+        digests: positions.digests,
+        keys: positions.keys.iter().map(|position| column(*position)).collect(),
+    };
+    (input, errors)
 }
 
 impl WindowInput {
@@ -149,12 +175,19 @@ pub(crate) struct SavedLevels {
     without_figure: u64,
 }
 
+/// A value that somebody will hear of.
+struct Told<'s> {
+    texts: KeyTexts,
+    closed: Closed,
+    changes: Vec<(&'s Level, Change)>,
+}
+
 /// What became of a closed window.
 pub(crate) enum WindowOutcome {
     /// Its value is an output.
     Value(WindowValue),
     /// A level changed.
-    Level(Alert),
+    Level(Box<Alert>),
 }
 
 impl WindowOperator {
@@ -186,10 +219,11 @@ impl WindowOperator {
     /// Takes closed windows; what follows goes to `emit`, ordered by window end and key text.
     pub(crate) fn take(&mut self, planned: &PlannedRule, closed: &[Closed], mut emit: impl FnMut(WindowOutcome)) {
         let Body::Window(spec) = &planned.rule.body else { return };
-        let mut named: Vec<(KeyTexts, Closed)> =
-            closed.iter().map(|closed| (self.texts_of(&closed.key), closed.clone())).collect();
-        named.sort_by(|a, b| (a.1.end_ms, &a.0).cmp(&(b.1.end_ms, &b.0)));
-        for (texts, mut closed) in named {
+        // Windows of one key come in order of their ends. Most values change nothing and go nowhere; only those
+        // that do need names and their place in the order.
+        let mut told: Vec<Told<'_>> = Vec::new();
+        for closed in closed {
+            let mut closed = closed.clone();
             if self.divides {
                 let figure = self.zone_place.and_then(|place| self.figures.get(&closed.key[place]));
                 let Some(figure) = figure else {
@@ -198,15 +232,21 @@ impl WindowOperator {
                 };
                 closed.value /= figure;
             }
-            // Most values change nothing and go nowhere; only those that do need names.
-            let key = || -> BTreeMap<String, String> {
-                spec.key.iter().cloned().zip(texts.iter().map(ToString::to_string)).collect()
-            };
-            if spec.emit_windows {
-                emit(WindowOutcome::Value(window_value(planned, spec, &closed, &key())));
+            let changes = self.step_levels(spec, &closed);
+            if spec.emit_windows || !changes.is_empty() {
+                told.push(Told { texts: self.texts_of(&closed.key), closed, changes });
             }
-            for (level, changed) in self.step_levels(spec, &closed) {
-                emit(WindowOutcome::Level(level_alert(planned, spec, &closed, &key(), level, changed)));
+        }
+        told.sort_by(|a, b| (a.closed.end_ms, &a.texts).cmp(&(b.closed.end_ms, &b.texts)));
+        for Told { texts, closed, changes } in told {
+            let key: BTreeMap<String, String> =
+                spec.key.iter().cloned().zip(texts.iter().map(ToString::to_string)).collect();
+            if spec.emit_windows {
+                emit(WindowOutcome::Value(window_value(planned, spec, &closed, &key)));
+            }
+            for (level, changed) in changes {
+                let alert = level_alert(planned, spec, &closed, &key, level, changed);
+                emit(WindowOutcome::Level(Box::new(alert)));
             }
         }
     }

@@ -42,13 +42,16 @@ impl KindLayout {
     }
 }
 
+/// Symbol tables by column name.
+pub type SymbolTables = BTreeMap<String, Symbols>;
+
 /// All kinds of a pipeline, and the symbol tables of their columns.
 #[derive(Clone)]
 pub struct Layouts {
     /// In the catalog's order.
     pub kinds: Vec<KindLayout>,
     /// By column name.
-    pub symbols: BTreeMap<String, Symbols>,
+    pub symbols: SymbolTables,
 }
 
 impl Layouts {
@@ -68,7 +71,7 @@ impl Layouts {
     pub(crate) fn with_symbols(
         catalog: &Catalog,
         read: &BTreeMap<String, BTreeSet<String>>,
-        symbols: &BTreeMap<String, Symbols>,
+        symbols: &SymbolTables,
     ) -> Self {
         let none = BTreeSet::new();
         let kinds: Vec<KindLayout> =

@@ -16,7 +16,7 @@ pub(crate) use builder::{Columns, Origin};
 pub use builder::{KindBuilder, KindRows};
 pub use cause::{Cause, Reason};
 pub use field::Field;
-pub use layout::{KindLayout, Layouts};
+pub use layout::{KindLayout, Layouts, SymbolTables};
 pub use pseudonym::{Digest, Pseudonyms};
 pub use symbols::{SymbolId, Symbols};
 

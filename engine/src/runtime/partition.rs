@@ -21,6 +21,7 @@ use crate::metrics::{Buckets, Progress};
 use crate::operator::{PlannedRule, window::WindowOutcome};
 use crate::record::KindRows;
 use crate::source::Outcome;
+use crate::testing::sabotage::{self, Wrong};
 use crate::window::{Devices, FOREVER};
 
 /// How often silent devices are looked for.
@@ -246,7 +247,7 @@ impl Partition {
                         self.router.send(&output, &planned.rule.purpose, false, &planned.route);
                     }
                 }
-                WindowOutcome::Level(alert) => self.send_state_alert(planned, alert),
+                WindowOutcome::Level(alert) => self.send_state_alert(planned, *alert),
             }
         }
     }
@@ -348,8 +349,7 @@ impl Partition {
         }
         self.events.load(saved.events);
         self.devices.load(saved.devices);
-        #[cfg(test)]
-        if crate::testing::sabotage::is(crate::testing::sabotage::Wrong::StateLost) {
+        if sabotage::is(Wrong::StateLost) {
             return Ok(());
         }
         self.windows.load(&self.plan, saved.windows);

@@ -186,7 +186,8 @@ impl PipelineBuilder {
 
     /// Compiles the rules and lays out the columns they read.
     pub fn build(self) -> Result<Pipeline, BuildError> {
-        let (specs, running): (Vec<_>, Vec<_>) = self.sources.into_iter().map(|(spec, it)| (spec.clone(), (spec, it))).unzip();
+        let (specs, running): (Vec<_>, Vec<_>) =
+            self.sources.into_iter().map(|(spec, it)| (spec.clone(), (spec, it))).unzip();
         let intake = Intake::new(&self.limits, self.shards, running.len());
         let blueprint = Blueprint {
             symbols: Blueprint::symbols(&self.catalog, self.limits.symbols_max),

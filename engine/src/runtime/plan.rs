@@ -18,7 +18,8 @@ use crate::decode::SourcePlan;
 use crate::limits::Limits;
 use crate::operator::predicate::Predicates;
 use crate::operator::probe::{Probe, ProbeId};
-use crate::operator::window::PlannedPanes;
+use crate::operator::steps::StepLayout;
+use crate::operator::window::{PanePositions, PlannedPanes};
 use crate::operator::{PlannedRule, columns_read};
 use crate::record::{KindId, Layouts, Pseudonyms, Symbols};
 use crate::watchlist::Watchlist;
@@ -202,6 +203,7 @@ impl Planner<'_> {
             filter: filter(&rule.conditions)?,
             probe: None,
             steps: Vec::new(),
+            step_layout: StepLayout::new(rule, layout),
             panes: None,
             route: rule.alerting.route.iter().map(|(name, _)| name.clone()).collect(),
         };
@@ -265,6 +267,7 @@ impl Planner<'_> {
                 filter: planned.filter.clone(),
                 measure: spec.measure.clone(),
                 key: spec.key.clone(),
+                positions: PanePositions::new(spec, &self.layouts.kinds[usize::from(planned.kind)]),
                 clock,
                 views: Vec::new(),
                 rules: Vec::new(),

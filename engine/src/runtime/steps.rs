@@ -101,6 +101,7 @@ impl StepSet {
         deadlines_to_ms: i64,
         mut emit: impl FnMut(usize, Alert),
     ) {
+        let symbols = &plan.layouts.symbols;
         let mut watermarks: Vec<Option<i64>> = vec![None; plan.layouts.kinds.len()];
         for (index, operator) in self.rules.iter_mut().enumerate() {
             let Some(operator) = operator else { continue };
@@ -111,10 +112,10 @@ impl StepSet {
             });
             plan.timed(index, || match (operator, &planned.rule.body) {
                 (StepOperator::Sequence(operator), Body::Sequence(spec)) => {
-                    operator.advance(planned, spec, watermark_ms, |alert| emit(index, alert));
+                    operator.advance(planned, spec, symbols, watermark_ms, |alert| emit(index, alert));
                 }
                 (StepOperator::Absence(operator), Body::Absence(spec)) => {
-                    operator.advance(planned, spec, watermark_ms, deadlines_to_ms, |alert| emit(index, alert));
+                    operator.advance(planned, spec, symbols, watermark_ms, deadlines_to_ms, |alert| emit(index, alert));
                 }
                 _ => debug_assert!(false, "an operator is of its rule's kind"),
             });

@@ -9,7 +9,9 @@ use super::fate::{Fate, KindFates};
 use super::plan::Plan;
 use super::shard::JudgedKind;
 use crate::operator::window::{SavedLevels, WindowOperator, WindowOutcome, roster};
-use crate::window::{Closed, Devices, Observation, PaneClock, Panes, Reporters, SavedPanes, SavedReporters, ViewLength};
+use crate::window::{
+    Closed, Devices, Observation, PaneClock, Panes, Reporters, SavedPanes, SavedReporters, ViewLength,
+};
 
 /// A record that came too late for some panes.
 pub(super) struct LateFor {
@@ -95,8 +97,7 @@ impl WindowSet {
     pub(super) fn fill(&mut self, plan: &Plan, judged: &JudgedKind, fates: &KindFates) -> Vec<LateFor> {
         let rows = &judged.rows;
         let mut late_for = Vec::new();
-        let clocks: Vec<PaneClock> =
-            self.reporters.keys().filter(|clock| clock.kind == rows.kind).copied().collect();
+        let clocks: Vec<PaneClock> = self.reporters.keys().filter(|clock| clock.kind == rows.kind).copied().collect();
         for clock in clocks {
             let reporters = self.reporters.get_mut(&clock).expect("it was just listed");
             let mut late: BTreeMap<usize, i64> = BTreeMap::new();
@@ -115,9 +116,8 @@ impl WindowSet {
                         continue;
                     }
                     if let Some(late_by_ms) = late.get(&record) {
-                        let told = late_for
-                            .last()
-                            .is_some_and(|it: &LateFor| it.panes == input.panes && it.record == record);
+                        let told =
+                            late_for.last().is_some_and(|it: &LateFor| it.panes == input.panes && it.record == record);
                         if !told {
                             late_for.push(LateFor { panes: input.panes, record, late_by_ms: *late_by_ms });
                         }

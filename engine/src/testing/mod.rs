@@ -5,6 +5,7 @@
 //! borders between records. What comes out must be what the test expects, and the same every time.
 
 mod compare;
+pub(crate) mod sabotage;
 mod ways;
 
 use std::collections::BTreeMap;
@@ -135,7 +136,5 @@ fn alerts_of(outputs: Vec<Output>) -> Vec<Alert> {
     alerts.into_values().collect()
 }
 
-#[cfg(test)]
-pub(crate) mod sabotage;
 #[cfg(test)]
 mod tests;

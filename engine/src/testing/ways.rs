@@ -84,10 +84,7 @@ pub(super) fn go(parts: &TrialParts, test: &PackTest, way: Way) -> Result<Vec<Al
             }
         }
         Way::Shuffled(round) => {
-            let lateness_ms = lateness_ms(
-                &parts.packs[0].0,
-                test,
-            );
+            let lateness_ms = lateness_ms(&parts.packs[0].0, test);
             let mut rng = SeededRng::new(round);
             let mut order: Vec<(i64, usize)> = test
                 .events
@@ -96,7 +93,9 @@ pub(super) fn go(parts: &TrialParts, test: &PackTest, way: Way) -> Result<Vec<Al
                 .map(|(at, event)| (event.at_ms + (rng.unit() * (lateness_ms + 1) as f64) as i64, at))
                 .collect();
             order.sort_unstable();
-            order.iter().for_each(|(_, at)| feed(&mut trial, &[lines[*at]]));
+            for (_, at) in order {
+                feed(&mut trial, &[lines[at]]);
+            }
         }
         Way::Checkpoints => {
             let mut rng = SeededRng::new(lines.len() as u64);

@@ -13,6 +13,7 @@ use weir_rules::pack::Measure;
 use super::measure::{Accumulator, Contribution, SavedAccumulator, Sliding};
 use super::reporters::Reporters;
 use crate::record::SymbolId;
+use crate::testing::sabotage::{self, Wrong};
 
 /// Numbers of the key's values; unused places are 0.
 pub(crate) type GroupKey = [SymbolId; 4];
@@ -252,11 +253,8 @@ impl Panes {
 
     fn close_one(&self, view: &View, reporters: &Reporters, end_ms: i64, slides: bool, mut emit: impl FnMut(Closed)) {
         let range = (end_ms - view.length.last_ms).div_euclid(self.pane_ms)..end_ms.div_euclid(self.pane_ms);
-        #[cfg(test)]
-        let (range, slides) = match crate::testing::sabotage::is(crate::testing::sabotage::Wrong::FirstPaneDropped) {
-            true => (range.start + 1..range.end, false),
-            false => (range, slides),
-        };
+        let (range, slides) =
+            if sabotage::is(Wrong::FirstPaneDropped) { (range.start + 1..range.end, false) } else { (range, slides) };
         let instants = |device: u32| reporters.instants(range.clone(), device);
         let reported = |device: SymbolId| reporters.reported(range.clone(), device);
         // How many devices the zone has by the end of this window, and how many of them reported.

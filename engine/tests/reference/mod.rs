@@ -1,6 +1,7 @@
 //! The plain reference: records as structs, conditions as trees, every rule kind in a few loops. It
 //! shares nothing with the engine.
 #![allow(unreachable_pub, missing_docs, reason = "a test's own module")]
+#![allow(clippy::manual_is_multiple_of, clippy::float_cmp, reason = "lots are drawn, and equal means equal")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -228,8 +229,9 @@ pub fn matches(passing: &[&Record], dedupe_s: Option<i64>) -> Vec<String> {
     for record in passing {
         let lane = record.lane.as_deref();
         let repeat = dedupe_s.is_some_and(|for_s| {
-            told.iter()
-                .any(|(site, l, ts_ms)| *site == record.site && *l == lane && (ts_ms - record.ts_ms).abs() < for_s * 1000)
+            told.iter().any(|(site, l, ts_ms)| {
+                *site == record.site && *l == lane && (ts_ms - record.ts_ms).abs() < for_s * 1000
+            })
         });
         if !repeat {
             told.push((&record.site, lane, record.ts_ms));
@@ -258,9 +260,7 @@ pub fn windows(passing: &[&Record], measure: &str, key: &[&str], last_ms: i64, e
             let value = match measure {
                 "reads" => Some(group.len() as f64),
                 "sum(speed_kmh)" => Some(numbers.iter().sum()),
-                "avg(speed_kmh)" => {
-                    (!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64)
-                }
+                "avg(speed_kmh)" => (!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64),
                 "min(speed_kmh)" => numbers.iter().copied().reduce(f64::min),
                 "max(speed_kmh)" => numbers.iter().copied().reduce(f64::max),
                 _ => {

@@ -36,7 +36,11 @@ fn check_names(sql: &str, parsed: &SqlExpr, scope: &Scope, planner: &Planner) ->
                 if let Some(written) = scope.macros.as_written(name) {
                     // Places inside a name's own text are not in this text: its use is pointed at.
                     for problem in check_names(sql, written, scope, planner) {
-                        problems.push(Problem { range: range.clone(), message: format!("`{name}`: {}", problem.message), ..problem });
+                        problems.push(Problem {
+                            range: range.clone(),
+                            message: format!("`{name}`: {}", problem.message),
+                            ..problem
+                        });
                     }
                 } else if !names.contains(&name) {
                     let known = format!("columns: {}", names.join(", "));

@@ -129,7 +129,9 @@ fn shape(expr: &Expr) -> Shape {
         },
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let Some(comparison) = Comparison::of(*op) else { return Shape::Other };
-            compare(left, comparison, right).or_else(|| compare(right, comparison.turned(), left)).unwrap_or(Shape::Other)
+            compare(left, comparison, right)
+                .or_else(|| compare(right, comparison.turned(), left))
+                .unwrap_or(Shape::Other)
         }
         _ => Shape::Other,
     }

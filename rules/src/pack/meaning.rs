@@ -53,7 +53,11 @@ pub(super) fn check(rules: &[Rule], lists: &[ListDecl], diagnostics: &mut Diagno
                 }
             } else if matches!(rule.body, Body::Match | Body::Watchlist(_))
                 && rule.alerting.severity <= other.alerting.severity
-                && rule.alerting.route.iter().map(|(name, _)| name).eq(other.alerting.route.iter().map(|(name, _)| name))
+                && rule.alerting.route.iter().map(|(name, _)| name).eq(other
+                    .alerting
+                    .route
+                    .iter()
+                    .map(|(name, _)| name))
             {
                 diagnostics.push(
                     Diagnostic::new(

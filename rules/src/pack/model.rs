@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{AbsenceSpec, ListDecl, Lookup, SequenceSpec, Step, Template, WindowSpec};
 use super::PackTest;
+use super::{AbsenceSpec, ListDecl, Lookup, SequenceSpec, Step, Template, WindowSpec};
 use crate::diagnostic::SourceFile;
 use crate::expr::Expression;
 

@@ -218,18 +218,15 @@ impl<'a> Gathered<'a> {
                 diagnostics
                     .push(bad(format!("`{name}` cannot be a name")).help("lower-case letters, digits, underscores"));
             } else if let Some(kind) = column {
-                diagnostics.push(
-                    bad(format!("`{name}` is a column of {} records", kind.name)).help("choose another name"),
-                );
+                diagnostics
+                    .push(bad(format!("`{name}` is a column of {} records", kind.name)).help("choose another name"));
             } else if self.macros.names().any(|known| known == name) {
                 diagnostics.push(bad(format!("`{name}` is defined twice")).help("keep one of them"));
             } else if let Some(sql) = node.text() {
                 match Arc::make_mut(&mut self.macros).define(name, sql) {
-                    Ok(()) => self.lets.push(Let {
-                        file: Arc::clone(file),
-                        span: key.span.clone(),
-                        name: name.to_owned(),
-                    }),
+                    Ok(()) => {
+                        self.lets.push(Let { file: Arc::clone(file), span: key.span.clone(), name: name.to_owned() });
+                    }
                     Err(problems) => {
                         for problem in problems {
                             let span = node.locate(file, problem.range);
@@ -240,7 +237,8 @@ impl<'a> Gathered<'a> {
                     }
                 }
             } else {
-                diagnostics.push(bad(format!("`{name}` is not an expression")).help("such as `sure: confidence >= 0.85`"));
+                diagnostics
+                    .push(bad(format!("`{name}` is not an expression")).help("such as `sure: confidence >= 0.85`"));
             }
         }
     }

@@ -77,8 +77,9 @@ pub(super) fn check(
                     place.clone(),
                     "this holds for every record",
                 )),
-                Shape::Constant(Some(true)) => {}
-                Shape::Constant(_) => diagnostics.push(never("this holds for no record".to_owned(), None)),
+                Shape::Constant(Some(false) | None) => {
+                    diagnostics.push(never("this holds for no record".to_owned(), None));
+                }
                 Shape::Compare { column: name, comparison, number } => {
                     let Some(column) = kind.column(&name) else { continue };
                     let before = *numbers.entry(name.clone()).or_insert_with(|| Interval::of(column));
@@ -90,7 +91,8 @@ pub(super) fn check(
                     if after.is_empty() {
                         if !before.is_empty() {
                             let alone = Interval::of(column).cut(comparison, number).is_some_and(|it| it.is_empty());
-                            let why = if alone { declared } else { "it contradicts what is asked before it".to_owned() };
+                            let why =
+                                if alone { declared } else { "it contradicts what is asked before it".to_owned() };
                             diagnostics.push(never(format!("this never holds: {why}"), None));
                         }
                     } else if after.same(&before) && column.range.is_some() && before.same(&Interval::of(column)) {
@@ -108,7 +110,8 @@ pub(super) fn check(
                 }
                 Shape::OneOf { column: name, values } => {
                     let Some(column) = kind.column(&name) else { continue };
-                    let unknown = values.iter().find(|value| !column.values.is_empty() && !column.values.contains(value));
+                    let unknown =
+                        values.iter().find(|value| !column.values.is_empty() && !column.values.contains(value));
                     if let Some(unknown) = unknown {
                         diagnostics.push(
                             never(
@@ -124,12 +127,15 @@ pub(super) fn check(
                         None => values,
                     };
                     if left.is_empty() {
-                        diagnostics.push(never("this never holds: it contradicts what is asked before it".to_owned(), None));
+                        diagnostics
+                            .push(never("this never holds: it contradicts what is asked before it".to_owned(), None));
                     }
                     texts.insert(name, left);
                 }
                 Shape::Present { column: name, present } => {
-                    if let Some(column) = kind.column(&name).filter(|column| column.required && column.default.is_none()) {
+                    if let Some(column) =
+                        kind.column(&name).filter(|column| column.required && column.default.is_none())
+                    {
                         let message = format!("a {} record always has `{}`", kind.name, column.name);
                         diagnostics.push(if present {
                             Diagnostic::new(&codes::ALWAYS_TRUE, file, place.clone(), message)
@@ -138,7 +144,7 @@ pub(super) fn check(
                         });
                     }
                 }
-                Shape::Other => {}
+                Shape::Constant(Some(true)) | Shape::Other => {}
             }
         }
     }

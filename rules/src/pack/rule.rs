@@ -67,9 +67,7 @@ impl RuleParser<'_> {
                 WindowParser { file: self.file, kind, severity }.parse(&mut map, diagnostics).map(Body::Window)
             }
             Some(BodyKind::Match) => Some(Body::Match),
-            Some(BodyKind::Sequence) => {
-                self.parse_sequence(&mut map, kind, purpose, diagnostics).map(Body::Sequence)
-            }
+            Some(BodyKind::Sequence) => self.parse_sequence(&mut map, kind, purpose, diagnostics).map(Body::Sequence),
             Some(BodyKind::Absence) => self.parse_absence(&mut map, kind, purpose, diagnostics).map(Body::Absence),
             None => None,
         };
@@ -188,16 +186,16 @@ impl RuleParser<'_> {
             template
         });
         let at_once = matches!(body_kind, None | Some(BodyKind::Match | BodyKind::Watchlist));
-        let dedupe = if !at_once {
-            // A level, a sequence and an absence each tell of a thing once by themselves.
-            None
-        } else {
+        // A level, a sequence and an absence each tell of a thing once by themselves.
+        let dedupe = if at_once {
             self.parse_dedupe(map, kind, diagnostics).map(|(dedupe, places)| {
                 for (name, span) in places {
                     note_identifier(&name, span);
                 }
                 dedupe
             })
+        } else {
+            None
         };
         match body {
             Some(Body::Watchlist(lookup)) => note_identifier(&lookup.on, lookup.span.clone()),
@@ -388,7 +386,11 @@ pub(super) fn scope_of(kind: &Kind, macros: &Arc<Macros>) -> Scope {
             .filter(|column| column.identifies != Identifies::Nothing)
             .map(|column| column.name.clone())
             .collect(),
-        what: format!("{} {} record", if kind.name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }, kind.name),
+        what: format!(
+            "{} {} record",
+            if kind.name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" },
+            kind.name
+        ),
         macros: Arc::clone(macros),
     }
 }

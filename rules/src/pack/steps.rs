@@ -137,7 +137,9 @@ impl RuleParser<'_> {
         purpose: Option<(&str, &Node)>,
         diagnostics: &mut Diagnostics,
     ) -> Option<AbsenceSpec> {
-        for (name, help) in [("after", "what happens, as a condition"), ("expect", "what should follow, as a condition")] {
+        for (name, help) in
+            [("after", "what happens, as a condition"), ("expect", "what should follow, as a condition")]
+        {
             if !map.has(name) {
                 map.missing(name, help, diagnostics);
             }
@@ -173,8 +175,7 @@ impl RuleParser<'_> {
             None => Ok(Vec::new()),
         };
         let asks = map.has("on") || map.has("list");
-        let lookup =
-            if asks { self.parse_lookup(&mut map, kind, purpose, diagnostics) } else { None };
+        let lookup = if asks { self.parse_lookup(&mut map, kind, purpose, diagnostics) } else { None };
         if asks && !first {
             diagnostics.push(
                 Diagnostic::new(

@@ -94,7 +94,19 @@ impl Expectation {
 
 /// Fields of an alert that an expectation may name; `hit.*`, `window.*` and `evidence.*` besides.
 const ALERT_FIELDS: &[&str] = &[
-    "rule", "purpose", "severity", "review", "kind", "ts", "site", "zone", "device", "value", "level", "change", "say",
+    "rule",
+    "purpose",
+    "severity",
+    "review",
+    "kind",
+    "ts",
+    "site",
+    "zone",
+    "device",
+    "value",
+    "level",
+    "change",
+    "say",
     "completeness",
 ];
 
@@ -141,10 +153,8 @@ impl TestParser<'_> {
         }
         events.sort_by_key(|event| event.at_ms);
         if events.len() > TEST_EVENTS_MAX {
-            diagnostics.push(self.bad(
-                map.head(),
-                format!("the test has {} events; at most {TEST_EVENTS_MAX}", events.len()),
-            ));
+            diagnostics
+                .push(self.bad(map.head(), format!("the test has {} events; at most {TEST_EVENTS_MAX}", events.len())));
         }
         if !map.has("expect") {
             map.missing("expect", "the alerts that must come; `expect: []` for none", diagnostics);
@@ -255,7 +265,7 @@ impl TestParser<'_> {
     /// `{ at: 30s, vehicle: { plate: ..., site: ... } }`
     fn parse_event(&self, node: &Node, start_ms: i64, events: &mut Vec<TestEvent>, diagnostics: &mut Diagnostics) {
         let Some(mut map) = MapReader::open(self.file, node, "an event", diagnostics) else { return };
-        let at_ms = self.take_at(&mut map, diagnostics);
+        let at_ms = take_at(&mut map, diagnostics);
         let record = self.take_record(&mut map, diagnostics);
         map.finish(diagnostics);
         let (Some((kind, fields)), Some(at_ms)) = (record, at_ms) else { return };
@@ -267,7 +277,7 @@ impl TestParser<'_> {
     /// so many records with a `distinct` column.
     fn parse_series(&self, node: &Node, start_ms: i64, events: &mut Vec<TestEvent>, diagnostics: &mut Diagnostics) {
         let Some(mut map) = MapReader::open(self.file, node, "a series", diagnostics) else { return };
-        let at_ms = if map.has("at") { self.take_at(&mut map, diagnostics) } else { Some(0) };
+        let at_ms = if map.has("at") { take_at(&mut map, diagnostics) } else { Some(0) };
         let record = self.take_record(&mut map, diagnostics);
         let column = map.take_text("column", diagnostics).map(|(text, node)| (text, node, false));
         let distinct = map.take_text("distinct", diagnostics).map(|(text, node)| (text, node, true));
@@ -287,10 +297,9 @@ impl TestParser<'_> {
         let values = match parse_values(values) {
             Ok(values) => values,
             Err((range, message)) => {
-                diagnostics.push(
-                    self.bad(values_node.locate(self.file, range), message)
-                        .help("such as \"410x12@5s 330x6@5s\": 410 twelve times every 5 s, then 330 six times; _ for none"),
-                );
+                diagnostics.push(self.bad(values_node.locate(self.file, range), message).help(
+                    "such as \"410x12@5s 330x6@5s\": 410 twelve times every 5 s, then 330 six times; _ for none",
+                ));
                 return;
             }
         };
@@ -312,13 +321,6 @@ impl TestParser<'_> {
         }
     }
 
-    fn take_at(&self, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<i64> {
-        if !map.has("at") {
-            map.missing("at", "when it happens, from the start, such as `at: 30s`", diagnostics);
-        }
-        map.take_duration_ms("at", diagnostics)
-    }
-
     /// The one key that is the name of a kind, and the record under it.
     fn take_record<'n>(
         &self,
@@ -330,7 +332,9 @@ impl TestParser<'_> {
             let names: Vec<&str> = kinds.iter().map(|kind| kind.name.as_str()).collect();
             let meant = map.take_only_map();
             let (place, message) = match meant {
-                Some(key) => (key.span.clone(), format!("there is no kind of record `{}`", key.text().unwrap_or_default())),
+                Some(key) => {
+                    (key.span.clone(), format!("there is no kind of record `{}`", key.text().unwrap_or_default()))
+                }
                 None => (map.head(), "there is no record here".to_owned()),
             };
             let given = meant.and_then(Node::text).unwrap_or_default();
@@ -392,6 +396,13 @@ impl TestParser<'_> {
         }
         Some(Expectation { span: node.span.clone(), at_ms, fields })
     }
+}
+
+fn take_at(map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<i64> {
+    if !map.has("at") {
+        map.missing("at", "when it happens, from the start, such as `at: 30s`", diagnostics);
+    }
+    map.take_duration_ms("at", diagnostics)
 }
 
 fn event(

@@ -54,8 +54,12 @@ fn five_mistakes_are_five_messages() {
         .replace("enter: 4.0", "enter: 2.0")
         .replace("review: none", "reveiw: none")
         .replace("{value} people", "{val} people");
-    let rendered: Vec<String> =
-        check(&text).1.iter().filter(|d| !["WR0225", "WR0233"].contains(&d.code.id)).map(|d| render(d, Style::Plain)).collect();
+    let rendered: Vec<String> = check(&text)
+        .1
+        .iter()
+        .filter(|d| !["WR0225", "WR0233"].contains(&d.code.id))
+        .map(|d| render(d, Style::Plain))
+        .collect();
     insta::assert_snapshot!(rendered.join("\n\n"));
 }
 
@@ -241,7 +245,8 @@ fn names_stand_for_expressions() {
 #[test]
 fn twins_and_shadows_are_told() {
     let two = |first: &str, second: &str| {
-        let of = |id: &str, rest: &str| format!("  - {{ id: {id}, purpose: safety, kind: match, from: item, {rest} }}\n");
+        let of =
+            |id: &str, rest: &str| format!("  - {{ id: {id}, purpose: safety, kind: match, from: item, {rest} }}\n");
         let codes = codes(&format!("{HEAD}rules:\n{}{}", of("a", first), of("b", second)));
         codes.into_iter().filter(|code| !["WR0233", "WR0217"].contains(code)).collect::<Vec<_>>()
     };
@@ -305,12 +310,16 @@ fn the_schema_knows_every_key() {
         }
     }
     let keys = |pointer: &str| -> Vec<&str> {
-        schema.pointer(pointer).and_then(|it| it.as_object()).map_or_else(Vec::new, |it| it.keys().map(String::as_str).collect())
+        schema
+            .pointer(pointer)
+            .and_then(|it| it.as_object())
+            .map_or_else(Vec::new, |it| it.keys().map(String::as_str).collect())
     };
     // An unknown key makes the parser list the keys it knows.
     let known = |text: &str| -> Vec<String> {
         let (_, diagnostics) = check(text);
-        let help = diagnostics.iter().find(|found| found.code.id == "WR0007").and_then(|found| found.help.clone()).unwrap();
+        let help =
+            diagnostics.iter().find(|found| found.code.id == "WR0007").and_then(|found| found.help.clone()).unwrap();
         help.trim_start_matches("known keys: ").split(", ").map(str::to_owned).collect()
     };
     for key in known(&format!("{HEAD}rules: []\nxyzzy: 1\n")) {

@@ -165,8 +165,7 @@ fn json_of(diffs: &BTreeMap<String, RuleDiff>) -> Value {
     diffs
         .iter()
         .map(|(rule, diff)| {
-            let row =
-                json!({ "same": diff.same, "gained": diff.gained, "lost": diff.lost, "changed": diff.changed });
+            let row = json!({ "same": diff.same, "gained": diff.gained, "lost": diff.lost, "changed": diff.changed });
             (rule.clone(), row)
         })
         .collect::<serde_json::Map<_, _>>()

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn code_text(code: &Code) -> String {
     let severity = if code.severity == Severity::Error { "error" } else { "warning" };
-    let example: String = code.example.lines().map(|line| format!("  {line}\n")).collect();
+    let example: Vec<String> = code.example.lines().map(|line| format!("  {line}")).collect();
     format!(
         "{} ({severity}): {}\n\nCause:  {}\nImpact: {}\nCure:   {}\n\nExample:\n{}",
         code.id,
@@ -85,7 +85,7 @@ fn code_text(code: &Code) -> String {
         code.cause,
         code.impact,
         code.cure,
-        example.trim_end()
+        example.join("\n")
     )
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let stop = assembled.pipeline.stop_handle();
-    let asking = reload::start(Arc::clone(&config), assembled.pipeline.reload_handle(), files);
+    let asking = reload::start(Arc::clone(&config), assembled.pipeline.reload_handle(), &files);
     match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(mut signals) => {
             std::thread::spawn(move || {

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// One JSON object for each test instead of text.
     #[arg(long)]
     json: bool,
-    /// Write a JUnit report to this file as well.
+    /// Write a `JUnit` report to this file as well.
     #[arg(long)]
     junit: Option<PathBuf>,
     /// Run again whenever a file changes, until interrupted.
@@ -76,7 +76,9 @@ fn once(args: &Args) -> ExitCode {
     }
     let ran: Vec<Ran> = given.iter().flat_map(|given| run_all(given, args.filter.as_deref())).collect();
     if args.json {
-        ran.iter().for_each(|ran| println!("{}", json(ran)));
+        for it in &ran {
+            println!("{}", json(it));
+        }
     } else {
         print!("{}", text(&ran));
     }
@@ -225,13 +227,14 @@ fn json(ran: &Ran) -> serde_json::Value {
     object
 }
 
-/// JUnit XML, as CI systems read it.
+/// `JUnit` XML, as CI systems read it.
 fn junit(ran: &[Ran]) -> String {
     let escape = |text: &str| {
-        text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace(
-            |c: char| c.is_control() && c != '\n' && c != '\t',
-            " ",
-        )
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+            .replace(|c: char| c.is_control() && c != '\n' && c != '\t', " ")
     };
     let failed = ran.iter().filter(|ran| !passed(ran)).count();
     let mut text = format!(
@@ -242,12 +245,8 @@ fn junit(ran: &[Ran]) -> String {
     for file in files {
         let of_file: Vec<&Ran> = ran.iter().filter(|ran| ran.file == file).collect();
         let failed = of_file.iter().filter(|ran| !passed(ran)).count();
-        let _ = writeln!(
-            text,
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failed}\">",
-            escape(file),
-            of_file.len()
-        );
+        let _ =
+            writeln!(text, "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failed}\">", escape(file), of_file.len());
         for it in of_file {
             let seconds = it.result.as_ref().map_or(0.0, |result| result.took.as_secs_f64());
             let _ = write!(
@@ -280,4 +279,3 @@ fn junit(ran: &[Ran]) -> String {
     text.push_str("</testsuites>\n");
     text
 }
-

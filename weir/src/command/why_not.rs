@@ -45,12 +45,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         present::diagnostics(&diagnostics, args.json);
         return ExitCode::from(EXIT_WRONG);
     }
-    let Some(status) = given
-        .packs
-        .iter()
-        .flat_map(|(pack, _)| &pack.rules)
-        .find(|rule| rule.id == args.rule)
-        .map(|rule| rule.status)
+    let Some(status) =
+        given.packs.iter().flat_map(|(pack, _)| &pack.rules).find(|rule| rule.id == args.rule).map(|rule| rule.status)
     else {
         eprintln!("weir: {} has no rule `{}`", args.path.display(), args.rule);
         return ExitCode::from(EXIT_WRONG);
@@ -114,20 +110,18 @@ fn text_of(why: &Why) -> String {
     }
     for step in &why.windows {
         let changes = if step.changes.is_empty() { String::new() } else { format!("  -> {}", step.changes.join(", ")) };
-        let _ = writeln!(
-            text,
-            "{}  {:<20} {:>12.4}  {}{changes}",
-            step.end,
-            step.key,
-            step.value,
-            step.levels.join("; ")
-        );
+        let _ =
+            writeln!(text, "{}  {:<20} {:>12.4}  {}{changes}", step.end, step.key, step.value, step.levels.join("; "));
     }
-    let _ = writeln!(text, "\n{} came", match why.alerts.len() {
-        0 => "no alert".to_owned(),
-        1 => "1 alert".to_owned(),
-        many => format!("{many} alerts"),
-    });
+    let _ = writeln!(
+        text,
+        "\n{} came",
+        match why.alerts.len() {
+            0 => "no alert".to_owned(),
+            1 => "1 alert".to_owned(),
+            many => format!("{many} alerts"),
+        }
+    );
     for alert in &why.alerts {
         let _ = writeln!(text, "  {alert}");
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::Limits;
+use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::vfs::Vfs;
 use weir_engine::watchlist::{self, ListSpec, LoadReport, Watchlist};
 use weir_engine::window::ZoneTable;
