@@ -1,6 +1,7 @@
 //! Files that change: the folders they lie in are watched, since editors put a new file in the place
 //! of the old one, and what comes in one breath counts once.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -16,13 +17,21 @@ pub(crate) struct Changes {
     _watcher: notify::RecommendedWatcher,
 }
 
-/// Watches files and folders.
+/// Watches files, and the YAML files of folders. What else changes beside them, such as what a sink writes,
+/// is no change.
 pub(crate) fn changes(paths: &[PathBuf]) -> notify::Result<Changes> {
     let (sender, events) = channel();
+    let names: Vec<OsString> =
+        paths.iter().filter(|path| !path.is_dir()).filter_map(|path| path.file_name().map(OsStr::to_owned)).collect();
+    let any_yaml = paths.iter().any(|path| path.is_dir());
+    let concerns = move |path: &Path| {
+        let named = path.file_name().is_some_and(|name| names.iter().any(|known| known == name));
+        named || any_yaml && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+    };
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let touched = event.is_ok_and(|event| {
             matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_))
-                && event.paths.iter().any(|path| !is_scratch(path))
+                && event.paths.iter().any(|path| concerns(path))
         });
         if touched {
             // Nobody listens any more once the run is over.
@@ -42,12 +51,6 @@ pub(crate) fn changes(paths: &[PathBuf]) -> notify::Result<Changes> {
         watcher.watch(&folder, RecursiveMode::NonRecursive)?;
     }
     Ok(Changes { events, _watcher: watcher })
-}
-
-/// Files that editors leave beside what is edited.
-fn is_scratch(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.starts_with('.') || name.ends_with('~') || name.ends_with(".swp") || name.ends_with(".weir-fix")
 }
 
 impl Iterator for Changes {

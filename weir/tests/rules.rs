@@ -174,6 +174,28 @@ fn check_speaks_sarif_and_mends_slips() {
 }
 
 #[test]
+fn a_pack_is_split_over_files_that_lie_beside_it() {
+    let place = Place::new();
+    let (head, rules) = PACK.split_once("rules:").unwrap();
+    place.write("packs/pack.yaml", format!("{head}include: [parts/rules.yaml]\n"));
+    place.write("packs/parts/rules.yaml", format!("weir: 1\nrules:{rules}"));
+    let output = place.weir(&["test", "packs"]);
+    assert!(text(&output.stdout).contains("1 test, 1 passed"), "{}", text(&output.stderr));
+    place.write("packs/parts/rules.yaml", format!("weir: 1\nrules:{}", rules.replace("from: item", "from: itm")));
+    let said = text(&place.weir(&["check", "packs"]).stderr);
+    assert!(said.contains("packs/parts/rules.yaml:5:11"), "{said}");
+    // Neither a path nor a link leads out of the folder.
+    place.write("secret.yaml", "weir: 1\n");
+    std::os::unix::fs::symlink(place.path("secret.yaml"), place.path("packs/parts/link.yaml")).unwrap();
+    place.write("packs/pack.yaml", format!("{head}include: [parts/link.yaml, ../secret.yaml]\n"));
+    let said = text(&place.weir(&["check", "packs"]).stderr);
+    assert!(
+        said.contains("a link leads out of the pack's folder") && said.contains("`../secret.yaml` leads out"),
+        "{said}"
+    );
+}
+
+#[test]
 fn explain_tells_of_codes_and_of_rules() {
     let place = Place::new();
     let said = text(&place.weir(&["explain", "WR0227"]).stdout);
@@ -389,6 +411,9 @@ fn packs_are_reloaded_while_running_and_bad_ones_refused() {
             file.write_all(line.as_bytes()).unwrap();
         };
         alerts(1);
+        // What a sink writes beside the pack is no change of the pack.
+        std::thread::sleep(Duration::from_millis(400));
+        assert_eq!(lines.try_iter().find(|line| line.contains("reloaded")), None);
         // A mistake is refused, and the old rules run on.
         change(&PACK.replace("quantity >= 10", "quantty >= 10"), "1 error; the packs in force stay in force");
         append(&item(1, 1, 12));

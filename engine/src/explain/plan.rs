@@ -13,19 +13,19 @@ use crate::runtime::{BuildError, Trial, TrialParts};
 /// core of the reference machine. What is shared is paid once.
 mod cost {
     /// One row through a plain predicate.
-    pub(super) const PLAIN_NS: f64 = 2.0;
+    pub(super) const PLAIN_NS: f64 = 10.0;
     /// One row through the expression engine, in batches of a thousand.
-    pub(super) const EXPRESSION_NS: f64 = 6.0;
+    pub(super) const EXPRESSION_NS: f64 = 14.0;
     /// One row through an index of a symbol column.
-    pub(super) const INDEX_NS: f64 = 3.0;
+    pub(super) const INDEX_NS: f64 = 5.0;
     /// One look-up.
-    pub(super) const PROBE_NS: f64 = 12.0;
+    pub(super) const PROBE_NS: f64 = 10.0;
     /// One record into a pane.
     pub(super) const PANE_NS: f64 = 45.0;
     /// One pseudonym.
     pub(super) const DIGEST_NS: f64 = 90.0;
-    /// One observation of a sequence or an absence.
-    pub(super) const STEP_NS: f64 = 600.0;
+    /// One record of a sequence or an absence, about half of which are a step.
+    pub(super) const STEP_NS: f64 = 400.0;
 }
 
 /// Bytes of one group of a pane, its table's share included.

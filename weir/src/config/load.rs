@@ -162,10 +162,21 @@ pub(crate) fn read_pack(
     let root = Path::new(&file.name);
     let mut read = |include: &str| {
         let path = beside(root, include);
+        stay_within(root, &path)?;
         let text = vfs.read_text(&path, yaml::TEXT_BYTES_MAX as u64 + 1).map_err(|error| error.to_string())?;
         Ok(SourceFile::new(path.display().to_string(), text))
     };
     pack::parse_files(file, catalog, &mut read, diagnostics)
+}
+
+/// A symbolic link must not lead out of the pack's folder either.
+fn stay_within(root: &Path, path: &Path) -> Result<(), String> {
+    let folder = root.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let real = |path: &Path| path.canonicalize().map_err(|error| error.to_string());
+    if real(path)?.starts_with(real(folder)?) {
+        return Ok(());
+    }
+    Err("a link leads out of the pack's folder".to_owned())
 }
 
 /// The lists of a pack; each path is relative to the file that declares the list.
