@@ -76,10 +76,14 @@ pub(crate) fn judge(given: Given, files: &[PathBuf], keep_alerts: bool, quiet: b
     }
     let pipeline = builder.build().map_err(|error| error.to_string())?;
     let line = (!quiet).then(|| present::ProgressLine::start(progress, pipeline.progress()));
-    let summary = pipeline.run().map_err(|error| error.to_string())?;
+    let mut summary = pipeline.run().map_err(|error| error.to_string())?;
     drop(line);
     if let Some((source, error)) = summary.source_errors.first() {
         return Err(format!("{source}: {error}"));
+    }
+    for rule in &mut summary.rules {
+        // Nothing is sent: that nobody takes it is no news.
+        rule.unrouted = 0;
     }
     let mut kept = kept.0.lock();
     Ok(Judged { summary, alerts: std::mem::take(&mut kept.alerts), dropped: kept.dropped })

@@ -1,7 +1,7 @@
 //! What a person sees: diagnostics, a progress line, the summary.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,6 +14,20 @@ use weir_engine::metrics::{Buckets, Progress};
 use weir_engine::runtime::RuleCounts;
 use weir_rules::diagnostic::{Style, render};
 use weir_rules::{Diagnostics, Severity};
+
+/// Writes to standard output. Whoever reads may have read enough, as `head` does: then the work is done.
+pub(crate) fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let written = std::io::Write::write_all(&mut stdout, text.as_bytes()).and_then(|()| stdout.flush());
+    if written.is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Writes a line to standard output.
+pub(crate) fn say_line(line: &str) {
+    say(&format!("{line}\n"));
+}
 
 /// Prints diagnostics: text to standard error, JSON lines to standard output.
 pub(crate) fn diagnostics(diagnostics: &Diagnostics, json: bool) {
@@ -34,7 +48,7 @@ pub(crate) fn diagnostics(diagnostics: &Diagnostics, json: bool) {
                     serde_json::json!({ "start": start, "end": end, "replacement": fix.replacement })
                 }),
             });
-            println!("{object}");
+            say_line(&object.to_string());
         } else {
             let style = if coloured { Style::Coloured } else { Style::Plain };
             eprintln!("{}\n", render(found, style));
@@ -369,24 +383,29 @@ fn cost_ns(rule: &RuleCounts, summary: &Summary) -> f64 {
     rule.cost_ns as f64 / summary.total().received.max(1) as f64
 }
 
+/// A rule's alerts by day and by place, for programs.
+fn add_tally(row: &mut serde_json::Value, rule: &RuleCounts) {
+    let days: serde_json::Map<_, _> = rule.tally.days().map(|(day, count)| (day.to_owned(), count.into())).collect();
+    row["by_day"] = days.into();
+    row["hottest"] = rule
+        .tally
+        .hottest(PLACES_SHOWN)
+        .into_iter()
+        .map(|(place, count)| serde_json::json!({ "place": place, "alerts": count }))
+        .collect();
+}
+
 /// What rules said over history, for programs.
 pub(crate) fn rules_report_json(summary: &Summary) -> serde_json::Value {
     let rules: serde_json::Map<_, _> = summary
         .rules
         .iter()
         .map(|rule| {
-            let days: serde_json::Map<_, _> =
-                rule.tally.days().map(|(day, count)| (day.to_owned(), count.into())).collect();
-            let hottest: Vec<serde_json::Value> = rule
-                .tally
-                .hottest(PLACES_SHOWN)
-                .into_iter()
-                .map(|(place, count)| serde_json::json!({ "place": place, "alerts": count }))
-                .collect();
-            let row = serde_json::json!({
+            let mut row = serde_json::json!({
                 "kind": rule.kind, "alerts": rule.alerts, "suppressed": rule.suppressed, "late": rule.late,
-                "by_day": days, "hottest": hottest, "ns_per_record": cost_ns(rule, summary),
+                "ns_per_record": cost_ns(rule, summary),
             });
+            add_tally(&mut row, rule);
             (rule.id.clone(), row)
         })
         .collect();
@@ -460,11 +479,14 @@ pub(crate) fn summary_json(summary: &Summary) -> String {
         .rules
         .iter()
         .map(|rule| {
-            let row = serde_json::json!({
+            let mut row = serde_json::json!({
                 "kind": rule.kind, "shadow": rule.shadow, "alerts": rule.alerts, "suppressed": rule.suppressed,
                 "windows": rule.windows, "late": rule.late, "condition_errors": rule.condition_errors, "open_panes": rule.open_panes,
                 "keys_evicted": rule.keys_evicted,
             });
+            if rule.shadow {
+                add_tally(&mut row, rule);
+            }
             (rule.id.clone(), row)
         })
         .collect();

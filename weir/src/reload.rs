@@ -22,6 +22,8 @@ pub(crate) fn files_of(packs: &[(Pack, Vec<Arc<weir_engine::watchlist::Watchlist
     for (pack, _) in packs {
         files.push(pack.file.name.clone().into());
         files.extend(pack.rules.iter().map(|rule| PathBuf::from(&rule.file.name)));
+        files.extend(pack.tests.iter().map(|test| PathBuf::from(&test.file.name)));
+        files.extend(pack.lists.iter().map(|list| PathBuf::from(&list.file.name)));
         files.extend(pack.lists.iter().map(|list| config::beside(std::path::Path::new(&list.file.name), &list.from)));
     }
     files.sort();

@@ -203,9 +203,14 @@ fn explain_tells_of_codes_and_of_rules() {
         assert!(said.contains(part), "{part}: {said}");
     }
     let said = text(&place.weir(&["explain", "square-dense", &file("examples/kinds/pack.yaml")]).stdout);
-    for part in
-        ["window over person records", "columns read", "panes", "count of person", "state at most", "ns a record"]
-    {
+    for part in [
+        "window over person records",
+        "columns read",
+        "panes",
+        "count for each zone, panes of 5s",
+        "state at most",
+        "ns a record",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     // Two rules that look at the same list and ask the same share it.
@@ -356,6 +361,8 @@ fn a_shadow_rule_reports_and_sends_nothing() {
     let place = Place::new();
     place.write("pack.yaml", PACK.replace("    severity: medium", "    severity: medium\n    status: shadow"));
     place.write("weir.yaml", CONFIG).write("in.ndjson", (0..60).map(|n| item(n, n * 600, n)).collect::<String>());
+    let summary = place.run(&["weir.yaml"]);
+    assert_eq!(summary["rules"]["much"]["by_day"]["2026-11-23"], 50);
     let output = place.weir(&["run", "weir.yaml"]);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));

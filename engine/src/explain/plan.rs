@@ -111,7 +111,10 @@ pub fn plan(parts: &TrialParts, rule: &str) -> Result<Option<RulePlan>, BuildErr
     let panes = planned.panes.map(|panes| {
         let shared = &plan.panes[panes];
         let sharing = shared.rules.iter().map(|index| plan.rules[*index].rule.id.as_str()).collect();
-        (shared.meaning.clone(), others(sharing))
+        let over =
+            if shared.key.is_empty() { "over all".to_owned() } else { format!("for each {}", shared.key.join(", ")) };
+        let pane = weir_rules::units::format_duration_ms(shared.clock.pane_ms);
+        (format!("{} {over}, panes of {pane}", shared.measure.text()), others(sharing))
     });
     let mut record_ns: f64 = conditions
         .iter()

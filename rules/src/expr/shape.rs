@@ -42,6 +42,18 @@ impl Comparison {
         })
     }
 
+    /// As it stands in SQL.
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "<>",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+        }
+    }
+
     /// The same with its sides changed.
     fn turned(self) -> Self {
         match self {
@@ -92,7 +104,7 @@ impl Expression {
         split_conjunction(&self.typed)
             .into_iter()
             .map(|part| Self {
-                sql: part.to_string(),
+                sql: plain_text(part),
                 columns: part.column_refs().into_iter().map(|column| column.name.clone()).collect(),
                 data_type: DataType::Boolean,
                 macros: BTreeSet::new(),
@@ -104,6 +116,22 @@ impl Expression {
     /// What it asks, where that is plain.
     pub fn shape(&self) -> Shape {
         shape(&self.typed)
+    }
+}
+
+/// A part as a person would write it; what has no plain shape as the expression engine writes it.
+fn plain_text(expr: &Expr) -> String {
+    match shape(expr) {
+        Shape::OneOf { column, values } => {
+            let quoted: Vec<String> = values.iter().map(|value| format!("'{}'", value.replace('\'', "''"))).collect();
+            match &quoted[..] {
+                [one] => format!("{column} = {one}"),
+                many => format!("{column} in ({})", many.join(", ")),
+            }
+        }
+        Shape::Compare { column, comparison, number } => format!("{column} {} {number}", comparison.sign()),
+        Shape::Present { column, present } => format!("{column} is {}null", if present { "not " } else { "" }),
+        Shape::Constant(_) | Shape::Other => expr.to_string(),
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             } else {
                 present::rules_report(&judged.summary)
             };
-            println!("{report}");
+            present::say_line(&report);
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -39,14 +39,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     }
     if args.sarif {
-        println!("{}", present::sarif(&diagnostics));
+        present::say_line(&present::sarif(&diagnostics).to_string());
     } else {
         present::diagnostics(&diagnostics, args.json);
     }
     if !args.json && !args.sarif {
         let (errors, warnings) = (diagnostics.count(Severity::Error), diagnostics.count(Severity::Warning));
         let fixes = diagnostics.iter().filter(|found| found.fix.is_some()).count();
-        println!("{}", present::verdict(files, errors, warnings, fixes));
+        present::say_line(&present::verdict(files, errors, warnings, fixes));
     }
     if diagnostics.has_errors() { ExitCode::from(EXIT_WRONG) } else { ExitCode::SUCCESS }
 }

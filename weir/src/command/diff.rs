@@ -11,6 +11,7 @@ use weir_engine::alert::Alert;
 
 use super::{EXIT_FAILED, EXIT_WRONG};
 use crate::history::{self, Judged};
+use crate::present;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -57,9 +58,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             }
             let diffs = compare(&old, &new);
             if args.json {
-                println!("{}", json_of(&diffs));
+                present::say_line(&json_of(&diffs).to_string());
             } else {
-                print!("{}", text_of(&diffs, args.show));
+                present::say(&text_of(&diffs, args.show));
             }
             ExitCode::SUCCESS
         }

@@ -27,12 +27,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     if args.what == "all" {
         for code in codes::ALL {
-            println!("{}  {}", code.id, code.title);
+            present::say_line(&format!("{}  {}", code.id, code.title));
         }
         return ExitCode::SUCCESS;
     }
     if let Some(code) = by_id(&args.what) {
-        println!("{}", if args.json { code_json(code).to_string() } else { code_text(code) });
+        present::say_line(&if args.json { code_json(code).to_string() } else { code_text(code) });
         return ExitCode::SUCCESS;
     }
     if !args.path.exists() {
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         .is_some();
     match plan(&given.into_parts(), &args.what) {
         Ok(Some(plan)) => {
-            println!("{}", if args.json { serde_json::json!(plan).to_string() } else { rule_text(&plan) });
+            present::say_line(&if args.json { serde_json::json!(plan).to_string() } else { rule_text(&plan) });
             ExitCode::SUCCESS
         }
         Ok(None) if retired => {

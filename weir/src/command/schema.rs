@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+use crate::present;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Whose schema.
@@ -18,6 +20,6 @@ enum What {
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     let What::Pack = args.what;
-    println!("{:#}", weir_rules::pack::json_schema());
+    present::say_line(&format!("{:#}", weir_rules::pack::json_schema()));
     ExitCode::SUCCESS
 }

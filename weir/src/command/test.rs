@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     for () in changes {
-        println!("\n-- changed, running again");
+        present::say_line("\n-- changed, running again");
         once(args);
     }
     code
@@ -77,10 +77,10 @@ fn once(args: &Args) -> ExitCode {
     let ran: Vec<Ran> = given.iter().flat_map(|given| run_all(given, args.filter.as_deref())).collect();
     if args.json {
         for it in &ran {
-            println!("{}", json(it));
+            present::say_line(&json(it).to_string());
         }
     } else {
-        print!("{}", text(&ran));
+        present::say(&text(&ran));
     }
     if let Some(path) = &args.junit
         && let Err(error) = std::fs::write(path, junit(&ran))

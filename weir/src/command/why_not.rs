@@ -73,12 +73,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         found.windows.retain(|step| step.end <= *at);
     }
     if args.json {
-        println!("{}", serde_json::json!(found));
+        present::say_line(&serde_json::json!(found).to_string());
     } else {
         if !status.runs() {
-            println!("`{}` is a draft or retired: it never speaks. If it did run:\n", args.rule);
+            present::say_line(&format!("`{}` is a draft or retired: it never speaks. If it did run:\n", args.rule));
         }
-        print!("{}", text_of(&found));
+        present::say(&text_of(&found));
     }
     ExitCode::SUCCESS
 }
