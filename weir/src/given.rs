@@ -10,6 +10,7 @@ use weir_engine::{Limits, TrialParts};
 use weir_rules::{Catalog, Diagnostics, Pack, SourceFile, yaml};
 
 use crate::config::{self, Config};
+use crate::present;
 
 /// A configuration in a folder.
 const CONFIG_NAME: &str = "weir.yaml";
@@ -27,8 +28,6 @@ pub(crate) struct Given {
 /// Whether lists are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lists {
-    /// They must be there.
-    Load,
     /// A configuration's must be there; those of a bare pack are loaded where the file exists.
     LoadIfThere,
     /// A bare pack's are empty.
@@ -70,12 +69,24 @@ pub(crate) fn open(path: &Path, lists: Lists, diagnostics: &mut Diagnostics) -> 
     given
 }
 
+/// Opens packs for a command that needs them sound; prints what is wrong and gives nothing then.
+pub(crate) fn open_or_tell(path: &Path, json: bool) -> Option<Given> {
+    let mut diagnostics = Diagnostics::new();
+    let given = open(path, Lists::LoadIfThere, &mut diagnostics);
+    if !diagnostics.has_errors() {
+        return Some(given);
+    }
+    diagnostics.sort();
+    present::diagnostics(&diagnostics, json);
+    None
+}
+
 fn load_of_bare(pack: &Pack, lists: Lists, diagnostics: &mut Diagnostics) -> Vec<Arc<Watchlist>> {
     let there = |pack: &Pack| {
         let beside = |file: &str, from: &str| config::beside(Path::new(file), from);
         pack.lists.iter().all(|list| RealVfs.stat(&beside(&list.file.name, &list.from)).is_ok())
     };
-    if lists == Lists::Load || (lists == Lists::LoadIfThere && there(pack)) {
+    if lists == Lists::LoadIfThere && there(pack) {
         // Without a configuration there is no population to check against; `weir run` asks for it.
         return config::load_lists(pack, &Limits::default(), None, &RealVfs, diagnostics);
     }

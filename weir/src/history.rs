@@ -8,10 +8,10 @@ use weir_connectors::source::FileSource;
 use weir_engine::clock::HistoryClock;
 use weir_engine::vfs::{RealVfs, Vfs};
 use weir_engine::{Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, SourceSpec, Summary};
+use weir_rules::Pack;
 use weir_rules::pack::{Rule, Status};
-use weir_rules::{Diagnostics, Pack};
 
-use crate::given::{self, Given, Lists};
+use crate::given::Given;
 use crate::present;
 
 /// Alerts that are kept for a comparison.
@@ -24,18 +24,6 @@ pub(crate) struct Judged {
     pub(crate) alerts: Vec<Output>,
     /// Alerts beyond what is kept.
     pub(crate) dropped: u64,
-}
-
-/// Opens packs for history; prints what is wrong and gives nothing then.
-pub(crate) fn open(path: &Path, json: bool) -> Option<Given> {
-    let mut diagnostics = Diagnostics::new();
-    let given = given::open(path, Lists::LoadIfThere, &mut diagnostics);
-    diagnostics.sort();
-    if diagnostics.has_errors() {
-        present::diagnostics(&diagnostics, json);
-        return None;
-    }
-    Some(given)
 }
 
 /// Runs packs over files of canonical records: NDJSON, CSV, Arrow IPC or Parquet, by their names. Shadow rules

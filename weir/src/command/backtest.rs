@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{EXIT_FAILED, EXIT_WRONG};
-use crate::{history, present};
+use crate::{given, history, present};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let Some(given) = history::open(&args.path, args.json) else { return ExitCode::from(EXIT_WRONG) };
+    let Some(given) = given::open_or_tell(&args.path, args.json) else { return ExitCode::from(EXIT_WRONG) };
     match history::judge(given, &args.history, false, args.quiet) {
         Ok(judged) => {
             let report = if args.json {

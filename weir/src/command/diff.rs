@@ -11,7 +11,7 @@ use weir_engine::alert::Alert;
 
 use super::{EXIT_FAILED, EXIT_WRONG};
 use crate::history::{self, Judged};
-use crate::present;
+use crate::{given, present};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -46,7 +46,8 @@ struct RuleDiff {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let (Some(old), Some(new)) = (history::open(&args.old, args.json), history::open(&args.new, args.json)) else {
+    let (Some(old), Some(new)) = (given::open_or_tell(&args.old, args.json), given::open_or_tell(&args.new, args.json))
+    else {
         return ExitCode::from(EXIT_WRONG);
     };
     let both = history::judge(old, &args.history, true, args.quiet)

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use weir_engine::explain::{RulePlan, plan};
-use weir_rules::Diagnostics;
 use weir_rules::diagnostic::{Code, Severity, by_id, codes};
 
 use super::{EXIT_FAILED, EXIT_WRONG};
-use crate::given::{self, Lists};
-use crate::present;
+use crate::{given, present};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -42,13 +40,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         );
         return ExitCode::from(EXIT_WRONG);
     }
-    let mut diagnostics = Diagnostics::new();
-    let given = given::open(&args.path, Lists::LoadIfThere, &mut diagnostics);
-    if diagnostics.has_errors() {
-        diagnostics.sort();
-        present::diagnostics(&diagnostics, args.json);
-        return ExitCode::from(EXIT_WRONG);
-    }
+    let Some(given) = given::open_or_tell(&args.path, args.json) else { return ExitCode::from(EXIT_WRONG) };
     let retired = given
         .packs
         .iter()

@@ -6,11 +6,9 @@ use std::process::ExitCode;
 
 use weir_engine::explain::{Why, why};
 use weir_engine::vfs::{RealVfs, Vfs};
-use weir_rules::Diagnostics;
 
 use super::{EXIT_FAILED, EXIT_WRONG};
-use crate::given::{self, Lists};
-use crate::present;
+use crate::{given, present};
 
 /// Longest file of events.
 const EVENTS_BYTES_MAX: u64 = 64 << 20;
@@ -38,13 +36,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let mut diagnostics = Diagnostics::new();
-    let given = given::open(&args.path, Lists::LoadIfThere, &mut diagnostics);
-    if diagnostics.has_errors() {
-        diagnostics.sort();
-        present::diagnostics(&diagnostics, args.json);
-        return ExitCode::from(EXIT_WRONG);
-    }
+    let Some(given) = given::open_or_tell(&args.path, args.json) else { return ExitCode::from(EXIT_WRONG) };
     let Some(status) =
         given.packs.iter().flat_map(|(pack, _)| &pack.rules).find(|rule| rule.id == args.rule).map(|rule| rule.status)
     else {
