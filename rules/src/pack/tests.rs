@@ -325,6 +325,17 @@ fn the_schema_knows_every_key() {
     for key in known(&format!("{HEAD}rules: []\nxyzzy: 1\n")) {
         assert!(keys("/properties").contains(&key.as_str()), "{key}");
     }
+    // Words out of a closed set stand in the schema exactly as the parser takes them.
+    let words = |name: &str| -> Vec<String> {
+        let def = &schema["$defs"][name];
+        let plain = def["enum"].as_array().cloned().unwrap_or_default();
+        let told = def["oneOf"].as_array().into_iter().flatten().map(|it| it["const"].clone());
+        plain.into_iter().chain(told).filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(words("ListKindDoc"), ListKind::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>());
+    assert_eq!(words("SeverityDoc"), RuleSeverity::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>());
+    assert_eq!(words("ReviewDoc"), Review::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>());
+    assert_eq!(words("StatusDoc"), Status::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>());
     let variants = schema["$defs"]["RuleDoc"]["oneOf"].as_array().unwrap();
     for kind in ["match", "watchlist", "window", "sequence", "absence"] {
         let of_kind = variants.iter().find(|it| it["properties"]["kind"]["const"] == kind).unwrap();
