@@ -4,12 +4,16 @@
 //! that what is measured is what runs: `decode` has no rule that reads anything, the others add one.
 
 use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::{Array, StringViewArray};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir_benches::{Nothing, Text, city, parse, records};
+use weir_engine::record::RootKey;
 use weir_engine::vfs::RealVfs;
-use weir_engine::watchlist::{ListSpec, load};
+use weir_engine::watchlist::{Effort, ListSpec, Loading, Watchlist, load};
 use weir_engine::window::ZoneTable;
 use weir_engine::{Format, Limits, Pipeline, SinkSpec, SourceSpec};
 use weir_rules::Catalog;
@@ -72,7 +76,7 @@ fn stages(criterion: &mut Criterion) {
                 || lists(&pack),
                 |lists| {
                     let pipeline = Pipeline::builder(Catalog::builtin())
-                        .pack(pack.clone(), lists)
+                        .shared_pack(pack.clone(), lists)
                         .zones(zones.clone())
                         .shards(shards)
                         .source(SourceSpec::new("bench", Format::Ndjson), Text(text.clone()))
@@ -88,14 +92,27 @@ fn stages(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn lists(pack: &weir_rules::Pack) -> Vec<weir_engine::watchlist::Watchlist> {
+fn lists(pack: &weir_rules::Pack) -> Vec<Arc<Watchlist>> {
     pack.lists
         .iter()
         .map(|list| {
             let spec = ListSpec::new(pack, list);
-            load(&RealVfs, &city().join(&list.from), spec, &Limits::default(), None, 0).expect("a list").0
+            open(&city().join(&list.from), spec)
         })
         .collect()
+}
+
+fn open(path: &Path, spec: ListSpec) -> Arc<Watchlist> {
+    let loading = Loading {
+        vfs: &RealVfs,
+        limits: &Limits::default(),
+        population: None,
+        now_ms: 0,
+        root: &RootKey::new([7; 32]),
+        effort: Effort::AllCores,
+        previous: None,
+    };
+    load(path, spec, &loading).expect("a list").0
 }
 
 /// Probes of a list of a million plates with keys that are not on it.
@@ -113,13 +130,13 @@ fn probe(criterion: &mut Criterion) {
     }
     std::fs::write(&path, csv).expect("a list");
     let spec = ListSpec::new(&pack, &pack.lists[0]);
-    let (list, _) = load(&RealVfs, &path, spec, &Limits::default(), None, 0).expect("a list");
+    let list = open(&path, spec);
     std::fs::remove_dir_all(&folder).expect("the folder goes");
-    let keys: Vec<String> = (0..100_000).map(|n| plate(n * 79 % 1_000_000, 'F')).collect();
+    let keys: StringViewArray = (0..100_000).map(|n| Some(plate(n * 79 % 1_000_000, 'F'))).collect();
     let mut group = criterion.benchmark_group("probe");
     group.throughput(Throughput::Elements(keys.len() as u64)).sample_size(20);
     group.bench_function("exact-1M-misses", |bencher| {
-        bencher.iter(|| keys.iter().filter(|key| list.contains(black_box(key))).count());
+        bencher.iter(|| list.exact_rows(black_box(&keys)).len());
     });
     group.finish();
 }

@@ -12,6 +12,7 @@
 
 pub mod alert;
 pub mod clock;
+pub mod credential;
 pub mod decode;
 pub mod explain;
 pub mod limits;
@@ -29,5 +30,5 @@ pub mod window;
 
 pub use alert::{Output, Sink, SinkError, SinkSpec, Stream};
 pub use limits::Limits;
-pub use runtime::{Pipeline, ReloadHandle, ReloadReport, SourceSpec, Summary, Trial, TrialParts};
+pub use runtime::{ListStatus, Pipeline, ReloadHandle, ReloadReport, SourceSpec, Summary, Trial, TrialParts};
 pub use source::{Feed, Format, Source, SourceError};

@@ -23,6 +23,10 @@ pub struct Limits {
     pub window_groups_max: usize,
     /// Suppression entries over all rules.
     pub suppressed_keys_max: usize,
+    /// Alerts that may have to be taken back; the oldest leaves first and is counted.
+    pub told_alerts_max: usize,
+    /// How long an alert may be taken back, in event time.
+    pub told_for_ms: i64,
     /// Keys of one sequence or absence rule; what would end first leaves and is counted.
     pub sequence_keys_max: usize,
     /// Observations of one sequence or absence rule that wait for the watermark.
@@ -50,6 +54,8 @@ impl Default for Limits {
             event_ids_for_ms: 10 * 60_000,
             window_groups_max: 1_000_000,
             suppressed_keys_max: 1_000_000,
+            told_alerts_max: 200_000,
+            told_for_ms: 7 * 86_400_000,
             sequence_keys_max: 200_000,
             held_observations_max: 500_000,
             max_ahead_ms: 5 * 60_000,

@@ -124,7 +124,7 @@ impl Progress {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Alerts sent so far.
+    /// Alerts told so far, revisions included.
     pub fn alerts(&self) -> u64 {
         self.alerts.load(Ordering::Relaxed)
     }

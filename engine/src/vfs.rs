@@ -26,6 +26,27 @@ pub struct Stat {
     pub modified_ms: i64,
 }
 
+/// A whole file as bytes.
+#[derive(Debug)]
+pub enum FileBytes {
+    /// As it lies in the page cache.
+    Mapped(weir_memory::Mapping),
+    /// A copy.
+    Read(Vec<u8>),
+}
+
+impl std::ops::Deref for FileBytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(mapping) => mapping,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
 /// A file system.
 pub trait Vfs: Send + Sync + 'static {
     /// Opens for reading.
@@ -37,15 +58,28 @@ pub trait Vfs: Send + Sync + 'static {
     /// Names in a folder, sorted.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 
+    /// A whole file of at most `bytes_max` bytes.
+    fn map(&self, path: &Path, bytes_max: u64) -> io::Result<FileBytes> {
+        let mut bytes = Vec::new();
+        self.open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+        too_large(bytes.len() as u64, bytes_max)?;
+        Ok(FileBytes::Read(bytes))
+    }
+
     /// Reads a whole text of at most `bytes_max` bytes.
     fn read_text(&self, path: &Path, bytes_max: u64) -> io::Result<String> {
         let mut text = String::new();
         self.open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > bytes_max {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {bytes_max} bytes")));
-        }
+        too_large(text.len() as u64, bytes_max)?;
         Ok(text)
     }
+}
+
+fn too_large(len: u64, bytes_max: u64) -> io::Result<()> {
+    if len > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {bytes_max} bytes")));
+    }
+    Ok(())
 }
 
 /// The machine's file system.
@@ -85,6 +119,24 @@ impl Vfs for RealVfs {
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
         Ok(stat_of(&fs::metadata(path)?))
+    }
+
+    /// A file that nobody can write to is mapped; of another one a copy is taken, since it may change under the
+    /// reader.
+    fn map(&self, path: &Path, bytes_max: u64) -> io::Result<FileBytes> {
+        let mut file = fs::File::open(path)?;
+        let len = file.metadata()?.len();
+        too_large(len, bytes_max)?;
+        match weir_memory::Mapping::of_read_only(&file) {
+            Ok(mapping) => Ok(FileBytes::Mapped(mapping)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let mut bytes = Vec::with_capacity(len as usize);
+                Read::read_to_end(&mut Read::take(&mut file, bytes_max + 1), &mut bytes)?;
+                too_large(bytes.len() as u64, bytes_max)?;
+                Ok(FileBytes::Read(bytes))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -1,9 +1,14 @@
 //! What each fuzz target does with its bytes. A panic is a finding.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use weir_engine::Format;
 use weir_engine::decode::json::check_record;
 use weir_engine::normalise::{TimeReader, apply, check_resident_id, read_mrz, read_plate};
 use weir_engine::source::{Framer, Payload};
+use weir_engine::vfs::FileBytes;
+use weir_engine::watchlist::{Effort, ListKeys, Reading, Snapshot, Watchlist, reseal};
 use weir_rules::diagnostic::{Style, render};
 use weir_rules::schema::Normaliser;
 use weir_rules::{Catalog, Diagnostics, SourceFile, pack};
@@ -100,4 +105,38 @@ pub fn rules_pack(data: &[u8]) {
         assert!(text.get(diagnostic.span.clone()).is_some(), "{}: {:?}", diagnostic.code.id, diagnostic.span);
         let _ = render(diagnostic, Style::Plain);
     }
+}
+
+/// The key that the seeds of `watchlist_open` are built with: `weir list build` with a key file of 32 bytes 7,
+/// purpose `road`, epoch `2026-11`).
+pub fn watchlist_keys() -> Arc<ListKeys> {
+    Arc::new(ListKeys::derive(&[7; 32], "road", "2026-11"))
+}
+
+/// A file opens or is refused, as it is and as a forger with the key would seal it again; what opens answers every
+/// question somehow.
+///
+/// # Panics
+/// On a finding.
+pub fn watchlist_open(data: &[u8]) {
+    let keys = watchlist_keys();
+    let _ = Snapshot::open(FileBytes::Read(data.to_vec()), &keys, Effort::OneCore);
+    let _ = (Snapshot::peek(data), Snapshot::check(data), Snapshot::sizes(data));
+    let mut sealed = data.to_vec();
+    reseal(&mut sealed, &keys);
+    let Ok(snapshot) = Snapshot::open(FileBytes::Read(sealed), &keys, Effort::OneCore) else { return };
+    let _ = snapshot.audit(&AtomicU64::new(0));
+    for number in 0..snapshot.len().min(1_000) {
+        let _ = snapshot.entry(number);
+    }
+    let Some(spec) = snapshot.spec() else { return };
+    let list = Watchlist::new(spec, vec![Arc::new(snapshot)], String::new(), 0);
+    let texts = ["陕A12345", "陕B0O812", "陕A1232", "P1234567", ""];
+    for text in texts {
+        let reading = Reading { text: Some(text), candidates: vec![("陕A12345", None)], partial: Some("陕A1-3-5") };
+        let _ = list.look_up(&reading, weir_rules::pack::Grade::PartialRead, 0);
+    }
+    let column: arrow::array::StringViewArray = texts.iter().map(|text| Some(*text)).collect();
+    assert!(list.exact_rows(&column).len() <= texts.len());
+    let _ = (list.still_lists("E1", 1, 0), list.expired(0), list.ids_of(&[1]));
 }

@@ -89,3 +89,11 @@ fn normalise() {
 fn rules_pack() {
     replay("rules_pack", PACK_MUTANTS.div_ceil(seeds("rules_pack")), weir_fuzz::rules_pack);
 }
+
+/// Opening costs microseconds, and most mutants are refused at once.
+const SNAPSHOT_MUTANTS: usize = 20_000;
+
+#[test]
+fn watchlist_open() {
+    replay("watchlist_open", SNAPSHOT_MUTANTS, weir_fuzz::watchlist_open);
+}

@@ -9,7 +9,7 @@ use weir_engine::window::ZoneTable;
 use weir_engine::{Limits, TrialParts};
 use weir_rules::{Catalog, Diagnostics, Pack, SourceFile, yaml};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ListContext};
 use crate::present;
 
 /// A configuration in a folder.
@@ -59,7 +59,7 @@ pub(crate) fn open(path: &Path, lists: Lists, diagnostics: &mut Diagnostics) -> 
             let loaded = load_of_bare(&pack, lists, diagnostics);
             given.packs.push((pack, loaded));
         } else if let Some(config) = Config::parse(&file, &path, diagnostics) {
-            let loaded = config::load(&config, &RealVfs, diagnostics);
+            let loaded = config::load(&config, &context_of(&config), &RealVfs, diagnostics);
             given.packs.extend(loaded.packs);
             given.zones = loaded.zones;
             given.catalog = config.catalog;
@@ -81,6 +81,59 @@ pub(crate) fn open_or_tell(path: &Path, json: bool) -> Option<Given> {
     None
 }
 
+/// A list as it is declared.
+pub(crate) struct Declared {
+    pub(crate) pack: Pack,
+    /// Its position among the pack's lists.
+    pub(crate) list: usize,
+    /// The configuration, if the path is one.
+    pub(crate) config: Option<Config>,
+}
+
+/// Finds the declaration of a list in a pack, or in the packs of a configuration. Its data need not be there.
+///
+/// # Errors
+/// A sentence, when no pack declares it.
+pub(crate) fn declared_list(path: &Path, list: &str, diagnostics: &mut Diagnostics) -> Result<Declared, String> {
+    let mut known = Vec::new();
+    let mut open_pack = |file: &Arc<SourceFile>, catalog: &Catalog, diagnostics: &mut Diagnostics| {
+        let pack = config::read_pack(file, catalog, &RealVfs, diagnostics)?;
+        known.extend(pack.lists.iter().map(|list| list.id.clone()));
+        let at = pack.lists.iter().position(|declared| declared.id == list)?;
+        Some((pack, at))
+    };
+    let read = |path: &Path, diagnostics: &mut Diagnostics| {
+        let name = path.display().to_string();
+        match RealVfs.read_text(path, yaml::TEXT_BYTES_MAX as u64 + 1) {
+            Ok(text) => Some(SourceFile::new(name, text)),
+            Err(error) => {
+                diagnostics.push(config::unreadable(&name, &error));
+                None
+            }
+        }
+    };
+    for path in files(path, diagnostics) {
+        let Some(file) = read(&path, diagnostics) else { continue };
+        if is_pack(&file) {
+            if let Some((pack, list)) = open_pack(&file, &Catalog::builtin(), diagnostics) {
+                return Ok(Declared { pack, list, config: None });
+            }
+        } else if let Some(config) = Config::parse(&file, &path, diagnostics) {
+            for named in &config.packs {
+                let Some(file) = read(&named.path, diagnostics) else { continue };
+                if let Some((pack, list)) = open_pack(&file, &config.catalog, diagnostics) {
+                    return Ok(Declared { pack, list, config: Some(config) });
+                }
+            }
+        }
+    }
+    Err(format!("no pack of {} declares a list `{list}`; declared: {}", path.display(), known.join(", ")))
+}
+
+fn context_of(config: &Config) -> ListContext {
+    ListContext::at_start(config::root_key(config, &RealVfs))
+}
+
 fn load_of_bare(pack: &Pack, lists: Lists, diagnostics: &mut Diagnostics) -> Vec<Arc<Watchlist>> {
     let there = |pack: &Pack| {
         let beside = |file: &str, from: &str| config::beside(Path::new(file), from);
@@ -88,7 +141,8 @@ fn load_of_bare(pack: &Pack, lists: Lists, diagnostics: &mut Diagnostics) -> Vec
     };
     if lists == Lists::LoadIfThere && there(pack) {
         // Without a configuration there is no population to check against; `weir run` asks for it.
-        return config::load_lists(pack, &Limits::default(), None, &RealVfs, diagnostics);
+        let (limits, context) = (Limits::default(), ListContext::bare());
+        return config::load_lists(pack, (&limits, None), &context, &RealVfs, diagnostics, &mut Vec::new());
     }
     Vec::new()
 }

@@ -3,12 +3,13 @@
 //! `weir run` runs a configuration. For those who write rules: `weir check` says what is wrong with
 //! them, `weir test` runs their tests, `weir explain` tells what a diagnostic means or how a rule is
 //! run, `weir why-not` why an alert did not come, `weir backtest` what rules would have said, `weir
-//! diff` what a change of rules changes. `weir generate` makes a synthetic city to try things on.
+//! diff` what a change of rules changes. `weir list` makes watchlists into snapshots. `weir status` tells how a run stands. `weir generate` makes a synthetic city to try things on.
 //!
 //! Exit codes: 0 done; 1 something failed while running (a source, a sink, an undelivered alert, a
 //! test); 2 the configuration, a pack or the arguments are wrong.
 #![forbid(unsafe_code)]
 
+mod bar;
 mod command;
 mod config;
 mod generate;
@@ -16,6 +17,7 @@ mod given;
 mod history;
 mod present;
 mod reload;
+mod status;
 mod watch;
 
 use std::process::ExitCode;
@@ -49,6 +51,10 @@ enum Command {
     Backtest(command::backtest::Args),
     /// Judge history by two versions of rules: the alerts gained and lost.
     Diff(command::diff::Args),
+    /// Build, look at, verify and compare snapshots of watchlists.
+    List(command::list::Args),
+    /// Tell how a running weir stands: records, alerts, lists.
+    Status(command::status::Args),
     /// Print the JSON Schema of rule packs, for editors.
     Schema(command::schema::Args),
     /// Make a seeded synthetic city: records, lists, zones, and a configuration to run them.
@@ -64,6 +70,8 @@ fn main() -> ExitCode {
         Command::WhyNot(args) => command::why_not::run(&args),
         Command::Backtest(args) => command::backtest::run(&args),
         Command::Diff(args) => command::diff::run(&args),
+        Command::List(args) => command::list::run(&args),
+        Command::Status(args) => command::status::run(&args),
         Command::Schema(args) => command::schema::run(&args),
         Command::Generate(args) => command::generate::run(&args),
     }

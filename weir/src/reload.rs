@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
+use weir_engine::record::RootKey;
 use weir_engine::vfs::RealVfs;
+use weir_engine::watchlist::Effort;
 use weir_engine::{ReloadHandle, ReloadReport};
 use weir_rules::{Diagnostics, Pack, Severity};
 
 use crate::command::run::for_operators;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ListContext};
 use crate::{present, watch};
 
 /// Files whose change means that packs changed: the packs, what they include, and their lists.
@@ -44,9 +46,9 @@ impl Asking {
 }
 
 /// Reloads on a thread of its own, one change after the other.
-pub(crate) fn start(config: Arc<Config>, handle: ReloadHandle, files: &[PathBuf]) -> Asking {
+pub(crate) fn start(config: Arc<Config>, root: RootKey, handle: ReloadHandle, files: &[PathBuf]) -> Asking {
     let (sender, asked) = channel();
-    std::thread::spawn(move || serve(&config, &handle, &asked));
+    std::thread::spawn(move || serve(&config, &root, &handle, &asked));
     let asking = Asking(sender);
     match watch::changes(files) {
         Ok(changes) => {
@@ -58,11 +60,13 @@ pub(crate) fn start(config: Arc<Config>, handle: ReloadHandle, files: &[PathBuf]
     asking
 }
 
-fn serve(config: &Config, handle: &ReloadHandle, asked: &Receiver<&'static str>) {
+fn serve(config: &Config, root: &RootKey, handle: &ReloadHandle, asked: &Receiver<&'static str>) {
     while let Ok(why) = asked.recv() {
         let started = Instant::now();
         let mut diagnostics = Diagnostics::new();
-        let loaded = config::load(config, &RealVfs, &mut diagnostics);
+        let context = ListContext { root: root.clone(), in_force: handle.lists(), effort: Effort::OneCore };
+        let loaded = config::load(config, &context, &RealVfs, &mut diagnostics);
+        handle.note_refused_lists(&loaded.kept);
         diagnostics.sort();
         if diagnostics.has_errors() {
             present::diagnostics(&for_operators(&diagnostics), false);

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use notify::{EventKind, RecursiveMode, Watcher};
+use weir_engine::watchlist::is_delta_of;
 
 /// A change counts once no other has followed it for so long: an editor writes in steps.
 const QUIET: Duration = Duration::from_millis(150);
@@ -25,7 +26,12 @@ pub(crate) fn changes(paths: &[PathBuf]) -> notify::Result<Changes> {
         paths.iter().filter(|path| !path.is_dir()).filter_map(|path| path.file_name().map(OsStr::to_owned)).collect();
     let any_yaml = paths.iter().any(|path| path.is_dir());
     let concerns = move |path: &Path| {
-        let named = path.file_name().is_some_and(|name| names.iter().any(|known| known == name));
+        let is_known = |name: &OsStr| {
+            let text = name.to_string_lossy();
+            // A delta of a list comes beside it.
+            names.iter().any(|known| known == name || is_delta_of(&text, &known.to_string_lossy()))
+        };
+        let named = path.file_name().is_some_and(is_known);
         named || any_yaml && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
     };
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {

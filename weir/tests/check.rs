@@ -147,7 +147,7 @@ fn lists_that_break_the_rules_are_refused() {
         ("plate,entry_id,expires\n陕A12345,E1,2020-01-01\n", "no entry can match: 1 of 1 have expired"),
         (
             "plate,entry_id,expires\n陕A12345,E1,2099-01-01\n陕A12346,E1,2099-01-01\n陕A12347,E2,soon\n,E3,2099-01-01\n无车牌,E4,2099-01-01\n陕A1,E5,\n",
-            "5 rows left out, the rest loaded; row 2: an entry with this `entry_id` came before",
+            "5 rows left out, the rest loaded; line 3: an entry with this `entry_id` came before",
         ),
     ];
     for (list, word) in warned {

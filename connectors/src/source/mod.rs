@@ -8,6 +8,7 @@ mod tcp;
 
 pub use file::{FileProgress, FileSource};
 pub use http::{HttpLimits, HttpSource};
+pub use parquet::parquet_batches;
 pub use stdin::StdinSource;
 pub use tcp::TcpSource;
 

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 use weir_engine::source::Payload;
@@ -23,6 +24,26 @@ pub(super) fn is_parquet(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
 }
 
+/// The batches of a file, one after the other.
+///
+/// # Errors
+/// A sentence for the operator, when the file is not a usable Parquet file.
+pub fn parquet_batches(
+    path: &Path,
+    vfs: &Arc<dyn Vfs>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, String>> + use<>, String> {
+    let fault = |error: &dyn std::fmt::Display| format!("not a usable Parquet file: {error}");
+    let progress = Arc::new(FileProgress::default());
+    let reader = open(path, vfs, &progress).map_err(|error| fault(&error))?;
+    Ok(reader.map(move |batch| batch.map_err(|error| fault(&error))))
+}
+
+fn open(path: &Path, vfs: &Arc<dyn Vfs>, progress: &Arc<FileProgress>) -> ParquetResult<ParquetRecordBatchReader> {
+    let len = vfs.stat(path)?.len;
+    let chunks = Chunks { path: path.to_path_buf(), vfs: Arc::clone(vfs), len, progress: Arc::clone(progress) };
+    ParquetRecordBatchReaderBuilder::try_new(chunks)?.with_batch_size(BATCH_ROWS).build()
+}
+
 /// Reads one file to its end. A file that is broken ends the source, not the process: the reader may panic on
 /// hostile bytes, and that is caught where sources run.
 pub(super) fn read(
@@ -33,11 +54,7 @@ pub(super) fn read(
 ) -> Result<(), SourceError> {
     let place = path.display().to_string();
     let fault = |error: &dyn std::fmt::Display| SourceError::new(&place, format!("not a usable Parquet file: {error}"));
-    let len = vfs.stat(path).map_err(|error| SourceError::new(&place, error))?.len;
-    let chunks = Chunks { path: path.to_path_buf(), vfs: Arc::clone(vfs), len, progress: Arc::clone(progress) };
-    let reader = ParquetRecordBatchReaderBuilder::try_new(chunks)
-        .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
-        .map_err(|error| fault(&error))?;
+    let reader = open(path, vfs, progress).map_err(|error| fault(&error))?;
     let stream: Arc<str> = Arc::from(place.as_str());
     let mut records = 0;
     for batch in reader {

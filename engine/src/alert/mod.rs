@@ -2,13 +2,15 @@
 
 mod identity;
 mod output;
+pub(crate) mod plain_hit;
 mod routing;
 mod suppression;
 mod text;
 
 pub(crate) use identity::{AlertIdentity, digest_bytes};
 pub use output::{Alert, DeadLetter, Hit, LateRecord, Output, Stream, WindowRange, WindowValue};
-pub(crate) use routing::Router;
+pub(crate) use routing::{Guards, Router};
 pub use routing::{Sink, SinkError, SinkSpec};
 pub(crate) use suppression::{SavedSuppression, Suppression};
-pub(crate) use text::{Cell, cell_text, format_time, format_value, render};
+pub use text::format_time;
+pub(crate) use text::{Cell, cell_text, format_value, render};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use weir_rules::pack::Grade;
 
 /// A window's limits, RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,10 +36,23 @@ pub struct Hit {
     /// Handling code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handling: Option<String>,
+    /// How grave it is to the authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+    /// When the authority looks at the entry again, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review_by: Option<String>,
+}
+
+impl Hit {
+    /// Whether a post may be paged about it at once; of anything less sure a reviewer decides first.
+    pub fn may_page(&self) -> bool {
+        Grade::WORDS.iter().any(|(word, grade)| *word == self.grade && grade.may_page())
+    }
 }
 
 /// An alert. Fields that do not apply are absent.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Alert {
     /// 32 hexadecimal digits; the same on every replay. Sinks upsert by it.
     pub alert_id: String,
@@ -83,7 +97,7 @@ pub struct Alert {
     /// Level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
-    /// `enter` or `exit`.
+    /// `enter` or `exit` of a level; `revised`, `retracted` or `withdrawn` of an alert that was told before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<&'static str>,
     /// Share of the expected devices that reported.

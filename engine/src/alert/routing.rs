@@ -22,6 +22,8 @@ pub struct SinkSpec {
     pub streams: Vec<Stream>,
     /// Whether it opens, closes or stops something by itself.
     pub actuator: bool,
+    /// Whether those who read it look into unsure matches before anybody is paged.
+    pub reviewers: bool,
 }
 
 impl SinkSpec {
@@ -32,6 +34,7 @@ impl SinkSpec {
             purposes: purposes.into_iter().map(str::to_owned).collect(),
             streams: vec![Stream::Alerts],
             actuator: false,
+            reviewers: false,
         }
     }
 }
@@ -61,6 +64,15 @@ pub trait Sink: Send {
     fn finish(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+}
+
+/// What keeps an output from some sinks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Guards {
+    /// A person decides: no actuator gets it.
+    pub(crate) review_required: bool,
+    /// Less sure than a pattern: a reviewer looks first.
+    pub(crate) unsure: bool,
 }
 
 struct Route {
@@ -130,14 +142,15 @@ impl Router {
     }
 
     /// Sends an output of a rule to every sink that serves its purpose; by name, if `route` names any.
-    /// A full queue holds the caller back.
-    pub(crate) fn send(&self, output: &Output, purpose: &str, review_required: bool, named: &[String]) -> usize {
+    /// A full queue holds the caller back. What is `unsure` goes to reviewers only.
+    pub(crate) fn send(&self, output: &Output, purpose: &str, guards: Guards, named: &[String]) -> usize {
         let mut sent = self.collect(output);
         for route in &self.routes {
             let spec = &route.spec;
             let takes = spec.streams.contains(&output.stream())
                 && spec.purposes.iter().any(|served| served == purpose)
-                && !(review_required && spec.actuator)
+                && !(guards.review_required && spec.actuator)
+                && (spec.reviewers || !guards.unsure)
                 && (named.is_empty() || named.contains(&spec.name));
             // A sink that has failed has dropped its receiver; its thread counted what it lost.
             if takes && route.queue.send(output.clone()).is_ok() {

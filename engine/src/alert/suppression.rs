@@ -66,6 +66,18 @@ impl Suppression {
         true
     }
 
+    /// Forgets an alert that was taken back, so that what is told in its place is no repeat of it.
+    pub(crate) fn take_back(&mut self, rule: usize, key: Digest, ts_ms: i64) {
+        if let Some(times) = self.alerted.get_mut(&(rule, key))
+            && let Some(at) = times.iter().position(|alerted_ms| *alerted_ms == ts_ms)
+        {
+            times.remove(at);
+            if times.is_empty() {
+                self.alerted.remove(&(rule, key));
+            }
+        }
+    }
+
     /// Rules have new places, or none any more.
     pub(crate) fn move_rules(&mut self, place: impl Fn(usize) -> Option<usize>) {
         self.alerted = std::mem::take(&mut self.alerted)
@@ -105,7 +117,10 @@ impl Suppression {
             self.forget.pop_first();
             self.evicted += u64::from(!due);
             if let Some(times) = self.alerted.get_mut(&(rule, key)) {
-                times.remove(0);
+                // Of an alert that was taken back none may be left.
+                if !times.is_empty() {
+                    times.remove(0);
+                }
                 if times.is_empty() {
                     self.alerted.remove(&(rule, key));
                 }

@@ -63,7 +63,7 @@ pub(crate) fn cell_text(array: &ArrayRef, row: usize) -> Option<String> {
 }
 
 /// Epoch milliseconds as RFC 3339 in UTC.
-pub(crate) fn format_time(ms: i64) -> String {
+pub fn format_time(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string())
 }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Date32Type, Float64Type, Int32Type, Int64Type, 
 use crate::record::Field;
 
 /// A column brought to one of the few types that fields are made of.
-pub(super) enum Values {
+pub(crate) enum Values {
     Absent,
     View(ArrayRef),
     Symbols { keys: ArrayRef, texts: ArrayRef },
@@ -20,7 +20,7 @@ pub(super) enum Values {
 
 impl Values {
     /// Casts a column; a type that no field can be made of counts as absent.
-    pub(super) fn new(array: &ArrayRef) -> Self {
+    pub(crate) fn new(array: &ArrayRef) -> Self {
         let to = |data_type: &DataType| cast(array, data_type).ok();
         let millis = DataType::Timestamp(TimeUnit::Millisecond, None);
         match array.data_type() {
@@ -63,7 +63,7 @@ impl Values {
     }
 
     /// The field of one row.
-    pub(super) fn field(&self, row: usize) -> Field<'_> {
+    pub(crate) fn field(&self, row: usize) -> Field<'_> {
         match self {
             Self::View(array) if array.is_valid(row) => Field::Text(array.as_string_view().value(row)),
             Self::Symbols { keys, texts } if keys.is_valid(row) => {

@@ -13,6 +13,7 @@ mod mapping;
 mod plan;
 mod reader;
 
+pub(crate) use arrays::Values as ColumnValues;
 pub use assembly::Rejected;
 pub(crate) use assembly::{Arrival, Assembly, Place};
 pub(crate) use csv::{Row as CsvRow, parse_row as parse_csv_row};

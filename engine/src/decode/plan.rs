@@ -94,9 +94,10 @@ impl SourcePlan {
                         if set_by_weir || !used {
                             return None;
                         }
-                        let known = slots.iter().position(|slot| *slot == column.name);
+                        let name = column.made_of.as_ref().unwrap_or(&column.name);
+                        let known = slots.iter().position(|slot| slot == name);
                         Some(known.unwrap_or_else(|| {
-                            slots.push(column.name.clone());
+                            slots.push(name.clone());
                             slots.len() - 1
                         }))
                     })

@@ -163,14 +163,16 @@ fn record_why(
         }
     }
     let (_, checks) = best?;
-    let prober = Prober::new(&plan.probes[usize::from(planned.kind)], rows);
+    let prober = Prober::new(&plan.probes[usize::from(planned.kind)], rows, i64::MIN);
     let lookup = planned.probe.zip(rule.body.lookups().first().copied()).map(|(probe, lookup)| {
         let list = &plan.probes[usize::from(planned.kind)][probe].list;
         match prober.hits(probe).first() {
-            None if !list.matches() => format!("list `{}` is stale, and stale means stop", list.spec.id),
+            None if !list.matches(trial.wall_ms()) => format!("list `{}` is stale, and stale means stop", list.spec.id),
             None => format!("its `{}` is not on list `{}`", lookup.on, list.spec.id),
-            Some(row) => match prober.hit(probe, *row as usize, i64::MIN) {
-                Some((hit, _)) => format!("its `{}` hits entry {} ({})", lookup.on, hit.entry_id, hit.grade),
+            Some(row) => match prober.hit(probe, *row as usize) {
+                Some(found) => {
+                    format!("its `{}` hits entry {} ({})", lookup.on, found.hit.entry_id, found.hit.grade)
+                }
                 None => format!("its `{}` is on list `{}`, but the entry has expired", lookup.on, list.spec.id),
             },
         }

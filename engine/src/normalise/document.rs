@@ -17,10 +17,15 @@ pub fn normalise_document(raw: &str, out: &mut String) -> bool {
         return mrz.valid;
     }
     let start = out.len();
+    fold(raw, out);
+    out.len() > start
+}
+
+/// Folds width and case and drops separators.
+pub(super) fn fold(raw: &str, out: &mut String) {
     for c in raw.chars().map(fold_width) {
         if !(c.is_whitespace() || matches!(c, '-' | '<' | '.' | '/' | '·')) {
             out.extend(c.to_uppercase());
         }
     }
-    out.len() > start
 }

@@ -4,6 +4,7 @@
 //! through `plate.v1`, and a change of rules is a new version beside the old one.
 
 mod document;
+mod imo;
 mod mrz;
 mod plate;
 mod resident_id;
@@ -15,6 +16,7 @@ use weir_rules::schema::Normaliser;
 use crate::record::Cause;
 
 pub use document::normalise_document;
+pub use imo::imo_check_digit_fits;
 pub use mrz::{Mrz, MrzKind, read_mrz};
 pub use plate::{PlateKind, PlateReading, read_plate};
 pub use resident_id::{ResidentId, check_resident_id};
@@ -31,7 +33,24 @@ pub fn apply(normaliser: Normaliser, text: &str, out: &mut String) -> Result<boo
         Normaliser::PlateV1 => Ok(plate::normalise_plate(text, out)),
         Normaliser::DocumentV1 => Ok(document::normalise_document(text, out)),
         Normaliser::ItemClassV1 => un_number::normalise_item_class(text, out),
+        Normaliser::PartialPlateV1 => Ok(plate::partial_plate(text, out)),
+        // Verified where the record's time is known, not here.
+        Normaliser::CredentialV1 => Ok(false),
     }
+}
+
+/// A text folded as the normaliser folds it, without a look at whether it makes a whole identifier: the
+/// literal parts of a pattern. `None` for those that have no patterns.
+pub(crate) fn fold_text(normaliser: Normaliser, text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    match normaliser {
+        Normaliser::PlateV1 => {
+            plate::fold(text, &mut out);
+        }
+        Normaliser::DocumentV1 => document::fold(text, &mut out),
+        Normaliser::ItemClassV1 | Normaliser::PartialPlateV1 | Normaliser::CredentialV1 => return None,
+    }
+    Some(out)
 }
 
 /// Full-width forms (U+FF01 to U+FF5E and the ideographic space) as their ASCII counterparts.

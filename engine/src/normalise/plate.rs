@@ -95,8 +95,23 @@ pub(super) fn normalise_plate(raw: &str, out: &mut String) -> bool {
     usable
 }
 
+/// Appends a plate of which some characters were not read, `-` for each; `false` for all others.
+pub(super) fn partial_plate(raw: &str, out: &mut String) -> bool {
+    if read_plate(raw) != PlateReading::Partial {
+        return false;
+    }
+    for c in raw.chars().map(fold_width) {
+        match c {
+            '·' | '•' | '‧' | '∙' | '・' | '.' | '\u{feff}' => {}
+            c if c.is_whitespace() => {}
+            c => out.extend(c.to_uppercase()),
+        }
+    }
+    true
+}
+
 /// Folds width and case and drops separators; counts the hyphens it dropped.
-fn fold(raw: &str, out: &mut String) -> (usize, usize) {
+pub(super) fn fold(raw: &str, out: &mut String) -> (usize, usize) {
     let mut hyphens = 0;
     let start = out.len();
     for c in raw.chars() {

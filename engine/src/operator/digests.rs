@@ -1,4 +1,4 @@
-//! Pseudonyms of a text column, made once for a batch however many rules ask for them.
+//! Pseudonyms of a text column, made once for a batch and purpose however many rules ask for them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,18 +7,25 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int32Type};
 
 use super::predicate::Selection;
-use crate::record::{Digest, KindRows, Pseudonyms};
+use crate::record::{Digest, KindRows, Subjects};
+
+/// Position of a purpose in the plan: what is made for one says nothing to another.
+pub(crate) type PurposeId = u16;
 
 /// Digests of one column by row; 0 where nobody asked or there is no value.
 type Column = Vec<Option<Digest>>;
 
+/// Keys by row.
+type KeyCells = Vec<KeyCell>;
+
 /// A batch, and the pseudonyms that have been made of it.
 pub(crate) struct Digests<'a> {
     rows: &'a KindRows,
-    pseudonyms: &'a Pseudonyms,
-    columns: RefCell<BTreeMap<usize, Column>>,
-    /// Digests of several columns taken together, by their positions and row.
-    keys: RefCell<BTreeMap<Vec<usize>, Vec<KeyCell>>>,
+    /// By purpose.
+    subjects: &'a [Subjects],
+    columns: RefCell<BTreeMap<(PurposeId, usize), Column>>,
+    /// Digests of several columns taken together, by purpose, their positions and row.
+    keys: RefCell<BTreeMap<(PurposeId, Vec<usize>), KeyCells>>,
 }
 
 /// A key of a row.
@@ -31,22 +38,22 @@ enum KeyCell {
 }
 
 impl<'a> Digests<'a> {
-    pub(crate) fn new(rows: &'a KindRows, pseudonyms: &'a Pseudonyms) -> Self {
-        Self { rows, pseudonyms, columns: RefCell::default(), keys: RefCell::default() }
+    pub(crate) fn new(rows: &'a KindRows, subjects: &'a [Subjects]) -> Self {
+        Self { rows, subjects, columns: RefCell::default(), keys: RefCell::default() }
     }
 
     /// Makes those of a column for the selected rows. Symbols are their own numbers.
-    pub(crate) fn want(&self, position: usize, selection: &Selection) {
+    pub(crate) fn want(&self, (purpose, position): (PurposeId, usize), selection: &Selection) {
         let column = self.rows.batch.column(position);
         let total = column.len();
         let mut columns = self.columns.borrow_mut();
-        let made = columns.entry(position).or_insert_with(|| vec![None; total]);
+        let made = columns.entry((purpose, position)).or_insert_with(|| vec![None; total]);
         match column.data_type() {
             DataType::Utf8View => {
                 let texts = column.as_string_view();
                 for row in selection.iter(total) {
                     if made[row].is_none() && texts.is_valid(row) {
-                        made[row] = Some(self.pseudonyms.subject(texts.value(row)));
+                        made[row] = Some(self.subjects[usize::from(purpose)].subject(texts.value(row)));
                     }
                 }
             }
@@ -61,15 +68,16 @@ impl<'a> Digests<'a> {
     }
 
     /// The pseudonym of several columns of a row taken together; `None` where one has no value.
-    pub(crate) fn key(&self, positions: &[usize], row: usize) -> Option<Digest> {
+    pub(crate) fn key(&self, (purpose, positions): (PurposeId, &[usize]), row: usize) -> Option<Digest> {
         let mut keys = self.keys.borrow_mut();
-        if !keys.contains_key(positions) {
-            keys.insert(positions.to_vec(), vec![KeyCell::NotMade; self.rows.batch.num_rows()]);
-        }
-        let cell = &mut keys.get_mut(positions).expect("it is there now")[row];
+        let total = self.rows.batch.num_rows();
+        let cells = keys.entry((purpose, positions.to_vec())).or_insert_with(|| vec![KeyCell::NotMade; total]);
+        let cell = &mut cells[row];
         if let KeyCell::NotMade = cell {
             let texts: Option<Vec<&str>> = positions.iter().map(|position| self.text(*position, row)).collect();
-            *cell = texts.map_or(KeyCell::Nothing, |texts| KeyCell::Made(self.pseudonyms.key(texts.into_iter())));
+            *cell = texts.map_or(KeyCell::Nothing, |texts| {
+                KeyCell::Made(self.subjects[usize::from(purpose)].key(texts.into_iter()))
+            });
         }
         match cell {
             KeyCell::Made(digest) => Some(*digest),
@@ -92,8 +100,8 @@ impl<'a> Digests<'a> {
         }
     }
 
-    /// All that were made, by position of their column.
-    pub(crate) fn into_columns(self) -> BTreeMap<usize, Column> {
+    /// All that were made, by purpose and position of their column.
+    pub(crate) fn into_columns(self) -> BTreeMap<(PurposeId, usize), Column> {
         self.columns.into_inner()
     }
 }

@@ -9,7 +9,7 @@ pub(super) fn judge(planned: &PlannedRule, judging: &Judging<'_>) -> (Vec<Candid
     for row in selection.iter(judging.rows.batch.num_rows()) {
         let told = candidates.last().is_some_and(|last| last.record == judging.rows.record_of_row[row]);
         if !told {
-            candidates.push(candidate(planned, judging, row, None, false));
+            candidates.push(candidate(planned, judging, row, None));
         }
     }
     (candidates, errors)

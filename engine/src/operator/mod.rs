@@ -20,10 +20,10 @@ use weir_rules::pack::{Body, Rule};
 use weir_rules::schema::Identifies;
 
 use crate::alert::{Alert, AlertIdentity, Hit, cell_text, digest_bytes, format_time, render};
-use crate::record::{Digest, KindId, KindLayout, KindRows, Pseudonyms};
-use digests::Digests;
+use crate::record::{Digest, KindId, KindLayout, KindRows, Subjects, Track};
+use digests::{Digests, PurposeId};
 use predicate::{Filter, Matcher};
-use probe::{ProbeId, Prober};
+use probe::{Found, ProbeId, Prober};
 
 /// A rule with everything it needs, laid out for this pipeline.
 pub(crate) struct PlannedRule {
@@ -33,6 +33,8 @@ pub(crate) struct PlannedRule {
     pub(crate) pack: String,
     pub(crate) pack_version: String,
     pub(crate) kind: KindId,
+    /// Position of its purpose in the plan.
+    pub(crate) purpose: PurposeId,
     /// What its `where` asks.
     pub(crate) filter: Filter,
     /// Look-up of a watchlist rule, or of what starts a sequence or an absence.
@@ -51,8 +53,8 @@ pub(crate) struct PlannedRule {
 pub(crate) struct Judging<'a> {
     pub(crate) layout: &'a KindLayout,
     pub(crate) rows: &'a KindRows,
-    pub(crate) pseudonyms: &'a Pseudonyms,
-    pub(crate) wall_ms: i64,
+    /// By purpose.
+    pub(crate) subjects: &'a [Subjects],
     pub(crate) matcher: Matcher<'a>,
     pub(crate) prober: Prober<'a>,
     pub(crate) digests: Digests<'a>,
@@ -67,6 +69,10 @@ pub(crate) struct Candidate {
     pub(crate) ts_ms: i64,
     /// Suppression key, if the rule has one.
     pub(crate) key: Option<Digest>,
+    /// Stands for what the entry it hit is found by.
+    pub(crate) listed: Option<Digest>,
+    /// The passage it is about, if the device numbers them.
+    pub(crate) track: Option<Track>,
     pub(crate) alert: Alert,
 }
 
@@ -101,7 +107,10 @@ pub(crate) fn judge(planned: &PlannedRule, judging: &Judging<'_>) -> (Verdict, u
 /// Columns of the kind that a rule reads; the decoder builds no others.
 pub(crate) fn columns_read(rule: &Rule) -> Vec<String> {
     let mut columns: Vec<String> = rule.expressions().flat_map(|condition| condition.columns.iter().cloned()).collect();
-    columns.extend(rule.body.lookups().into_iter().map(|lookup| lookup.on.clone()));
+    for lookup in rule.body.lookups() {
+        columns.push(lookup.on.clone());
+        columns.extend(lookup.candidates.iter().chain(&lookup.partial).cloned());
+    }
     match &rule.body {
         Body::Window(spec) => {
             columns.extend(spec.key.iter().cloned());
@@ -149,38 +158,46 @@ pub(crate) fn hit_field(hit: &Hit, name: &str) -> Option<String> {
         "hit.action" => hit.action.clone(),
         "hit.case_ref" => hit.case_ref.clone(),
         "hit.handling" => hit.handling.clone(),
+        "hit.severity" => hit.severity.clone(),
+        "hit.review_by" => hit.review_by.clone(),
         _ => None,
     }
 }
 
 /// Builds the alert of one record, and the candidate around it.
-fn candidate(planned: &PlannedRule, judging: &Judging<'_>, row: usize, hit: Option<Hit>, stale: bool) -> Candidate {
+fn candidate(planned: &PlannedRule, judging: &Judging<'_>, row: usize, found: Option<Found>) -> Candidate {
     let rule = &planned.rule;
     let rows = judging.rows;
     let record = rows.record_of_row[row];
     let at = record as usize;
     let cell = |name: &str| judging.cell(name, row);
-    let field = |name: &str| match &hit {
-        Some(hit) if name.starts_with("hit.") => hit_field(hit, name),
+    let field = |name: &str| match &found {
+        Some(found) if name.starts_with("hit.") => hit_field(&found.hit, name),
         _ => cell(name),
     };
     let mut evidence = judging.evidence(rule, row);
     for lookup in rule.body.lookups() {
-        evidence.extend(cell(&lookup.on).map(|text| (lookup.on.clone(), text)));
+        let read = lookup.partial.iter().chain([&lookup.on]);
+        evidence.extend(read.filter_map(|name| Some((name.clone(), cell(name)?))));
     }
-    if stale {
-        evidence.insert("list_is_stale".to_owned(), "true".to_owned());
+    if let Some(found) = &found {
+        evidence.extend(found.evidence.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        if found.stale {
+            evidence.insert("list_is_stale".to_owned(), "true".to_owned());
+        }
     }
+    let track = rows.track_of(record);
     let identity = AlertIdentity {
         rule: &rule.id,
         rule_version: &rule.version,
         subject: &[],
-        trigger: &digest_bytes(rows.event[at]),
-        ordinal: hit.as_ref().map_or("", |hit| &hit.entry_id),
+        // A correction of a read speaks of the same passage, and so of the same alert.
+        trigger: &digest_bytes(track.map_or(rows.event[at], |track| track.id)),
+        ordinal: found.as_ref().map_or("", |found| &found.hit.entry_id),
     };
     let key = rule.alerting.dedupe.as_ref().map(|dedupe| {
         let values: Vec<String> = dedupe.key.iter().map(|name| cell(name).unwrap_or_default()).collect();
-        judging.pseudonyms.key(values.iter().map(String::as_str))
+        judging.subjects[usize::from(planned.purpose)].key(values.iter().map(String::as_str))
     });
     let alert_id = identity.id();
     let alert = Alert {
@@ -189,18 +206,18 @@ fn candidate(planned: &PlannedRule, judging: &Judging<'_>, row: usize, hit: Opti
         device: cell("device"),
         say: rule.alerting.say.as_ref().map(|say| render(say, field)),
         evidence,
-        hit,
+        hit: found.as_ref().map(|found| found.hit.clone()),
         ..blank_alert(planned, alert_id, format_time(rows.ts[at]))
     };
-    Candidate { rule: planned.index, record, ts_ms: rows.ts[at], key, alert }
+    let listed = found.map(|found| found.key);
+    Candidate { rule: planned.index, record, ts_ms: rows.ts[at], key, listed, track, alert }
 }
 
 /// What every alert of a rule says, whatever it was that fired.
-fn blank_alert(planned: &PlannedRule, alert_id: String, ts: String) -> Alert {
+pub(crate) fn blank_alert(planned: &PlannedRule, alert_id: String, ts: String) -> Alert {
     let rule = &planned.rule;
     Alert {
         alert_id,
-        revision: 0,
         rule: rule.id.clone(),
         rule_version: rule.version.clone(),
         pack: planned.pack.clone(),
@@ -210,18 +227,6 @@ fn blank_alert(planned: &PlannedRule, alert_id: String, ts: String) -> Alert {
         review: rule.alerting.review.word(),
         kind: rule.from.clone(),
         ts,
-        site: None,
-        zone: None,
-        device: None,
-        hit: None,
-        window: None,
-        value: None,
-        level: None,
-        change: None,
-        completeness: None,
-        say: None,
-        evidence: std::collections::BTreeMap::new(),
-        latency_us: 0,
-        received_ns: 0,
+        ..Alert::default()
     }
 }

@@ -14,7 +14,8 @@ use weir_rules::units::format_duration_ms;
 
 use super::PlannedRule;
 use super::held::{Held, Keyed, SavedKeys, groups};
-use super::steps::{Observation, plain_hit};
+use super::steps::Observation;
+use crate::alert::plain_hit;
 use crate::alert::{Alert, AlertIdentity, Hit, digest_bytes, format_time};
 use crate::limits::Limits;
 use crate::record::SymbolTables;

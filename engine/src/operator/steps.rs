@@ -68,7 +68,7 @@ pub(crate) struct Observation {
     /// What an alert would say; of records that such an alert would be about.
     pub(crate) draft: Option<Box<Draft>>,
     /// What started it hit.
-    #[serde(with = "plain_hit")]
+    #[serde(with = "crate::alert::plain_hit")]
     pub(crate) hit: Option<Box<Hit>>,
 }
 
@@ -92,8 +92,8 @@ pub(super) fn prepare(planned: &PlannedRule, judging: &Judging<'_>) -> (StepInpu
         errors += failed;
         for row in selection.iter(total) {
             let hit = match planned.probe.filter(|_| step == 0) {
-                Some(probe) => match judging.prober.hit(probe, row, judging.wall_ms) {
-                    Some((hit, _)) => Some(Box::new(hit)),
+                Some(probe) => match judging.prober.hit(probe, row) {
+                    Some(found) => Some(Box::new(found.hit)),
                     None => continue,
                 },
                 None => None,
@@ -106,7 +106,7 @@ pub(super) fn prepare(planned: &PlannedRule, judging: &Judging<'_>) -> (StepInpu
     let layout = &planned.step_layout;
     let mut observations: Vec<Observation> = Vec::with_capacity(found.len());
     for (row, (steps, hit)) in found {
-        let Some(key) = judging.digests.key(&layout.key, row) else { continue };
+        let Some(key) = judging.digests.key((planned.purpose, &layout.key), row) else { continue };
         let record = judging.rows.record_of_row[row];
         // A record in two zones has two rows, which may have one key.
         let same = observations.iter_mut().rev().take_while(|it| it.record == record).find(|it| it.key == key);
@@ -168,38 +168,5 @@ impl Draft {
             evidence,
             ..super::blank_alert(planned, alert_id, ts)
         }
-    }
-}
-
-/// A hit in a checkpoint: every field, present or not.
-pub(super) mod plain_hit {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::alert::Hit;
-
-    type Plain = (String, String, String, String, Option<String>, Option<String>, Option<String>);
-
-    #[expect(clippy::ref_option, reason = "serde gives it so")]
-    pub(crate) fn serialize<S: Serializer>(hit: &Option<Box<Hit>>, serializer: S) -> Result<S::Ok, S::Error> {
-        hit.as_ref()
-            .map(|hit| {
-                (
-                    &hit.list,
-                    &hit.entry_id,
-                    hit.grade.as_ref(),
-                    &hit.list_version,
-                    &hit.action,
-                    &hit.case_ref,
-                    &hit.handling,
-                )
-            })
-            .serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<Hit>>, D::Error> {
-        let plain = Option::<Plain>::deserialize(deserializer)?;
-        Ok(plain.map(|(list, entry_id, grade, list_version, action, case_ref, handling)| {
-            Box::new(Hit { list, entry_id, grade: grade.into(), list_version, action, case_ref, handling })
-        }))
     }
 }

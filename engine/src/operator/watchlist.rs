@@ -14,8 +14,8 @@ pub(super) fn judge(planned: &PlannedRule, judging: &Judging<'_>) -> (Vec<Candid
     let mut candidates: Vec<Candidate> = Vec::new();
     for row in selection.iter(judging.rows.batch.num_rows()) {
         let told = candidates.last().is_some_and(|last| last.record == judging.rows.record_of_row[row]);
-        if !told && let Some((hit, stale)) = judging.prober.hit(probe, row, judging.wall_ms) {
-            candidates.push(candidate(planned, judging, row, Some(hit), stale));
+        if !told && let Some(found) = judging.prober.hit(probe, row) {
+            candidates.push(candidate(planned, judging, row, Some(found)));
         }
     }
     (candidates, errors)

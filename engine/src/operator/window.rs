@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::{Body, Level, Measure, Per, WindowSpec};
 
+use super::digests::PurposeId;
 use super::predicate::{Filter, Selection};
 use super::{Judging, PlannedRule, blank_alert};
 use crate::alert::{Alert, AlertIdentity, WindowRange, WindowValue, format_time, format_value, render};
@@ -29,6 +30,8 @@ pub(crate) struct PlannedPanes {
     /// Canonical text of what they hold: equal texts, equal panes.
     pub(crate) meaning: String,
     pub(crate) filter: Filter,
+    /// Whose pseudonyms are counted.
+    pub(crate) purpose: PurposeId,
     pub(crate) measure: Measure,
     pub(crate) key: Vec<String>,
     /// Where what it reads stands in a batch.
@@ -49,6 +52,11 @@ pub(crate) struct PanePositions {
 }
 
 impl PanePositions {
+    /// Whether pseudonyms are counted.
+    pub(crate) fn count_subjects(&self) -> bool {
+        self.digests.is_some()
+    }
+
     pub(crate) fn new(spec: &WindowSpec, layout: &KindLayout) -> Self {
         let measured = spec.measure.column().and_then(|name| layout.position_of(name));
         let distinct = matches!(spec.measure, Measure::Distinct(_));
@@ -68,13 +76,13 @@ pub(crate) struct WindowInput {
     pub(crate) selection: Selection,
     numbers: Option<ArrayRef>,
     weights: Option<ArrayRef>,
-    /// Position of the column whose digests are counted.
-    digests: Option<usize>,
+    /// Purpose, and position of the column whose digests are counted.
+    digests: Option<(PurposeId, usize)>,
     keys: Vec<ArrayRef>,
 }
 
-/// Digests of a batch by position of their column.
-pub(crate) type BatchDigests = BTreeMap<usize, Vec<Option<Digest>>>;
+/// Digests of a batch by purpose and position of their column.
+pub(crate) type BatchDigests = BTreeMap<(PurposeId, usize), Vec<Option<Digest>>>;
 
 /// Computes what needs no state. O(rows that pass). Also gives how many could not be computed.
 pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_>) -> (WindowInput, u64) {
@@ -82,14 +90,14 @@ pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_
     let positions = &planned.positions;
     let column = |position: usize| judging.rows.batch.column(position).clone();
     if let Some(position) = positions.digests.filter(|_| !selection.is_empty()) {
-        judging.digests.want(position, &selection);
+        judging.digests.want((planned.purpose, position), &selection);
     }
     let input = WindowInput {
         panes: index,
         selection,
         numbers: positions.numbers.map(column),
         weights: positions.weights.map(column),
-        digests: positions.digests,
+        digests: positions.digests.map(|position| (planned.purpose, position)),
         keys: positions.keys.iter().map(|position| column(*position)).collect(),
     };
     (input, errors)
@@ -120,7 +128,7 @@ impl WindowInput {
         Contribution {
             weight: to_micro(self.weights.as_ref().and_then(number).unwrap_or(1.0)),
             number: self.numbers.as_ref().and_then(number),
-            digest: self.digests.and_then(|position| digests.get(&position)?[row]),
+            digest: self.digests.and_then(|place| digests.get(&place)?[row]),
             device,
         }
     }

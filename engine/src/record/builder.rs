@@ -12,11 +12,12 @@ use arrow::array::{
 };
 use arrow::datatypes::{Int32Type, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use weir_rules::schema::{Column, ColumnType, scored_text_fields};
+use weir_rules::schema::{Column, ColumnType, Identifies, Kind, Normaliser, scored_text_fields};
 
 use super::convert::{Cell, Converter};
-use super::symbols::SymbolCache;
+use super::symbols::{SymbolCache, Symbols};
 use super::{Cause, Digest, Field, KindId, KindLayout, Layouts, Pseudonyms, Reason, SymbolId};
+use crate::credential::{Outcome, Verifier};
 use crate::normalise::TimeReader;
 
 /// A typed column under construction.
@@ -163,6 +164,24 @@ impl Columns {
         }
     }
 
+    /// What verifying a record's credential gives, if anybody asks for it.
+    fn outcome<'a>(
+        &mut self,
+        of: CredentialIndex,
+        fields: &impl Fn(usize) -> Field<'a>,
+        verifier: &Verifier,
+        (at_ms, wall_ms): (i64, i64),
+    ) -> Option<(CredentialIndex, Outcome)> {
+        let status_is_missing = of.status.is_some_and(|status| fields(status).is_missing());
+        if of.place.is_none() && !status_is_missing {
+            return None;
+        }
+        let verify = |text: &str| verifier.verify(text, at_ms, wall_ms);
+        // What is there and no text is no credential.
+        let outcome = self.converter.with_required_text("credential", fields(of.credential), verify);
+        Some((of, outcome.unwrap_or(Outcome::Malformed)))
+    }
+
     fn append(&mut self, cells: &[Cell<'_>]) {
         for (active, cell) in self.active.iter_mut().zip(cells) {
             if let Some(builder) = &mut active.builder {
@@ -208,6 +227,33 @@ pub struct KindRows {
     pub device: Vec<SymbolId>,
     /// Source of each record.
     pub source: Vec<u16>,
+    /// The passage each record is about; empty if no record of the batch says.
+    pub(crate) tracks: Vec<Option<Track>>,
+}
+
+/// A device's own account of one passage, which it may correct (Axis NEW, UPDATE, LOST).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Track {
+    /// Stands for source, device and the device's number of the passage.
+    pub(crate) id: Digest,
+    pub(crate) state: ReadState,
+    /// Whether the record says whom it saw: one that does not corrects nothing.
+    pub(crate) reads: bool,
+}
+
+/// Where a record stands among those of its passage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadState {
+    New,
+    /// A better read, or the last one.
+    Correction,
+}
+
+impl KindRows {
+    /// The passage a record is about.
+    pub(crate) fn track_of(&self, record: u32) -> Option<Track> {
+        self.tracks.get(record as usize).copied().flatten()
+    }
 }
 
 /// What surrounds a record: where it came from and when it was read.
@@ -224,6 +270,7 @@ pub struct KindBuilder {
     columns: Columns,
     pseudonyms: Pseudonyms,
     devices: SymbolCache,
+    device_names: Symbols,
     index: CommonIndex,
     /// Place of the zone among the active columns, if any rule reads it.
     zone_place: Option<usize>,
@@ -232,7 +279,9 @@ pub struct KindBuilder {
     event: Vec<Digest>,
     device: Vec<SymbolId>,
     source: Vec<u16>,
+    tracks: Vec<Option<Track>>,
     zones: Vec<SymbolId>,
+    verifier: Arc<Verifier>,
 }
 
 /// Positions of the common columns in the kind's declaration.
@@ -243,6 +292,40 @@ struct CommonIndex {
     zone: usize,
     source: usize,
     received: usize,
+    /// `read_id` and `read_state`, of kinds that have them.
+    read: Option<(usize, usize)>,
+    /// Columns that say whom a record is about.
+    identifying: Vec<usize>,
+    /// Of kinds with credentials.
+    credential: Option<CredentialIndex>,
+}
+
+/// Positions of a credential and of what is made of it.
+#[derive(Clone, Copy)]
+struct CredentialIndex {
+    credential: usize,
+    outcome: usize,
+    status: Option<usize>,
+    /// Place of the outcome among the active columns, if any rule reads it.
+    place: Option<usize>,
+}
+
+impl CredentialIndex {
+    fn new(kind: &Kind, columns: &Columns) -> Option<Self> {
+        let outcome = kind.columns.iter().position(|column| column.normaliser == Some(Normaliser::CredentialV1))?;
+        Some(Self {
+            credential: kind.index_of(kind.columns[outcome].made_of.as_deref()?)?,
+            outcome,
+            status: kind.index_of("status"),
+            place: columns.active.iter().position(|active| active.index == outcome),
+        })
+    }
+}
+
+/// Columns whose presence says that a record is about somebody.
+fn identifying(kind: &Kind) -> Vec<usize> {
+    let says = |column: &Column| column.identifies != Identifies::Nothing && !column.transient;
+    kind.columns.iter().enumerate().filter(|(_, column)| says(column)).map(|(index, _)| index).collect()
 }
 
 impl KindBuilder {
@@ -255,9 +338,9 @@ impl KindBuilder {
         Self {
             kind,
             zone_place: columns.active.iter().position(|active| active.index == zone),
-            columns,
             pseudonyms,
             devices: SymbolCache::new(layouts.symbols["device"].clone()),
+            device_names: layouts.symbols["device"].clone(),
             index: CommonIndex {
                 event_id: at("event_id"),
                 ts: at("ts"),
@@ -265,12 +348,18 @@ impl KindBuilder {
                 zone: at("zone"),
                 source: at("source"),
                 received: at("received"),
+                read: layout.kind.index_of("read_id").zip(layout.kind.index_of("read_state")),
+                identifying: identifying(&layout.kind),
+                credential: CredentialIndex::new(&layout.kind, &columns),
             },
+            verifier: Arc::clone(&layouts.verifier),
+            columns,
             record_of_row: Vec::new(),
             ts: Vec::new(),
             event: Vec::new(),
             device: Vec::new(),
             source: Vec::new(),
+            tracks: Vec::new(),
             zones: Vec::new(),
         }
     }
@@ -291,7 +380,15 @@ impl KindBuilder {
         let mut cells = Vec::with_capacity(self.columns.active.len());
         let mut zones = std::mem::take(&mut self.zones);
         let result = self.convert_all(&fields, origin, time, now_limit_ms, &mut cells, &mut zones);
+        let track = match (&result, self.index.read) {
+            (Ok((_, device, _)), Some(read)) => self.track(&fields, read, origin.source, *device),
+            _ => None,
+        };
         let result = result.map(|(ts_ms, device, event)| {
+            if track.is_some() || !self.tracks.is_empty() {
+                self.tracks.resize(self.ts.len(), None);
+                self.tracks.push(track);
+            }
             self.append(&mut cells, &zones);
             self.ts.push(ts_ms);
             self.device.push(device);
@@ -327,9 +424,20 @@ impl KindBuilder {
         {
             self.columns.converter.zones(fields(index.zone), cache, zones)?;
         }
+        let outcome = match index.credential {
+            Some(of) if !fields(of.credential).is_missing() => {
+                self.columns.outcome(of, fields, &self.verifier, (ts_ms, origin.received_ms))
+            }
+            _ => None,
+        };
         for place in 0..self.columns.active.len() {
             let column = self.columns.active[place].index;
-            let cell = if column == index.event_id {
+            let cell = if let Some((of, outcome)) = outcome
+                && (column == of.outcome || Some(column) == of.status && fields(column).is_missing())
+            {
+                let word = if column == of.outcome { outcome.word() } else { outcome.status() };
+                self.columns.convert(place, Field::Text(word), time)?
+            } else if column == index.event_id {
                 // There, as its digest shows; most rules do not read it.
                 match self.columns.active[place].builder {
                     Some(_) => self.columns.convert(place, fields(column), time)?,
@@ -351,6 +459,31 @@ impl KindBuilder {
             cells.push(cell);
         }
         Ok((ts_ms, device, event))
+    }
+
+    /// The passage a record is about, if its device numbers them.
+    fn track<'a>(
+        &mut self,
+        fields: &impl Fn(usize) -> Field<'a>,
+        (id, state): (usize, usize),
+        source: u16,
+        device: SymbolId,
+    ) -> Option<Track> {
+        if fields(id).is_missing() {
+            return None;
+        }
+        let device = self.device_names.text(device);
+        let pseudonyms = &self.pseudonyms;
+        let converter = &mut self.columns.converter;
+        let id =
+            converter.with_required_text("read_id", fields(id), |text| pseudonyms.track(source, &device, text)).ok()?;
+        let corrects = converter.with_required_text("read_state", fields(state), |text| text != "new").unwrap_or(false);
+        let reads = self
+            .index
+            .identifying
+            .iter()
+            .any(|column| !matches!(fields(*column), Field::Missing | Field::Text("") | Field::Json("[]")));
+        Some(Track { id, state: if corrects { ReadState::Correction } else { ReadState::New }, reads })
     }
 
     /// One row for each zone, or one without a zone.
@@ -375,6 +508,7 @@ impl KindBuilder {
             event: std::mem::take(&mut self.event),
             device: std::mem::take(&mut self.device),
             source: std::mem::take(&mut self.source),
+            tracks: std::mem::take(&mut self.tracks),
         }
     }
 }

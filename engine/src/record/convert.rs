@@ -1,6 +1,6 @@
 //! One field into one typed cell: text, number, time, symbol; with range, values and normaliser.
 
-use weir_rules::schema::{Column, ColumnType};
+use weir_rules::schema::{Column, ColumnType, Normaliser};
 
 use super::symbols::SymbolCache;
 use super::{Cause, Field, Reason, SymbolId};
@@ -139,7 +139,10 @@ impl Converter {
     fn text<'a>(&mut self, index: usize, column: &Column, field: Field<'a>) -> Result<Cell<'a>, Cause> {
         match (field, column.normaliser) {
             (Field::Missing | Field::Text(""), _) => Ok(Cell::Null),
-            (Field::Text(text) | Field::Number(text), None) => Ok(Cell::Text(text)),
+            // An outcome has been verified already, where the record's time is known.
+            (Field::Text(text), None | Some(Normaliser::CredentialV1)) | (Field::Number(text), None) => {
+                Ok(Cell::Text(text))
+            }
             (field, normaliser) => {
                 let text = Self::plain(&mut self.spare, field)
                     .ok_or_else(|| Reason::Unreadable { column: column.name.clone(), wanted: "a text" })?;

@@ -7,6 +7,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use weir_rules::schema::{Catalog, ColumnType, Kind};
 
 use super::Symbols;
+use crate::credential::Verifier;
 
 /// A kind, and the part of it that this pipeline reads.
 #[derive(Debug, Clone)]
@@ -52,6 +53,8 @@ pub struct Layouts {
     pub kinds: Vec<KindLayout>,
     /// By column name.
     pub symbols: SymbolTables,
+    /// What credentials are verified with.
+    pub(crate) verifier: Arc<Verifier>,
 }
 
 impl Layouts {
@@ -76,6 +79,6 @@ impl Layouts {
         let none = BTreeSet::new();
         let kinds: Vec<KindLayout> =
             catalog.kinds().iter().map(|kind| KindLayout::new(kind, read.get(&kind.name).unwrap_or(&none))).collect();
-        Self { kinds, symbols: symbols.clone() }
+        Self { kinds, symbols: symbols.clone(), verifier: Arc::default() }
     }
 }

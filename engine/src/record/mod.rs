@@ -12,12 +12,13 @@ mod layout;
 mod pseudonym;
 mod symbols;
 
-pub(crate) use builder::{Columns, Origin};
+pub(crate) use builder::{Columns, Origin, ReadState, Track};
 pub use builder::{KindBuilder, KindRows};
 pub use cause::{Cause, Reason};
 pub use field::Field;
 pub use layout::{KindLayout, Layouts, SymbolTables};
-pub use pseudonym::{Digest, Pseudonyms};
+pub(crate) use pseudonym::low;
+pub use pseudonym::{Digest, Pseudonyms, RootKey, Subjects};
 pub use symbols::{SymbolId, Symbols};
 
 /// Position of a source in the pipeline.

@@ -8,12 +8,42 @@ use crate::rng::Rng;
 /// 128 bits that stand for something.
 pub type Digest = u128;
 
+/// The root of all keys of an installation.
+#[derive(Clone)]
+pub struct RootKey([u8; 32]);
+
+impl std::fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RootKey(withheld)")
+    }
+}
+
+impl RootKey {
+    /// A key out of a file.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// A key that lives and dies with the process.
+    pub fn ephemeral(rng: &mut dyn Rng) -> Self {
+        let mut bytes = [0; 32];
+        rng.fill(&mut bytes);
+        Self(bytes)
+    }
+
+    /// The key itself, to derive others from.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 /// The key, and the fields of use it is derived for.
 #[derive(Clone)]
 pub struct Pseudonyms {
     event: [u8; 32],
-    subject: [u8; 32],
     record: [u8; 32],
+    subjects: [u8; 32],
+    epoch: String,
 }
 
 impl std::fmt::Debug for Pseudonyms {
@@ -27,9 +57,16 @@ impl Pseudonyms {
     pub fn from_root(root: &[u8; 32]) -> Self {
         Self {
             event: blake3::derive_key("weir 2026-11 event ids", root),
-            subject: blake3::derive_key("weir 2026-11 subjects", root),
             record: blake3::derive_key("weir 2026-11 refused records", root),
+            subjects: blake3::derive_key("weir 2026-11 subjects", root),
+            epoch: String::new(),
         }
+    }
+
+    /// Pseudonyms of subjects change with the epoch; ids of alerts do not.
+    #[must_use]
+    pub fn of_epoch(self, epoch: impl Into<String>) -> Self {
+        Self { epoch: epoch.into(), ..self }
     }
 
     /// A key that lives and dies with the process.
@@ -47,6 +84,17 @@ impl Pseudonyms {
         hasher.finish(&self.event)
     }
 
+    /// Stands for a passage as its device numbers it.
+    pub(crate) fn track(&self, source: u16, device: &str, read_id: &str) -> Digest {
+        let mut hasher = Short::new();
+        hasher.push(b"track");
+        hasher.push(&source.to_le_bytes());
+        hasher.push(&(device.len() as u64).to_le_bytes());
+        hasher.push(device.as_bytes());
+        hasher.push(read_id.as_bytes());
+        hasher.finish(&self.event)
+    }
+
     /// Starts the digest of a refused record. Keyed, because a plate and a time are soon guessed.
     pub(crate) fn record_hasher(&self) -> blake3::Hasher {
         blake3::Hasher::new_keyed(&self.record)
@@ -57,14 +105,39 @@ impl Pseudonyms {
         blake3::keyed_hash(&self.record, bytes).to_hex()[..32].to_owned()
     }
 
+    /// The pseudonyms of one purpose: those of two purposes cannot be joined.
+    pub fn subjects(&self, purpose: &str) -> Subjects {
+        let mut hasher = blake3::Hasher::new_derive_key("weir 2026-11 subjects of a purpose");
+        hasher.update(&self.subjects);
+        for part in [purpose, &self.epoch] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        Subjects { key: *hasher.finalize().as_bytes() }
+    }
+}
+
+/// Pseudonyms of persons, plates and documents, for one purpose and epoch.
+#[derive(Clone)]
+pub struct Subjects {
+    key: [u8; 32],
+}
+
+impl std::fmt::Debug for Subjects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Subjects(key withheld)")
+    }
+}
+
+impl Subjects {
     /// Stands for a text that identifies somebody.
     pub fn subject(&self, text: &str) -> Digest {
-        low(&blake3::keyed_hash(&self.subject, text.as_bytes()))
+        low(&blake3::keyed_hash(&self.key, text.as_bytes()))
     }
 
-    /// Stands for the values of a suppression key.
+    /// Stands for the values of a key.
     pub fn key<'a>(&self, values: impl Iterator<Item = &'a str>) -> Digest {
-        let mut hasher = blake3::Hasher::new_keyed(&self.subject);
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
         for value in values {
             hasher.update(&(value.len() as u64).to_le_bytes());
             hasher.update(value.as_bytes());
@@ -121,8 +194,13 @@ mod tests {
         let b = Pseudonyms::from_root(&[2; 32]);
         assert_eq!(a.event(3, "e"), a.event(3, "e"));
         assert_ne!(a.event(3, "e"), a.event(4, "e"));
-        assert_ne!(a.subject("x"), b.subject("x"));
-        assert_ne!(a.key(["ab", "c"].into_iter()), a.key(["a", "bc"].into_iter()));
+        let road = a.subjects("road");
+        assert_eq!(road.subject("x"), a.subjects("road").subject("x"));
+        assert_ne!(road.subject("x"), b.subjects("road").subject("x"));
+        assert_ne!(road.subject("x"), a.subjects("border").subject("x"));
+        assert_ne!(road.subject("x"), a.clone().of_epoch("2026-12").subjects("road").subject("x"));
+        assert_eq!(a.event(3, "e"), a.clone().of_epoch("2026-12").event(3, "e"), "alert ids outlive epochs");
+        assert_ne!(road.key(["ab", "c"].into_iter()), road.key(["a", "bc"].into_iter()));
         let long = "e".repeat(300);
         assert_eq!(a.event(3, &long), a.event(3, &long));
         assert_eq!(format!("{a:?}"), "Pseudonyms(key withheld)");

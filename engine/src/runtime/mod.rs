@@ -17,11 +17,13 @@ mod state;
 mod steps;
 mod summary;
 mod tally;
+mod telling;
+mod told;
 mod trial;
 mod windows;
 
 pub use pipeline::{BuildError, Pipeline, PipelineBuilder, RunError, SourceSpec, StopHandle};
-pub use reload::{ReloadHandle, ReloadReport};
+pub use reload::{ListStatus, ReloadHandle, ReloadReport};
 pub use state::StateError;
 pub use summary::{RuleCounts, Summary};
 pub use tally::Tally;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_rules::pack::{Review, Status};
+use weir_rules::pack::Status;
 
 use super::event_ids::EventIds;
 use super::fate::{Fate, Fates};
@@ -15,8 +15,9 @@ use super::shard::Judged;
 use super::state::{SavedState, StateError};
 use super::steps::StepSet;
 use super::summary::{RuleCounts, Summary};
+use super::told::Told;
 use super::windows::WindowSet;
-use crate::alert::{Alert, DeadLetter, LateRecord, Output, Router, Stream, Suppression, format_time};
+use crate::alert::{Alert, DeadLetter, Guards, LateRecord, Output, Router, Stream, Suppression, format_time};
 use crate::metrics::{Buckets, Progress};
 use crate::operator::{PlannedRule, window::WindowOutcome};
 use crate::record::KindRows;
@@ -28,20 +29,23 @@ use crate::window::{Devices, FOREVER};
 const TICK_MS: i64 = 100;
 
 pub(crate) struct Partition {
-    plan: Arc<Plan>,
-    router: Router,
-    progress: Arc<Progress>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) router: Router,
+    pub(super) progress: Arc<Progress>,
     events: EventIds,
     devices: Devices,
     windows: WindowSet,
     steps: StepSet,
-    suppression: Suppression,
+    pub(super) suppression: Suppression,
+    pub(super) told: Told,
+    /// Alerts taken back because their entry was withdrawn.
+    pub(super) withdrawn: u64,
     last_tick_ms: i64,
     last_received_ns: u64,
     by_source: Vec<Buckets>,
     by_kind: Vec<Buckets>,
     rejected_by_cause: BTreeMap<&'static str, u64>,
-    rules: Vec<RuleCounts>,
+    pub(super) rules: Vec<RuleCounts>,
     /// Of rules that are not in force any more.
     past_rules: Vec<RuleCounts>,
     reloads: u64,
@@ -58,6 +62,7 @@ impl Partition {
             windows: WindowSet::new(plan),
             steps: StepSet::new(plan),
             suppression: Suppression::new(limits.suppressed_keys_max),
+            told: Told::new(limits.told_alerts_max, limits.told_for_ms),
             last_tick_ms: 0,
             last_received_ns: 0,
             by_source: vec![Buckets::default(); plan.sources.len()],
@@ -66,6 +71,7 @@ impl Partition {
             rules: plan.rules.iter().map(|planned| RuleCounts::new(&planned.rule)).collect(),
             past_rules: Vec::new(),
             reloads: 0,
+            withdrawn: 0,
             plan: Arc::clone(plan),
         }
     }
@@ -147,7 +153,7 @@ impl Partition {
                 ts: format_time(rows.ts[record]),
                 late_by_ms,
             };
-            self.router.send(&Output::Late(Arc::new(late)), &planned.rule.purpose, false, &[]);
+            self.router.send(&Output::Late(Arc::new(late)), &planned.rule.purpose, Guards::default(), &[]);
         }
     }
 
@@ -179,59 +185,6 @@ impl Partition {
         assert!(self.by_source.iter().all(Buckets::conserved), "every record ends in exactly one bucket");
     }
 
-    fn send_candidates(&mut self, judged: &mut Judged, fates: &Fates) {
-        if judged.candidates.is_empty() {
-            return;
-        }
-        // Records of a kind arrive in their order: the n-th entry is where record n arrived.
-        let mut positions: Vec<Vec<usize>> = vec![Vec::new(); self.plan.layouts.kinds.len()];
-        for (position, arrival) in judged.arrivals.iter().enumerate() {
-            positions[usize::from(arrival.kind)].push(position);
-        }
-        let plan = Arc::clone(&self.plan);
-        let mut candidates: Vec<_> = std::mem::take(&mut judged.candidates)
-            .into_iter()
-            .map(|candidate| {
-                let kind = usize::from(plan.rules[candidate.rule].kind);
-                (positions[kind][candidate.record as usize], candidate)
-            })
-            .collect();
-        candidates.sort_by_key(|(position, candidate)| (*position, candidate.rule));
-        for (position, mut candidate) in candidates {
-            let planned = &plan.rules[candidate.rule];
-            if fates.of_kind[usize::from(planned.kind)][candidate.record as usize] == Fate::Duplicate {
-                continue;
-            }
-            let repeat = match (&planned.rule.alerting.dedupe, candidate.key) {
-                (Some(dedupe), Some(key)) => {
-                    !self.suppression.admit(candidate.rule, key, candidate.ts_ms, dedupe.for_ms)
-                }
-                _ => false,
-            };
-            if repeat {
-                self.rules[candidate.rule].suppressed += 1;
-                continue;
-            }
-            let block = judged.arrivals[position].place.block as usize;
-            candidate.alert.received_ns = judged.blocks[block].0;
-            self.send_alert(planned, candidate.alert);
-        }
-    }
-
-    fn send_alert(&mut self, planned: &PlannedRule, alert: Alert) {
-        let counts = &mut self.rules[planned.index];
-        counts.alerts += 1;
-        counts.tally.add(&alert);
-        if planned.rule.status == Status::Shadow {
-            return;
-        }
-        self.progress.add(0, 1);
-        let output = Output::Alert(Arc::new(alert));
-        let required = planned.rule.alerting.review == Review::Required;
-        let sent = self.router.send(&output, &planned.rule.purpose, required, &planned.route);
-        counts.unrouted += u64::from(sent == 0);
-    }
-
     /// Closes windows that end by `to_ms` and that the watermarks have passed.
     fn close_windows(&mut self, to_ms: i64) {
         let plan = Arc::clone(&self.plan);
@@ -244,7 +197,7 @@ impl Partition {
                     self.rules[rule].windows += 1;
                     if planned.rule.status == Status::Active {
                         let output = Output::Window(Arc::new(value));
-                        self.router.send(&output, &planned.rule.purpose, false, &planned.route);
+                        self.router.send(&output, &planned.rule.purpose, Guards::default(), &planned.route);
                     }
                 }
                 WindowOutcome::Level(alert) => self.send_state_alert(planned, *alert),
@@ -265,7 +218,7 @@ impl Partition {
     /// An alert that follows from state is due to the last read: it moved the watermark.
     fn send_state_alert(&mut self, planned: &PlannedRule, mut alert: Alert) {
         alert.received_ns = self.last_received_ns;
-        self.send_alert(planned, alert);
+        self.send_alert(planned, alert, false);
     }
 
     fn send_dead_letters(&self, judged: &Judged) {
@@ -312,6 +265,7 @@ impl Partition {
         let old = std::mem::replace(&mut self.steps, StepSet::new(plan));
         self.steps.take_over(old, &old_plan, plan);
         self.suppression.move_rules(|rule| plan.place_of(&old_plan.rules[rule].rule));
+        self.told.move_rules(|rule| plan.place_of(&old_plan.rules[rule].rule));
         let counts = plan.rules.iter().map(|planned| RuleCounts::new(&planned.rule)).collect();
         for (counts, planned) in std::mem::replace(&mut self.rules, counts).into_iter().zip(&old_plan.rules) {
             // What a rule did is counted on under its id, whatever it means now.
@@ -322,6 +276,7 @@ impl Partition {
                 _ => self.past_rules.push(counts),
             }
         }
+        self.withdraw();
     }
 
     /// The state as it is kept in a checkpoint.
@@ -334,6 +289,7 @@ impl Partition {
             windows: self.windows.save(&self.plan),
             steps: self.steps.save(),
             suppression: self.suppression.save(),
+            told: self.told.save(),
             by_source: self.by_source.clone(),
             by_kind: self.by_kind.clone(),
         }
@@ -355,6 +311,7 @@ impl Partition {
         self.windows.load(&self.plan, saved.windows);
         self.steps.load(saved.steps);
         self.suppression.load(saved.suppression);
+        self.told.load(saved.told);
         (self.by_source, self.by_kind) = (saved.by_source, saved.by_kind);
         Ok(())
     }
@@ -392,6 +349,8 @@ impl Partition {
             devices: self.devices.count().0,
             event_ids_evicted: self.events.evicted,
             suppressed_evicted: self.suppression.evicted,
+            told_evicted: self.told.evicted,
+            withdrawn: self.withdrawn,
             ..Summary::default()
         }
     }

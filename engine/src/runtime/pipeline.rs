@@ -16,6 +16,7 @@ use super::shard;
 use super::summary::Summary;
 use crate::alert::{Router, Sink, SinkSpec};
 use crate::clock::{Clock, SystemClock};
+use crate::credential::Issuers;
 use crate::decode::{MapSpec, PlanError};
 use crate::limits::Limits;
 use crate::metrics::Progress;
@@ -61,6 +62,10 @@ pub enum BuildError {
     Condition { rule: String, error: String },
     #[error("rule `{rule}`: list `{list}` was not loaded")]
     ListMissing { rule: String, list: String },
+    #[error("no pack has a list `{list}` that is declared like this one")]
+    ListUnknown { list: String },
+    #[error("more than 65,535 purposes")]
+    TooManyPurposes,
     #[error("more than 65,535 sources")]
     TooManySources,
 }
@@ -97,6 +102,7 @@ pub struct PipelineBuilder {
     shards: usize,
     clock: Arc<dyn Clock>,
     pseudonyms: Option<Pseudonyms>,
+    issuers: Issuers,
     timed: bool,
 }
 
@@ -177,6 +183,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// Sets the keys of those who issue credentials; without any, no credential is valid.
+    #[must_use]
+    pub fn issuers(mut self, issuers: Issuers) -> Self {
+        self.issuers = issuers;
+        self
+    }
+
     /// Takes the time of every rule, for the account at the end.
     #[must_use]
     pub fn timed(mut self) -> Self {
@@ -197,9 +210,10 @@ impl PipelineBuilder {
             limits: self.limits,
             pseudonyms: self.pseudonyms.unwrap_or_else(|| Pseudonyms::ephemeral(&mut OsRng)),
             clock: self.clock,
+            issuers: Arc::new(self.issuers),
             timed: self.timed,
         };
-        let plans = Plans::new(blueprint.plan(0, &self.packs)?);
+        let plans = Plans::new(blueprint.plan(0, &self.packs)?, self.packs);
         Ok(Pipeline {
             intake: Arc::new(intake),
             blueprint: Arc::new(blueprint),
@@ -236,6 +250,7 @@ impl Pipeline {
             shards: thread::available_parallelism().map_or(1, std::num::NonZero::get),
             clock: Arc::new(SystemClock::default()),
             pseudonyms: None,
+            issuers: Issuers::default(),
             timed: false,
         }
     }

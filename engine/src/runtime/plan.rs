@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_rules::expr::Expression;
-use weir_rules::pack::{Body, Lookup, Pack, Rule, WindowSpec};
-use weir_rules::schema::Catalog;
+use weir_rules::pack::{Body, ListKind, Lookup, Pack, Rule, WindowSpec};
+use weir_rules::schema::{CREDENTIAL_ID_COLUMN, Catalog};
 
 use super::pipeline::{BuildError, SourceSpec};
 use crate::clock::Clock;
+use crate::credential::{Issuers, Verifier};
 use crate::decode::SourcePlan;
 use crate::limits::Limits;
 use crate::operator::predicate::Predicates;
@@ -21,7 +22,7 @@ use crate::operator::probe::{Probe, ProbeId};
 use crate::operator::steps::StepLayout;
 use crate::operator::window::{PanePositions, PlannedPanes};
 use crate::operator::{PlannedRule, columns_read};
-use crate::record::{KindId, Layouts, Pseudonyms, Symbols};
+use crate::record::{KindId, Layouts, Pseudonyms, Subjects, Symbols};
 use crate::watchlist::Watchlist;
 use crate::window::{PaneClock, ViewLength, ZoneTable};
 
@@ -36,6 +37,8 @@ pub(super) struct Blueprint {
     pub(super) limits: Limits,
     pub(super) pseudonyms: Pseudonyms,
     pub(super) clock: Arc<dyn Clock>,
+    /// Keys of those who issue credentials.
+    pub(super) issuers: Arc<Issuers>,
     /// By column name.
     pub(super) symbols: BTreeMap<String, Symbols>,
     /// Whether the time of each rule is taken.
@@ -63,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) zones: Arc<ZoneTable>,
     pub(crate) limits: Limits,
     pub(crate) pseudonyms: Pseudonyms,
+    /// Pseudonyms by purpose.
+    pub(crate) subjects: Vec<Subjects>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Nanoseconds spent on each rule, if they are taken.
     pub(crate) costs: Option<Vec<AtomicU64>>,
@@ -106,7 +111,10 @@ impl Blueprint {
         for (_, _, rule) in running() {
             read.entry(rule.from.clone()).or_default().extend(columns_read(rule));
         }
-        let layouts = Layouts::with_symbols(&self.catalog, &read, &self.symbols);
+        let layouts = Layouts {
+            verifier: Arc::new(Verifier::new(Arc::clone(&self.issuers), revocations(packs))),
+            ..Layouts::with_symbols(&self.catalog, &read, &self.symbols)
+        };
         let kinds = layouts.kinds.len();
         let mut planner = Planner {
             catalog: &self.catalog,
@@ -116,6 +124,7 @@ impl Blueprint {
             panes: Vec::new(),
             by_meaning: BTreeMap::new(),
             rules: Vec::new(),
+            purposes: Vec::new(),
         };
         let mut ids: BTreeSet<&str> = BTreeSet::new();
         for (pack, lists, rule) in running() {
@@ -124,7 +133,7 @@ impl Blueprint {
             }
             planner.add(pack, lists, rule)?;
         }
-        let Planner { predicates, probes, panes, rules, .. } = planner;
+        let Planner { predicates, probes, panes, rules, purposes, .. } = planner;
         let mut rules_of_kind = vec![Vec::new(); kinds];
         for planned in rules.iter().filter(|planned| planned.panes.is_none()) {
             rules_of_kind[usize::from(planned.kind)].push(planned.index);
@@ -166,9 +175,17 @@ impl Blueprint {
             zones: Arc::clone(&self.zones),
             limits: self.limits.clone(),
             pseudonyms: self.pseudonyms.clone(),
+            subjects: purposes.iter().map(|purpose| self.pseudonyms.subjects(purpose)).collect(),
             clock: Arc::clone(&self.clock),
         })
     }
+}
+
+/// Lists of credentials that their issuers took back.
+fn revocations(packs: &[PackWithLists]) -> Vec<Arc<Watchlist>> {
+    let revokes =
+        |list: &&Arc<Watchlist>| list.spec.kind == ListKind::RevokedCredential && list.spec.key == CREDENTIAL_ID_COLUMN;
+    packs.iter().flat_map(|(_, lists)| lists).filter(revokes).cloned().collect()
 }
 
 struct Planner<'a> {
@@ -179,6 +196,7 @@ struct Planner<'a> {
     panes: Vec<PlannedPanes>,
     by_meaning: BTreeMap<String, usize>,
     rules: Vec<PlannedRule>,
+    purposes: Vec<String>,
 }
 
 impl Planner<'_> {
@@ -194,12 +212,18 @@ impl Planner<'_> {
                 .filter(conditions, layout, self.layouts)
                 .map_err(|error| BuildError::Condition { rule: rule.id.clone(), error: error.to_string() })
         };
+        let known = self.purposes.iter().position(|purpose| *purpose == rule.purpose);
+        let purpose = known.unwrap_or_else(|| {
+            self.purposes.push(rule.purpose.clone());
+            self.purposes.len() - 1
+        });
         let mut planned = PlannedRule {
             index: self.rules.len(),
             rule: rule.clone(),
             pack: pack.name.clone(),
             pack_version: pack.version.clone(),
             kind: kind as KindId,
+            purpose: u16::try_from(purpose).map_err(|_| BuildError::TooManyPurposes)?,
             filter: filter(&rule.conditions)?,
             probe: None,
             steps: Vec::new(),
@@ -238,10 +262,19 @@ impl Planner<'_> {
         let missing = || BuildError::ListMissing { rule: rule.id.clone(), list: id.clone() };
         let list = lists.iter().find(|loaded| loaded.spec.id == *id).ok_or_else(missing)?;
         let position = self.layouts.kinds[kind].position_of(&lookup.on).ok_or_else(missing)?;
+        let place = |name: &Option<String>| self.layouts.kinds[kind].position_of(name.as_ref()?);
+        let probe = Probe {
+            position,
+            list: Arc::clone(list),
+            min_grade: lookup.min_grade,
+            candidates: place(&lookup.candidates),
+            partial: place(&lookup.partial),
+            users: 0,
+        };
         let probes = &mut self.probes[kind];
-        let known = probes.iter().position(|probe| probe.position == position && Arc::ptr_eq(&probe.list, list));
+        let known = probes.iter().position(|known| known.is_like(&probe));
         let at = known.unwrap_or_else(|| {
-            probes.push(Probe { position, list: Arc::clone(list), users: 0 });
+            probes.push(probe);
             probes.len() - 1
         });
         probes[at].users += 1;
@@ -250,24 +283,28 @@ impl Planner<'_> {
 
     fn panes_for(&mut self, planned: &PlannedRule, spec: &WindowSpec) -> usize {
         let conditions: Vec<String> = planned.rule.conditions.iter().map(Expression::meaning).collect();
+        let positions = PanePositions::new(spec, &self.layouts.kinds[usize::from(planned.kind)]);
         let clock = PaneClock { kind: planned.kind, pane_ms: spec.pane_ms(), lateness_ms: spec.lateness_ms };
         let meaning = format!(
-            "{} of {} where {} by {} in {} ms, lateness {} ms",
+            "{} of {} where {} by {} in {} ms, lateness {} ms{}",
             spec.measure.text(),
             planned.rule.from,
             conditions.join(" AND "),
             spec.key.join(","),
             clock.pane_ms,
-            clock.lateness_ms
+            clock.lateness_ms,
+            // Persons are counted by pseudonyms, and each purpose has its own.
+            if positions.count_subjects() { format!(", for {}", planned.rule.purpose) } else { String::new() }
         );
         let index = *self.by_meaning.entry(meaning.clone()).or_insert_with(|| {
             self.panes.push(PlannedPanes {
                 kind: planned.kind,
                 meaning,
                 filter: planned.filter.clone(),
+                purpose: planned.purpose,
                 measure: spec.measure.clone(),
                 key: spec.key.clone(),
-                positions: PanePositions::new(spec, &self.layouts.kinds[usize::from(planned.kind)]),
+                positions: positions.clone(),
                 clock,
                 views: Vec::new(),
                 rules: Vec::new(),

@@ -109,11 +109,10 @@ fn judge_kind(plan: &Plan, rows: KindRows, wall_ms: i64, judged: &mut Judged) {
     let judging = Judging {
         layout: &plan.layouts.kinds[kind],
         rows: &rows,
-        pseudonyms: &plan.pseudonyms,
-        wall_ms,
+        subjects: &plan.subjects,
         matcher: Matcher::new(&plan.predicates[kind], &rows.batch),
-        prober: Prober::new(&plan.probes[kind], &rows),
-        digests: Digests::new(&rows, &plan.pseudonyms),
+        prober: Prober::new(&plan.probes[kind], &rows, wall_ms),
+        digests: Digests::new(&rows, &plan.subjects),
     };
     let mut steps = Vec::new();
     for &index in &plan.rules_of_kind[kind] {

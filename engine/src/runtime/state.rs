@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::event_ids::SavedEventIds;
 use super::plan::Plan;
 use super::steps::SavedSteps;
+use super::told::SavedTold;
 use super::windows::SavedWindows;
 use crate::alert::SavedSuppression;
 use crate::metrics::Buckets;
@@ -43,6 +44,7 @@ pub(super) struct SavedState {
     pub(super) windows: SavedWindows,
     pub(super) steps: Vec<SavedSteps>,
     pub(super) suppression: SavedSuppression,
+    pub(super) told: SavedTold,
     pub(super) by_source: Vec<Buckets>,
     pub(super) by_kind: Vec<Buckets>,
 }

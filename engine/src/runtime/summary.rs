@@ -21,6 +21,8 @@ pub struct RuleCounts {
     pub alerts: u64,
     /// Those alerts by day and place; of shadow rules too, which go nowhere else.
     pub tally: Tally,
+    /// Alerts told again under their id: revised, retracted, withdrawn.
+    pub revisions: u64,
     /// Repeats held back.
     pub suppressed: u64,
     /// Values of windows that were emitted.
@@ -55,6 +57,7 @@ impl RuleCounts {
             shadow: rule.status == Status::Shadow,
             alerts: 0,
             tally: Tally::default(),
+            revisions: 0,
             suppressed: 0,
             windows: 0,
             late: 0,
@@ -96,6 +99,10 @@ pub struct Summary {
     pub event_ids_evicted: u64,
     /// Suppression keys forgotten for want of room.
     pub suppressed_evicted: u64,
+    /// Alerts forgotten for want of room while they might still have been taken back.
+    pub told_evicted: u64,
+    /// Alerts that were told and stood on an entry that was withdrawn since.
+    pub withdrawn: u64,
     /// Requests turned away, by source.
     pub refused_requests: Vec<(String, u64)>,
     /// Sources that failed, and why.

@@ -18,6 +18,7 @@ use super::state::{SavedState, StateError};
 use super::summary::Summary;
 use crate::alert::{Output, Router};
 use crate::clock::ManualClock;
+use crate::credential::Issuers;
 use crate::limits::Limits;
 use crate::record::{KindRows, Pseudonyms};
 use crate::source::{Block, Format, Payload, Taken};
@@ -37,6 +38,8 @@ pub struct TrialParts {
     pub limits: Limits,
     /// Key of pseudonyms.
     pub pseudonyms: Pseudonyms,
+    /// Keys of those who issue credentials.
+    pub issuers: Arc<Issuers>,
 }
 
 impl TrialParts {
@@ -48,6 +51,7 @@ impl TrialParts {
             zones: Arc::default(),
             limits: Limits { max_ahead_ms: i64::MAX, ..Limits::default() },
             pseudonyms: Pseudonyms::from_root(&[0; 32]),
+            issuers: Arc::default(),
         }
     }
 }
@@ -77,6 +81,7 @@ impl Trial {
             limits: parts.limits,
             pseudonyms: parts.pseudonyms,
             clock: Arc::new(ManualClock::at(0)),
+            issuers: parts.issuers,
             timed: false,
         };
         if let Some(saved) = saved {
@@ -155,6 +160,11 @@ impl Trial {
     /// The account so far, and the end of the trial.
     pub fn into_summary(self) -> Summary {
         self.partition.into_summary()
+    }
+
+    /// The wall clock of the trial.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        self.plan.clock.wall_ms()
     }
 
     /// The plan, for those who explain it.

@@ -175,6 +175,14 @@ impl Framer {
         Some(Payload::Refused(vec![(cause.into(), dropped.hasher.finalize().to_hex()[..32].to_owned())]))
     }
 
+    /// Names of the columns, of CSV whose header has been read.
+    pub(crate) fn header(&self) -> Option<Arc<[String]>> {
+        match &self.kind {
+            Kind::Csv { header, .. } => header.clone(),
+            _ => None,
+        }
+    }
+
     fn next_csv(&mut self) -> Result<Option<Payload>, FrameError> {
         let Kind::Csv { header, scanned, quoted, last_end } = &mut self.kind else {
             return Ok(None);

@@ -111,17 +111,18 @@ fn parts(catalog: &Catalog, pack: &Pack, test: &PackTest) -> Result<TrialParts, 
         let (list, report) = load_inline(&name, text, ListSpec::new(pack, declared), &limits, test.start_ms)
             .map_err(|error| TestError(error.to_string()))?;
         if let Some(problem) = report.problems.first() {
-            return Err(TestError(format!("{name}, entry {}: {}", problem.row, problem.message)));
+            return Err(TestError(format!("{name}, entry {}: {}", problem.line, problem.message)));
         }
         lists.push(Arc::new(list));
     }
     let pack = Pack { rules, tests: Vec::new(), ..pack.clone() };
     Ok(TrialParts {
-        catalog: catalog.clone(),
+        catalog: catalog.with_given_outcomes(),
         packs: vec![(pack, lists)],
         zones: Arc::new(zones),
         limits,
         pseudonyms: Pseudonyms::from_root(&[0; 32]),
+        issuers: Arc::default(),
     })
 }
 

@@ -1,27 +1,31 @@
-//! A list from CSV or NDJSON: the same framing, scanner and normaliser as the stream.
+//! From files to a list in force: verified, stacked, guarded.
+//!
+//! A snapshot `x.wlist` may have deltas beside it, `x.wlist.delta-1`, `x.wlist.delta-2`, ...: each is
+//! applied in time proportional to itself, by laying it over what is there. CSV and NDJSON are built into a
+//! snapshot in memory. Whatever the file, the same guards stand: legal basis, purpose, size, growth.
 
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashSet;
-use weir_rules::schema::protected_attribute;
-
-use super::{Entry, Index, ListSpec, Watchlist};
-use crate::decode::json::{FieldTree, Token, scan, unescape};
-use crate::decode::{CsvRow, parse_csv_row};
+use super::{
+    Effort, Extent, ListKeys, ListSource, ListSpec, Manifest, RowProblem, Snapshot, SnapshotBuilder, SnapshotError,
+    SourceReport, Watchlist, read_source,
+};
 use crate::limits::Limits;
-use crate::normalise::{self, TimeReader, date_days};
-use crate::record::{Cause, Field};
-use crate::source::{Compression, Format, Framer, Payload, inflate, records_of};
-use crate::vfs::Vfs;
+use crate::record::RootKey;
+use crate::vfs::{Stat, Vfs};
 
 /// Share of the population above which a list of persons is warned about.
 const POPULATION_SHARE_WARNED: f64 = 0.001;
 /// Share of the population above which it is refused.
 const POPULATION_SHARE_REFUSED: f64 = 0.005;
-/// Row problems that are kept word for word; the rest is counted.
-const ROW_PROBLEMS_MAX: usize = 20;
+/// Deltas on a full snapshot; each costs every look-up a little.
+pub const DELTAS_MAX: usize = 16;
+/// Largest snapshot.
+const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
+/// First bytes of a snapshot, by which it is told from text.
+const SNAPSHOT_MAGIC: &[u8] = b"weirlist";
 
 /// Why a list does not load.
 #[derive(Debug, thiserror::Error)]
@@ -36,89 +40,132 @@ pub enum ListError {
     #[error("{file}: column `{column}` names a protected attribute; the list is refused")]
     Protected { file: String, column: String },
     #[error("{file}: names {entries} of a population of {population}; a list of persons may name 0.5 % of it at most")]
-    TooManyPersons { file: String, entries: usize, population: u64 },
+    TooManyPersons { file: String, entries: u64, population: u64 },
     #[error("{file}: more than {max} entries (limits.list_entries)")]
     TooManyEntries { file: String, max: usize },
+    #[error("{file}: more than {max} patterns")]
+    TooManyPatterns { file: String, max: usize },
     #[error("{file}: the purpose `{purpose}` states no legal basis; without one the list must not exist")]
     NoLegalBasis { file: String, purpose: String },
+    #[error(
+        "{file}: {rows} rows cannot be used and the list says `bad_rows: refuse`; the first, line {line}: {message}"
+    )]
+    BadRows { file: String, rows: u64, line: u64, message: String },
+    #[error(
+        "{file}: has {total} entries after {before}, more than `max_growth` of {allowed} % allows; if that is meant, raise it for this version"
+    )]
+    Grew { file: String, total: u64, before: u64, allowed: f64 },
+    #[error("{file}: {error}")]
+    Snapshot { file: String, error: SnapshotError },
+    #[error("{file}: was built for {what} `{found}`, and the pack says `{expected}`; build it for this pack")]
+    OtherList { file: String, what: &'static str, found: String, expected: String },
+    #[error(
+        "{file}: a delta of version {found}, and the version before it is {expected}; put the missing delta or a full snapshot in place"
+    )]
+    DeltaOutOfLine { file: String, found: String, expected: String },
+    #[error("{file}: more than {max} deltas; build a full snapshot")]
+    TooManyDeltas { file: String, max: usize },
     #[error("{file}: {message}")]
     Broken { file: String, message: String },
-}
-
-/// A row that was left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowProblem {
-    /// Record number in the file, from 1, the header not counted.
-    pub row: u64,
-    /// What is wrong, without the row's values.
-    pub message: String,
 }
 
 /// What loading found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
     /// Entries that can match.
-    pub live: usize,
+    pub live: u64,
     /// Entries whose expiry has passed; they never match.
-    pub expired: usize,
+    pub expired: u64,
     /// Rows left out.
     pub refused_rows: u64,
     /// The first of them.
     pub problems: Vec<RowProblem>,
     /// Keys whose check digit does not fit; they are kept.
     pub check_warnings: u64,
+    /// Lines of the first of them.
+    pub check_lines: Vec<u64>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
 
-/// Columns of a list beside its key. Others are skipped unread.
-const COLUMNS: &[&str] = &["entry_id", "expires", "action", "case_ref", "handling", "review_by", "severity"];
+/// What lists are loaded with.
+pub struct Loading<'a> {
+    /// Files.
+    pub vfs: &'a dyn Vfs,
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// People that lists of persons are drawn from.
+    pub population: Option<u64>,
+    /// Wall clock, epoch milliseconds.
+    pub now_ms: i64,
+    /// Root of all keys.
+    pub root: &'a RootKey,
+    /// How much of the machine may be taken.
+    pub effort: Effort,
+    /// The list that is in force.
+    pub previous: Option<&'a Arc<Watchlist>>,
+}
 
-/// Loads a list.
-pub fn load(
-    vfs: &dyn Vfs,
-    path: &Path,
-    spec: ListSpec,
-    limits: &Limits,
-    population: Option<u64>,
-    now_ms: i64,
-) -> Result<(Watchlist, LoadReport), ListError> {
+/// Whether a file is a snapshot, by its first bytes.
+pub fn is_snapshot(vfs: &dyn Vfs, path: &Path) -> std::io::Result<bool> {
+    use std::io::Read;
+    let mut start = Vec::new();
+    vfs.open(path)?.take(SNAPSHOT_MAGIC.len() as u64).read_to_end(&mut start)?;
+    Ok(start == SNAPSHOT_MAGIC)
+}
+
+/// Whether a file name is that of a delta of a snapshot's.
+pub fn is_delta_of(name: &str, snapshot: &str) -> bool {
+    name.strip_prefix(snapshot)
+        .and_then(|rest| rest.strip_prefix(".delta-"))
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The deltas beside a snapshot, in the order of their numbers.
+pub fn delta_files(vfs: &dyn Vfs, path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name_of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let own = name_of(path);
+    let mut deltas: Vec<(u64, PathBuf)> = vfs
+        .list(folder)?
+        .into_iter()
+        .filter(|path| is_delta_of(&name_of(path), &own))
+        .filter_map(|path| Some((name_of(&path).rsplit('-').next()?.parse().ok()?, path)))
+        .collect();
+    deltas.sort();
+    Ok(deltas.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Loads a list: a snapshot with its deltas, or a text. Gives the list in force if nothing has changed.
+pub fn load(path: &Path, spec: ListSpec, with: &Loading<'_>) -> Result<(Arc<Watchlist>, LoadReport), ListError> {
     let file = path.display().to_string();
     if spec.legal_basis.trim().is_empty() {
         return Err(ListError::NoLegalBasis { file, purpose: spec.purpose });
     }
     let io = |error: std::io::Error| ListError::Io { file: file.clone(), error: error.to_string() };
-    let stat = vfs.stat(path).map_err(io)?;
-    let reader = vfs.open(path).map_err(io)?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let (mut list, mut report) = read_list(reader, (&file, &name), stat.len, spec, limits, now_ms)?;
-
-    if let Some(population) = population.filter(|_| list.spec.kind.names_persons()) {
-        let share = list.len() as f64 / population.max(1) as f64;
-        if share > POPULATION_SHARE_REFUSED {
-            return Err(ListError::TooManyPersons { file, entries: list.len(), population });
+    let (list, mut report) = if is_snapshot(with.vfs, path).map_err(io)? {
+        load_snapshot(path, spec, with)?
+    } else {
+        let stat = with.vfs.stat(path).map_err(io)?;
+        if let Some(known) = with.previous.filter(|list| list.spec == spec && list.is_of(&[stat])) {
+            let expired = known.expired(with.now_ms);
+            let mut report = LoadReport { live: known.len().saturating_sub(expired), expired, ..LoadReport::default() };
+            guard(&file, known, with, &mut report)?;
+            return Ok((Arc::clone(known), report));
         }
-        if share > POPULATION_SHARE_WARNED {
-            report
-                .warnings
-                .push(format!("names {:.2} % of the population; above 0.5 % it will be refused", share * 100.0));
-        }
-    }
-    let age_ms = now_ms - stat.modified_ms;
-    list.stale = list.spec.max_age_ms.is_some_and(|max| age_ms > max);
-    if list.stale {
-        report.warnings.push(format!(
-            "the file is {} old and stale (max_age {}); when_stale says {:?}",
-            weir_rules::units::format_duration_ms(age_ms / 60_000 * 60_000),
-            weir_rules::units::format_duration_ms(list.spec.max_age_ms.unwrap_or(0)),
-            list.spec.when_stale
-        ));
-    }
-    if report.live == 0 {
-        report.warnings.push(format!("no entry can match: {} of {} have expired", report.expired, list.len()));
-    }
-    Ok((list, report))
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let keys = ListKeys::derive(with.root.bytes(), &spec.purpose, OWN_EPOCH);
+        let reader = with.vfs.open(path).map_err(io)?;
+        let names = (file.as_str(), name.as_str());
+        read_text(Box::new(reader), names, spec, &keys, (with.limits, with.now_ms), (stat.modified_ms, Some(stat)))?
+    };
+    guard(&file, &list, with, &mut report)?;
+    let same = with.previous.filter(|known| known.spec == list.spec && known.has_layers_of(&list));
+    Ok((same.map_or_else(|| Arc::new(list), Arc::clone), report))
 }
+
+/// The epoch of lists that never leave the process.
+const OWN_EPOCH: &str = "process";
 
 /// Loads a list that stands in a test: NDJSON, never stale, checked like any other.
 pub fn load_inline(
@@ -129,233 +176,156 @@ pub fn load_inline(
     now_ms: i64,
 ) -> Result<(Watchlist, LoadReport), ListError> {
     let reader = Box::new(std::io::Cursor::new(ndjson.as_bytes().to_vec()));
-    read_list(reader, (name, "inline.ndjson"), ndjson.len() as u64, spec, limits, now_ms)
+    let keys = ListKeys::derive(&[0; 32], &spec.purpose, OWN_EPOCH);
+    let spec = ListSpec { max_age_ms: None, ..spec };
+    read_text(reader, (name, "inline.ndjson"), spec, &keys, (limits, now_ms), (now_ms, None))
 }
 
-/// Reads the entries. `names` are the file's name for messages, and the one that tells its format.
-fn read_list(
-    reader: Box<dyn Read + Send>,
+/// Builds a list in memory. `names` are the file's name for messages, and the one that tells its format.
+fn read_text(
+    reader: Box<dyn std::io::Read + Send>,
     names: (&str, &str),
-    len: u64,
     spec: ListSpec,
-    limits: &Limits,
-    now_ms: i64,
+    keys: &ListKeys,
+    (limits, now_ms): (&Limits, i64),
+    (created_ms, stat): (i64, Option<Stat>),
 ) -> Result<(Watchlist, LoadReport), ListError> {
-    let mut reader = Hashing { inner: reader, hasher: blake3::Hasher::new() };
-    let mut loader = Loader {
-        file: names.0,
-        spec: &spec,
-        limits,
-        now_ms,
-        entries: Vec::new(),
-        index: Index::with_capacity((len / 48) as usize),
-        seen: HashSet::default(),
-        report: LoadReport::default(),
-        time: TimeReader::new(None),
-        scratch: String::new(),
+    let mut builder = SnapshotBuilder::new(Arc::new(keys.clone()), spec.folds());
+    let source = ListSource::default();
+    let SourceReport { expired, refused_rows, problems, check_warnings, check_lines, digest, .. } =
+        read_source(reader, names.0, names.1, &spec, &source, limits, now_ms, &AtomicU64::new(0), &mut builder)?;
+    let total = builder.len() as u64;
+    let manifest = Manifest { total, ..spec.manifest(keys, created_ms) };
+    let mut snapshot = builder.into_snapshot(manifest);
+    snapshot.file = stat;
+    let report = LoadReport {
+        live: total.saturating_sub(expired),
+        expired,
+        refused_rows,
+        problems,
+        check_warnings,
+        check_lines,
+        warnings: Vec::new(),
     };
-    loader.read(&mut reader, names.1)?;
-    let Loader { entries, index, report, .. } = loader;
-    let version = reader.hasher.finalize().to_hex()[..16].to_owned();
-    Ok((Watchlist { spec, version, stale: false, entries, index }, report))
+    Ok((Watchlist::new(spec, vec![Arc::new(snapshot)], digest, created_ms), report))
 }
 
-/// Digests what is read, for the version.
-struct Hashing<R> {
-    inner: R,
-    hasher: blake3::Hasher,
+fn load_snapshot(path: &Path, spec: ListSpec, with: &Loading<'_>) -> Result<(Watchlist, LoadReport), ListError> {
+    let io = |path: &Path, error: std::io::Error| ListError::Io {
+        file: path.display().to_string(),
+        error: error.to_string(),
+    };
+    let full = open_snapshot(path, &spec, with)?;
+    if full.manifest.extent == Extent::Delta {
+        let message = "is a delta; put the full snapshot here and the delta beside it".to_owned();
+        return Err(ListError::Broken { file: path.display().to_string(), message });
+    }
+    let mut layers = vec![full];
+    for path in delta_files(with.vfs, path).map_err(|error| io(path, error))? {
+        let delta = open_snapshot(&path, &spec, with)?;
+        let (manifest, before) = (&delta.manifest, &layers[0]);
+        if manifest.sequence <= before.manifest.sequence {
+            // Left over from before the full snapshot was built.
+            continue;
+        }
+        let follows = manifest.previous.as_ref().map_or("", |previous| previous.version.as_str());
+        if manifest.extent != Extent::Delta || follows != before.version || manifest.epoch != before.manifest.epoch {
+            let (found, expected) = (follows.to_owned(), before.version.clone());
+            return Err(ListError::DeltaOutOfLine { file: path.display().to_string(), found, expected });
+        }
+        if layers.len() > DELTAS_MAX {
+            return Err(ListError::TooManyDeltas { file: path.display().to_string(), max: DELTAS_MAX });
+        }
+        layers.insert(0, delta);
+    }
+    let newest = &layers[0];
+    let mut report = LoadReport {
+        refused_rows: newest.manifest.refused_rows,
+        check_warnings: newest.manifest.check_warnings,
+        ..LoadReport::default()
+    };
+    if newest.manifest.legal_basis != spec.legal_basis {
+        report.warnings.push(format!(
+            "was built on the legal basis `{}`; the pack now says `{}`",
+            newest.manifest.legal_basis, spec.legal_basis
+        ));
+    }
+    let (version, created_ms) = (newest.version.clone(), newest.manifest.created_ms);
+    let list = Watchlist::new(spec, layers, version, created_ms);
+    report.expired = list.expired(with.now_ms);
+    report.live = list.len().saturating_sub(report.expired);
+    Ok((list, report))
 }
 
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
+/// Verifies and opens one file, or takes the one that is in force if it is the same.
+fn open_snapshot(path: &Path, spec: &ListSpec, with: &Loading<'_>) -> Result<Arc<Snapshot>, ListError> {
+    let file = path.display().to_string();
+    let refused = |error| ListError::Snapshot { file: file.clone(), error };
+    let io = |error: std::io::Error| ListError::Io { file: file.clone(), error: error.to_string() };
+    let stat = with.vfs.stat(path).map_err(io)?;
+    let known = with.previous.iter().flat_map(|list| list.layers()).find(|layer| layer.file == Some(stat));
+    if let Some(known) = known {
+        return Ok(Arc::clone(known));
     }
+    let bytes = with.vfs.map(path, SNAPSHOT_BYTES_MAX).map_err(io)?;
+    let manifest = Snapshot::peek(&bytes).map_err(refused)?;
+    let expected = [
+        ("list", &manifest.list, spec.id.clone()),
+        ("kind", &manifest.kind, spec.kind.word().to_owned()),
+        ("key", &manifest.key, spec.key.clone()),
+        ("normaliser", &manifest.normaliser, spec.manifest_normaliser()),
+        ("purpose", &manifest.purpose, spec.purpose.clone()),
+    ];
+    if let Some((what, found, expected)) = expected.into_iter().find(|(_, found, expected)| *found != expected) {
+        return Err(ListError::OtherList { file, what, found: found.clone(), expected });
+    }
+    if manifest.legal_basis.trim().is_empty() {
+        return Err(ListError::NoLegalBasis { file, purpose: manifest.purpose });
+    }
+    let keys = Arc::new(ListKeys::derive(with.root.bytes(), &manifest.purpose, &manifest.epoch));
+    let mut opened = Snapshot::open(bytes, &keys, with.effort).map_err(refused)?;
+    opened.file = Some(stat);
+    Ok(Arc::new(opened))
 }
 
-struct Loader<'a> {
-    file: &'a str,
-    spec: &'a ListSpec,
-    limits: &'a Limits,
-    now_ms: i64,
-    entries: Vec<Entry>,
-    index: Index,
-    seen: HashSet<u64, RandomState>,
-    report: LoadReport,
-    time: TimeReader,
-    scratch: String,
-}
-
-impl Loader<'_> {
-    fn read(&mut self, reader: &mut (impl Read + Send), name: &str) -> Result<(), ListError> {
-        let plain = name.trim_end_matches(".gz").trim_end_matches(".zst");
-        let format = if plain.ends_with(".csv") { Format::Csv } else { Format::Ndjson };
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(|error| self.broken(error.to_string()))?;
-        let mut reader = inflate(Box::new(std::io::Cursor::new(bytes)), Compression::Auto)
-            .map_err(|error| self.broken(error.to_string()))?;
-        let mut framer = Framer::detached(format, self.limits.record_bytes_max);
-        let wanted: Vec<String> =
-            std::iter::once(self.spec.key.as_str()).chain(COLUMNS.iter().copied()).map(str::to_owned).collect();
-        let mut tree = FieldTree::new(&wanted);
-        let mut tokens = vec![Token::default(); wanted.len()];
-        let mut row = CsvRow::default();
-        let mut columns: Option<Vec<Option<usize>>> = None;
-        let mut number = 0;
-        loop {
-            let read = framer.read_from(&mut *reader, 1 << 20).map_err(|error| self.broken(error.to_string()))?;
-            if read == 0 {
-                framer.finish();
-            }
-            while let Some(payload) = framer.next_payload().map_err(|error| self.broken(error.to_string()))? {
-                let (bytes, header) = match payload {
-                    Payload::Lines { bytes, header, .. } => (bytes, header),
-                    Payload::Refused(causes) => {
-                        for (cause, _) in causes {
-                            number += 1;
-                            self.refuse(number, cause.to_string());
-                        }
-                        continue;
-                    }
-                    Payload::Objects { .. } | Payload::Columns(_) => continue,
-                };
-                if let (Some(header), None) = (&header, &columns) {
-                    columns = Some(self.columns(header, &wanted)?);
-                }
-                for range in records_of(&bytes, format) {
-                    let record = &bytes[range];
-                    if record.iter().all(u8::is_ascii_whitespace) {
-                        continue;
-                    }
-                    number += 1;
-                    let Ok(text) = std::str::from_utf8(record) else {
-                        self.refuse(number, "not UTF-8".to_owned());
-                        continue;
-                    };
-                    let result = match &columns {
-                        Some(columns) => {
-                            parse_csv_row(text, &mut row).map_err(|cause| cause.to_string()).and_then(|()| {
-                                self.entry(number, |slot| {
-                                    columns[slot].and_then(|column| row.get(column)).map_or(Field::Missing, Field::Text)
-                                })
-                            })
-                        }
-                        None => scan(text, &mut tree, &mut tokens)
-                            .map_err(|cause| cause.to_string())
-                            .and_then(|()| self.entry(number, |slot| tokens[slot].field(text))),
-                    };
-                    if let Err(message) = result {
-                        self.refuse(number, message);
-                    }
-                    if self.entries.len() > self.limits.list_entries_max {
-                        return Err(ListError::TooManyEntries {
-                            file: self.file.to_owned(),
-                            max: self.limits.list_entries_max,
-                        });
-                    }
-                }
-            }
-            if read == 0 {
-                break;
-            }
-        }
-        if format == Format::Csv && columns.is_none() {
-            // A header and nothing else, or nothing at all: an empty list with its columns is fine.
-            self.report.warnings.push("the list is empty".to_owned());
-        }
-        Ok(())
+/// The guards that stand before every list: size, share of the population, growth, age.
+pub fn guard(file: &str, list: &Watchlist, with: &Loading<'_>, report: &mut LoadReport) -> Result<(), ListError> {
+    let file = || file.to_owned();
+    let total = list.len();
+    let max = with.limits.list_entries_max;
+    if total > max as u64 {
+        return Err(ListError::TooManyEntries { file: file(), max });
     }
-
-    fn broken(&self, message: String) -> ListError {
-        ListError::Broken { file: self.file.to_owned(), message }
-    }
-
-    fn columns(&self, header: &[String], wanted: &[String]) -> Result<Vec<Option<usize>>, ListError> {
-        if let Some(column) = header.iter().find(|column| protected_attribute(column).is_some()) {
-            return Err(ListError::Protected { file: self.file.to_owned(), column: column.clone() });
+    if let Some(population) = with.population.filter(|_| list.spec.kind.names_persons()) {
+        let share = total as f64 / population.max(1) as f64;
+        if share > POPULATION_SHARE_REFUSED {
+            return Err(ListError::TooManyPersons { file: file(), entries: total, population });
         }
-        let found: Vec<Option<usize>> =
-            wanted.iter().map(|name| header.iter().position(|column| column == name)).collect();
-        // Key, entry_id and expires must be there.
-        if let Some(missing) = (0..3).find(|at| found[*at].is_none()) {
-            return Err(ListError::MissingColumn {
-                file: self.file.to_owned(),
-                column: wanted[missing].clone(),
-                key: self.spec.key.clone(),
-            });
-        }
-        Ok(found)
-    }
-
-    fn refuse(&mut self, row: u64, message: String) {
-        self.report.refused_rows += 1;
-        if self.report.problems.len() < ROW_PROBLEMS_MAX {
-            self.report.problems.push(RowProblem { row, message });
+        if share > POPULATION_SHARE_WARNED {
+            let percent = share * 100.0;
+            report.warnings.push(format!("names {percent:.2} % of the population; above 0.5 % it will be refused"));
         }
     }
-
-    fn entry<'a>(&mut self, _number: u64, field: impl Fn(usize) -> Field<'a>) -> Result<(), String> {
-        let text = |slot: usize| -> Option<String> {
-            match field(slot) {
-                Field::Text(text) | Field::Number(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
-                Field::Escaped(text) => {
-                    let mut out = String::new();
-                    unescape(text, &mut out);
-                    Some(out)
-                }
-                _ => None,
-            }
-        };
-        let missing = |name: &str| format!("`{name}` is missing");
-        let raw_key = text(0).ok_or_else(|| missing(&self.spec.key))?;
-        let entry_id = text(1).ok_or_else(|| missing("entry_id"))?;
-        let expires =
-            text(2).ok_or_else(|| format!("{}; an entry without an expiry is not kept", missing("expires")))?;
-        let expires_ms = date_days(&expires)
-            .map(|days| days * 86_400_000)
-            .or_else(|| self.time.read_ms(&expires))
-            .ok_or_else(|| "`expires` is neither a date (YYYY-MM-DD) nor a time with its zone".to_owned())?;
-        self.scratch.clear();
-        let usable = match self.spec.normaliser {
-            Some(normaliser) => {
-                normalise::apply(normaliser, &raw_key, &mut self.scratch).map_err(|cause: Cause| cause.to_string())?
-            }
-            None => {
-                self.scratch.push_str(&raw_key);
-                true
-            }
-        };
-        if !usable {
-            return Err(format!("`{}` says nothing once normalised; it could never match", self.spec.key));
-        }
-        let id_digest = blake3::hash(entry_id.as_bytes());
-        let id_digest = u64::from_le_bytes(id_digest.as_bytes()[..8].try_into().expect("eight bytes"));
-        if !self.seen.insert(id_digest) {
-            return Err("an entry with this `entry_id` came before; the first one is kept".to_owned());
-        }
-        if looks_like_resident_id(&self.scratch) && !normalise::check_resident_id(&self.scratch).valid_check {
-            self.report.check_warnings += 1;
-        }
-        if !self.index.push(&self.scratch) {
-            return Err("the list's keys take more than 4 GiB".to_owned());
-        }
-        if expires_ms > self.now_ms {
-            self.report.live += 1;
-        } else {
-            self.report.expired += 1;
-        }
-        self.entries.push(Entry {
-            entry_id: entry_id.into(),
-            expires_ms,
-            action: text(3).map(Into::into),
-            case_ref: text(4).map(Into::into),
-            handling: text(5).map(Into::into),
-        });
-        Ok(())
+    let built_on = list.layers()[0].manifest.previous.as_ref().map(|previous| previous.total);
+    let before = with.previous.map(|list| list.len()).or(built_on).filter(|before| *before > 0);
+    if let (Some(max_growth), Some(before)) = (list.spec.max_growth, before)
+        && total as f64 > before as f64 * (1.0 + max_growth)
+    {
+        return Err(ListError::Grew { file: file(), total, before, allowed: max_growth * 100.0 });
     }
-}
-
-fn looks_like_resident_id(key: &str) -> bool {
-    key.len() == 18 && key.bytes().take(17).all(|byte| byte.is_ascii_digit())
+    if list.is_stale(with.now_ms) {
+        let age_ms = with.now_ms - list.created_ms;
+        report.warnings.push(format!(
+            "is {} old and stale (max_age {}); when_stale says {:?}",
+            weir_rules::units::format_duration_ms(age_ms / 60_000 * 60_000),
+            weir_rules::units::format_duration_ms(list.spec.max_age_ms.unwrap_or(0)),
+            list.spec.when_stale
+        ));
+    }
+    if total == 0 {
+        report.warnings.push("the list is empty".to_owned());
+    } else if report.live == 0 {
+        report.warnings.push(format!("no entry can match: {} of {total} have expired", report.expired));
+    }
+    Ok(())
 }

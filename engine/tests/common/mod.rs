@@ -1,18 +1,22 @@
 //! Packs and lines in, outputs out: the engine in this process.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use weir_engine::clock::ManualClock;
 use weir_engine::metrics::Buckets;
-use weir_engine::record::Pseudonyms;
+use weir_engine::record::{Pseudonyms, RootKey};
 use weir_engine::vfs::RealVfs;
-use weir_engine::watchlist::{ListSpec, Watchlist, load};
+use weir_engine::watchlist::{Effort, ListError, ListSpec, LoadReport, Loading, Watchlist, load};
 use weir_engine::window::ZoneTable;
 use weir_engine::{
     Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream, Summary,
 };
 use weir_rules::{Catalog, Diagnostics, Pack, SourceFile, pack};
+
+/// The root key of every test.
+pub const ROOT: [u8; 32] = [7; 32];
 
 /// The wall clock of every test.
 pub const NOW_MS: i64 = 1_795_500_000_000;
@@ -57,13 +61,30 @@ pub fn parse_pack(text: &str) -> Pack {
 }
 
 /// A list out of CSV text.
-pub fn list(pack: &Pack, index: usize, csv: &str) -> Watchlist {
+pub fn list(pack: &Pack, index: usize, csv: &str) -> Arc<Watchlist> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("list.csv");
     std::fs::write(&path, csv).unwrap();
-    load(&RealVfs, &path, ListSpec::new(pack, &pack.lists[index]), &Limits::default(), Some(1_000_000), NOW_MS)
-        .unwrap()
-        .0
+    load_file(pack, index, &path, None).unwrap().0
+}
+
+/// A list out of a file, under the key of every test.
+pub fn load_file(
+    pack: &Pack,
+    index: usize,
+    path: &Path,
+    previous: Option<&Arc<Watchlist>>,
+) -> Result<(Arc<Watchlist>, LoadReport), ListError> {
+    let loading = Loading {
+        vfs: &RealVfs,
+        limits: &Limits::default(),
+        population: Some(1_000_000),
+        now_ms: NOW_MS,
+        root: &RootKey::new(ROOT),
+        effort: Effort::OneCore,
+        previous,
+    };
+    load(path, ListSpec::new(pack, &pack.lists[index]), &loading)
 }
 
 /// One way to run the same thing.
@@ -79,7 +100,7 @@ pub struct Way {
 pub const ONE_BATCH: Way = Way { shards: 1, lines_per_block: usize::MAX, batch_bytes: 1 << 20 };
 
 /// Runs a pack over lines; outputs as JSON without latency, sorted, and the account.
-pub fn run(pack: &Pack, lists: Vec<Watchlist>, zones: &str, lines: &[String], way: Way) -> (Vec<String>, Summary) {
+pub fn run(pack: &Pack, lists: Vec<Arc<Watchlist>>, zones: &str, lines: &[String], way: Way) -> (Vec<String>, Summary) {
     let collect = Collect::default();
     let outputs = Arc::clone(&collect.0);
     let blocks =
@@ -89,9 +110,10 @@ pub fn run(pack: &Pack, lists: Vec<Watchlist>, zones: &str, lines: &[String], wa
         purposes: pack.purposes.iter().map(|purpose| purpose.name.clone()).collect(),
         streams: vec![Stream::Alerts, Stream::Windows, Stream::Late, Stream::DeadLetters],
         actuator: false,
+        reviewers: true,
     };
     let mut builder = Pipeline::builder(Catalog::builtin())
-        .pack(pack.clone(), lists)
+        .shared_pack(pack.clone(), lists)
         .limits(Limits { batch_bytes_max: way.batch_bytes, ..Limits::default() })
         .shards(way.shards)
         .clock(Arc::new(ManualClock::at(NOW_MS)))

@@ -301,6 +301,11 @@ codes! {
         "The pack does not load."
         "Correct the path."
         "include: [rules/plates.yaml, rules/crowd.yaml]";
+    NO_SUCH_GRADE "WR0236" Error "grade that does not occur"
+        "Grades below `pattern` tell how a camera may have misread a plate. Other columns are read without cameras, and what waits must be sure."
+        "The pack does not load."
+        "Ask for a grade that the column has."
+        "- { kind: watchlist, from: id, on: doc_number, min_grade: confusable }   # exact";
 
     SQL_SYNTAX "WR0301" Error "expression cannot be parsed"
         "The text is not a SQL expression."
@@ -388,6 +393,21 @@ codes! {
         "The configuration does not load."
         "See the message."
         "zone,area_m2,capacity\nsquare,400,1200";
+    NO_REVIEWER "WR0509" Error "nobody reviews unsure matches"
+        "A rule counts matches less sure than `pattern`. A post must not be paged about them: a reviewer looks first, and no sink has one."
+        "The configuration does not load."
+        "Give a sink `audience: reviewers` and the rule's purpose, or ask the rule for `min_grade: pattern`."
+        "sinks:\n  desk: { type: http, audience: reviewers, purposes: [road_safety], ... }";
+    LIST_KEPT "WR0510" Warning "list kept as it was"
+        "A list changed and its new version is not sound."
+        "The version that was in force stays in force."
+        "See the message; put a sound file in its place."
+        "weir list verify lists/stolen_plates.wlist";
+    BAD_KEYS "WR0511" Error "issuers' keys cannot be used"
+        "The file with the keys of those who issue credentials is damaged or holds a key of an unknown kind."
+        "The configuration does not load."
+        "See the message."
+        "credentials: { keys: [keys/eu.json] }";
 }
 
 #[cfg(test)]

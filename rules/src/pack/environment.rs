@@ -2,6 +2,7 @@
 
 use super::{Body, Pack, Per, Review, Status};
 use crate::diagnostic::{Diagnostic, Diagnostics, codes, did_you_mean};
+use crate::schema::OUTCOME_COLUMN;
 
 /// What the checker needs to know of a sink.
 #[derive(Debug, Clone)]
@@ -12,6 +13,8 @@ pub struct SinkFacts {
     pub purposes: Vec<String>,
     /// Whether it opens, closes or stops something by itself.
     pub actuator: bool,
+    /// Whether those who read it look into unsure matches before anybody is paged.
+    pub reviewers: bool,
 }
 
 /// What the configuration brings.
@@ -25,6 +28,8 @@ pub struct Environment {
     pub zones_have_capacity: bool,
     /// Size of the population that lists of persons are drawn from.
     pub population: Option<u64>,
+    /// Whether keys of issuers of credentials are named.
+    pub issuers: bool,
 }
 
 /// Checks routes, purposes of sinks, figures of zones and the size guard's precondition.
@@ -53,6 +58,23 @@ pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &m
             );
         }
     }
+    let verified = |rule: &&super::Rule| {
+        rule.status.runs() && rule.expressions().any(|it| it.columns.iter().any(|name| name == OUTCOME_COLUMN))
+    };
+    for rule in pack.rules.iter().filter(|rule| !environment.issuers && rule.from == "code").filter(verified) {
+        diagnostics.push(
+            Diagnostic::new(
+                &codes::BAD_KEYS,
+                &rule.file,
+                rule.span.clone(),
+                format!(
+                    "rule `{}` asks for the outcome of verifying credentials, and no issuer's key is known",
+                    rule.id
+                ),
+            )
+            .help("name the files with issuers' keys: `credentials: { issuers: [keys/eu.json] }`"),
+        );
+    }
     for list in pack.lists.iter().filter(|list| list.kind.names_persons()) {
         if environment.population.is_none() {
             diagnostics.push(
@@ -71,6 +93,27 @@ pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &m
 fn check_routes(rule: &super::Rule, environment: &Environment, diagnostics: &mut Diagnostics) {
     let serves = |sink: &SinkFacts| sink.purposes.contains(&rule.purpose);
     let may_take = |sink: &SinkFacts| !(sink.actuator && rule.alerting.review == Review::Required);
+    let unsure = rule.body.lookups().into_iter().find(|lookup| !lookup.min_grade.may_page());
+    let named = |sink: &SinkFacts| {
+        rule.alerting.route.is_empty() || rule.alerting.route.iter().any(|(name, _)| *name == sink.name)
+    };
+    if let Some(lookup) = unsure
+        && !environment.sinks.iter().any(|sink| sink.reviewers && serves(sink) && named(sink))
+    {
+        diagnostics.push(
+            Diagnostic::new(
+                &codes::NO_REVIEWER,
+                &rule.file,
+                rule.span.clone(),
+                format!(
+                    "rule `{}` counts matches down to `{}`, and no sink with `audience: reviewers` takes its alerts",
+                    rule.id,
+                    lookup.min_grade.word()
+                ),
+            )
+            .help("a post is paged about `exact` and `pattern` only; the rest goes to a reviewer"),
+        );
+    }
     if rule.alerting.route.is_empty() {
         if !environment.sinks.iter().any(|sink| serves(sink) && may_take(sink)) {
             diagnostics.push(

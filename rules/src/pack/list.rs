@@ -48,6 +48,52 @@ impl ListKind {
     }
 }
 
+/// How sure it is that a record is the one a list means, from sure to least sure (DOMAIN.md 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grade {
+    /// Some characters were not read; those that were agree with an entry.
+    PartialRead,
+    /// The reading agrees with an entry but for characters that cameras confuse.
+    Confusable,
+    /// Not the reading, but another one the camera thought possible, is an entry.
+    Candidate,
+    /// The reading fits a pattern that the list holds.
+    Pattern,
+    /// The reading is an entry.
+    Exact,
+}
+
+impl Grade {
+    /// Words of the language.
+    pub const WORDS: &'static [(&'static str, Self)] = &[
+        ("exact", Self::Exact),
+        ("pattern", Self::Pattern),
+        ("candidate", Self::Candidate),
+        ("confusable", Self::Confusable),
+        ("partial_read", Self::PartialRead),
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, it)| *it == self).map_or("", |(word, _)| word)
+    }
+
+    /// Whether a post may be paged about it at once. Of anything less a reviewer decides first: three reads
+    /// in a hundred are wrong, and folding look-alikes multiplies chance hits.
+    pub fn may_page(self) -> bool {
+        self >= Self::Pattern
+    }
+}
+
+/// What happens to a list with rows that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadRows {
+    /// They are left out and told.
+    Report,
+    /// The list is refused.
+    Refuse,
+}
+
 /// What to do with a list whose file is older than `max_age`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenStale {
@@ -78,6 +124,12 @@ pub struct ListDecl {
     pub key: String,
     /// Purpose it was made for.
     pub purpose: String,
+    /// Who asked for it, if not the pack's owner.
+    pub authority: Option<String>,
+    /// Share by which it may grow from one version to the next.
+    pub max_growth: Option<f64>,
+    /// What happens if rows cannot be used.
+    pub bad_rows: BadRows,
     /// The same function that the stream's column goes through.
     pub normaliser: Option<Normaliser>,
     /// Whom the key identifies.
@@ -102,9 +154,13 @@ pub(super) fn parse_list(
         map.missing("kind", "such as `kind: stolen_vehicle`", diagnostics);
     }
     let kind = map.take_choice("kind", ListKind::WORDS, diagnostics);
-    let from = map.require_text("from", "the path of the list's CSV or NDJSON file", diagnostics);
+    let from = map.require_text("from", "the path of the list's snapshot, CSV or NDJSON file", diagnostics);
     let key = map.require_text("key", "the name of the key column, such as `plate`", diagnostics);
     let purpose = map.require_text("purpose", "what the list was made for, out of `purposes`", diagnostics);
+    let authority = map.take_text("authority", diagnostics).map(|(text, _)| text.to_owned());
+    let max_growth = map.take_parsed("max_growth", diagnostics, parse_share);
+    let bad_rows =
+        map.take_choice("bad_rows", &[("report", BadRows::Report), ("refuse", BadRows::Refuse)], diagnostics);
     let max_age_ms = map.take_duration_ms("max_age", diagnostics);
     let when_stale = map.take_choice(
         "when_stale",
@@ -146,11 +202,21 @@ pub(super) fn parse_list(
         from_span: from_node.span.clone(),
         key: column.name.clone(),
         purpose: purpose.to_owned(),
+        authority,
+        max_growth,
+        bad_rows: bad_rows.unwrap_or(BadRows::Report),
         normaliser: column.normaliser,
         identifies: column.identifies,
         max_age_ms,
         when_stale: when_stale.unwrap_or(WhenStale::Degrade),
     })
+}
+
+/// A share written in percent, such as `20%`.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is not a share; write it in percent, such as 20%");
+    let percent: f64 = text.trim().strip_suffix('%').and_then(|number| number.trim().parse().ok()).ok_or_else(wrong)?;
+    if (0.0..=100_000.0).contains(&percent) { Ok(percent / 100.0) } else { Err(wrong()) }
 }
 
 /// A list rests on a declared purpose with a legal basis.

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::rule::RuleParser;
-use super::{ListDecl, ListKind};
+use super::{Grade, ListDecl, ListKind};
 use crate::diagnostic::{Diagnostic, Diagnostics, codes, did_you_mean};
-use crate::schema::Kind;
+use crate::schema::{Column, Kind, Normaliser};
 use crate::yaml::{MapReader, Node};
 
 /// A column of the record, and the list it is looked up in.
@@ -17,10 +17,16 @@ pub struct Lookup {
     pub list: usize,
     /// Where the column's name stands.
     pub span: Range<usize>,
+    /// Least sure kind of match that counts.
+    pub min_grade: Grade,
+    /// Column with further readings of `on`, if they count.
+    pub candidates: Option<String>,
+    /// Column with what was read of `on` where not all was, if that counts.
+    pub partial: Option<String>,
 }
 
 impl RuleParser<'_> {
-    /// Reads `on` and `list`. Purposes must meet, and a health code meets revoked credentials only.
+    /// Reads `on`, `list` and `min_grade`. Purposes must meet, and a health code meets revoked credentials only.
     pub(super) fn parse_lookup(
         &self,
         map: &mut MapReader<'_>,
@@ -30,6 +36,8 @@ impl RuleParser<'_> {
     ) -> Option<Lookup> {
         let on = map.require_text("on", "the column that is looked up, such as `plate`", diagnostics);
         let list = map.require_text("list", "a list out of `lists`", diagnostics);
+        let min_grade = map.take_choice("min_grade", Grade::WORDS, diagnostics);
+        let grade_span = map.peek("min_grade").map(|node| node.span.clone());
         let column = match (kind, on) {
             (Some(kind), Some((name, node))) => {
                 let column = kind.column(name).filter(|column| !column.transient);
@@ -62,7 +70,47 @@ impl RuleParser<'_> {
             .help(format!("look up `{}`", list.key));
             diagnostics.push(diagnostic);
         }
-        Some(Lookup { on: column.name.clone(), list: index, span: on?.1.span.clone() })
+        let min_grade = min_grade.unwrap_or(Grade::Pattern);
+        let readings = |grade: Grade, of: Option<&Column>| of.filter(|_| min_grade <= grade).map(|it| it.name.clone());
+        let lookup = Lookup {
+            on: column.name.clone(),
+            list: index,
+            span: on?.1.span.clone(),
+            min_grade,
+            candidates: readings(Grade::Candidate, kind?.readings_of(&column.name)),
+            partial: readings(Grade::PartialRead, kind?.partial_of(&column.name)),
+        };
+        self.check_grade(&lookup, column, grade_span, diagnostics);
+        Some(lookup)
+    }
+
+    /// Grades below `pattern` are about reading plates; of what is read by a chip or typed in there are none.
+    fn check_grade(
+        &self,
+        lookup: &Lookup,
+        column: &Column,
+        place: Option<Range<usize>>,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let lowest = match (&lookup.candidates, column.normaliser) {
+            (_, Some(Normaliser::PlateV1)) => Grade::PartialRead,
+            (Some(_), _) => Grade::Candidate,
+            (None, _) => Grade::Pattern,
+        };
+        if lookup.min_grade < lowest
+            && let Some(place) = place
+        {
+            diagnostics.push(
+                Diagnostic::new(
+                    &codes::NO_SUCH_GRADE,
+                    self.file,
+                    place.clone(),
+                    format!("`{}` has no matches of grade `{}`", column.name, lookup.min_grade.word()),
+                )
+                .help(format!("the least sure grade of this column is `{}`", lowest.word()))
+                .fix(place, lowest.word()),
+            );
+        }
     }
 
     fn unknown_list(&self, name: &str, node: &Node, diagnostics: &mut Diagnostics) {

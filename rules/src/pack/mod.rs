@@ -22,7 +22,7 @@ mod testing;
 mod window;
 
 pub use environment::{Environment, SinkFacts, check_environment};
-pub use list::{ListDecl, ListKind, WhenStale};
+pub use list::{BadRows, Grade, ListDecl, ListKind, WhenStale};
 pub use lookup::Lookup;
 pub use model::{Alerting, Body, Dedupe, Pack, Purpose, Review, Rule, RuleSeverity, Status};
 pub use pack_file::{ReadInclude, check_version, parse, parse_files};

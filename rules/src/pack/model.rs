@@ -188,7 +188,7 @@ pub enum Body {
     /// Fires when steps happened in order for one key.
     Sequence(SequenceSpec),
     /// Fires when something happened for a key, and what should follow did not.
-    Absence(AbsenceSpec),
+    Absence(Box<AbsenceSpec>),
 }
 
 impl Body {

@@ -9,7 +9,7 @@ use super::window::{WindowParser, unknown_column};
 use super::{Alerting, Body, Dedupe, ListDecl, Lookup, Places, Purpose, Review, Rule, RuleSeverity, Status, Template};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, codes, did_you_mean};
 use crate::expr::{self, Expression, Macros, Scope};
-use crate::schema::{Catalog, Identifies, Kind};
+use crate::schema::{CREDENTIAL_ID_COLUMN, Catalog, Identifies, Kind, OUTCOME_COLUMN};
 use crate::yaml::{MapReader, Node, Value};
 
 pub(super) struct RuleParser<'a> {
@@ -68,10 +68,13 @@ impl RuleParser<'_> {
             }
             Some(BodyKind::Match) => Some(Body::Match),
             Some(BodyKind::Sequence) => self.parse_sequence(&mut map, kind, purpose, diagnostics).map(Body::Sequence),
-            Some(BodyKind::Absence) => self.parse_absence(&mut map, kind, purpose, diagnostics).map(Body::Absence),
+            Some(BodyKind::Absence) => {
+                self.parse_absence(&mut map, kind, purpose, diagnostics).map(|spec| Body::Absence(Box::new(spec)))
+            }
             None => None,
         };
         let alerting = self.parse_alerting(&mut map, kind, body.as_ref(), body_kind, severity, diagnostics);
+        self.check_revocations(kind, purpose, &conditions, diagnostics);
         self.refuse_alert_for_everybody(&map, kind, body_kind, &conditions, &alerting, diagnostics);
         if body_kind.is_some() {
             map.finish(diagnostics);
@@ -231,6 +234,34 @@ impl RuleParser<'_> {
         Alerting { severity, review: review.unwrap_or(default_review), dedupe, route, say }
     }
 
+    /// The outcome of a credential depends on the lists of revoked ones: their purpose and the rule's must meet.
+    fn check_revocations(
+        &self,
+        kind: Option<&Kind>,
+        purpose: Option<(&str, &Node)>,
+        conditions: &Result<Vec<Expression>, ()>,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let (Some(kind), Some((purpose, node)), Ok(conditions)) = (kind, purpose, conditions) else { return };
+        let asks = kind.name == "code"
+            && conditions.iter().any(|condition| condition.columns.iter().any(|name| name == OUTCOME_COLUMN));
+        let other = self.lists.iter().find(|list| list.key == CREDENTIAL_ID_COLUMN && list.purpose != purpose);
+        if let Some(list) = other.filter(|_| asks) {
+            let diagnostic = Diagnostic::new(
+                &codes::PURPOSES_DO_NOT_MEET,
+                self.file,
+                node.span.clone(),
+                format!(
+                    "the rule serves `{purpose}`, and `{OUTCOME_COLUMN}` depends on list `{}`, made for `{}`",
+                    list.id, list.purpose
+                ),
+            )
+            .also_in(&list.file, list.span.clone(), format!("made for `{}`", list.purpose))
+            .help("use the list and the outcome for one purpose");
+            diagnostics.push(diagnostic);
+        }
+    }
+
     /// A match rule that names somebody says what he must have done.
     fn refuse_alert_for_everybody(
         &self,
@@ -355,7 +386,12 @@ impl RuleParser<'_> {
         let list = |lookup: &Lookup| {
             let list = &self.lists[lookup.list];
             let normaliser = list.normaliser.map_or("", crate::schema::Normaliser::word);
-            format!("watchlist {} {} {normaliser}", lookup.on, list.id)
+            let grade = match lookup.min_grade {
+                // What every rule meant before there were grades.
+                super::Grade::Pattern => String::new(),
+                grade => format!(" {}", grade.word()),
+            };
+            format!("watchlist {} {} {normaliser}{grade}", lookup.on, list.id)
         };
         let body = match &rule.body {
             Body::Match => "match".to_owned(),
@@ -396,8 +432,17 @@ pub(super) fn scope_of(kind: &Kind, macros: &Arc<Macros>) -> Scope {
 }
 
 /// Fields of a hit that a text may mention.
-const HIT_FIELDS: [&str; 7] =
-    ["hit.list", "hit.entry_id", "hit.grade", "hit.list_version", "hit.action", "hit.case_ref", "hit.handling"];
+const HIT_FIELDS: [&str; 9] = [
+    "hit.list",
+    "hit.entry_id",
+    "hit.grade",
+    "hit.list_version",
+    "hit.action",
+    "hit.case_ref",
+    "hit.handling",
+    "hit.severity",
+    "hit.review_by",
+];
 
 /// The fields a text of this rule may mention; of a rule that is broken elsewhere, those it could mention.
 fn text_fields<'a>(kind: &'a Kind, body_kind: BodyKind, body: Option<&'a Body>) -> BTreeSet<&'a str> {

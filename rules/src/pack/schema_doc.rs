@@ -96,18 +96,43 @@ enum WhenStaleDoc {
     Ignore,
 }
 
+/// What happens to a list with rows that cannot be used.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum BadRowsDoc {
+    Report,
+    Refuse,
+}
+
+/// How sure it is that a record is the one a list means.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum GradeDoc {
+    Exact,
+    Pattern,
+    Candidate,
+    Confusable,
+    PartialRead,
+}
+
 /// A watchlist: a governed object with purpose, legal ground and an expiry for each entry.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct ListDoc {
     /// Which of the closed set.
     kind: ListKindDoc,
-    /// CSV or NDJSON file, relative to the file that declares the list.
+    /// Snapshot, CSV or NDJSON file, relative to the file that declares the list.
     from: String,
     /// Key column, named like the column it meets: plate, doc_number, item_class.
     key: String,
     /// Purpose it was made for; its legal basis is stated there.
     purpose: String,
+    /// Who asked for it; the pack's owner if absent.
+    authority: Option<String>,
+    /// Share by which it may grow from one version to the next, such as 20%; more stops the load.
+    max_growth: Option<String>,
+    /// What happens if rows cannot be used: they are reported and left out, or the list is refused.
+    bad_rows: Option<BadRowsDoc>,
     /// Age of the file beyond which it is stale.
     max_age: Option<Duration>,
     /// What to do then.
@@ -198,6 +223,8 @@ rule! {
         on: String,
         /// List out of `lists`.
         list: String,
+        /// Least sure kind of match that counts; pattern if absent.
+        min_grade: Option<GradeDoc>,
         /// Keeps repeats away.
         dedupe: Option<DedupeDoc>,
     }
@@ -292,6 +319,8 @@ struct FullStepDoc {
     on: Option<String>,
     /// List out of `lists`; only in what starts the rule.
     list: Option<String>,
+    /// `exact` or `pattern`; only in what starts the rule.
+    min_grade: Option<GradeDoc>,
 }
 
 /// The figure of the zone table by which a measure is divided.

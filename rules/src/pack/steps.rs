@@ -176,6 +176,17 @@ impl RuleParser<'_> {
         };
         let asks = map.has("on") || map.has("list");
         let lookup = if asks { self.parse_lookup(&mut map, kind, purpose, diagnostics) } else { None };
+        if let Some(lookup) = lookup.as_ref().filter(|lookup| !lookup.min_grade.may_page()) {
+            diagnostics.push(
+                Diagnostic::new(
+                    &codes::NO_SUCH_GRADE,
+                    self.file,
+                    lookup.span.clone(),
+                    format!("{what} starts from a match of grade `{}`", lookup.min_grade.word()),
+                )
+                .help("what follows from a hit follows from a sure one: `exact` or `pattern`"),
+            );
+        }
         if asks && !first {
             diagnostics.push(
                 Diagnostic::new(

@@ -135,8 +135,12 @@ fn mistakes_have_their_codes() {
 fn the_environment_is_checked() {
     let (pack, _) = check(DESIGN_PACK);
     let pack = pack.unwrap();
-    let sink =
-        |name: &str, purpose: &str, actuator| SinkFacts { name: name.into(), purposes: vec![purpose.into()], actuator };
+    let sink = |name: &str, purpose: &str, actuator| SinkFacts {
+        name: name.into(),
+        purposes: vec![purpose.into()],
+        actuator,
+        reviewers: false,
+    };
     let codes = |environment: &Environment| {
         let mut diagnostics = Diagnostics::new();
         check_environment(&pack, environment, &mut diagnostics);

@@ -104,12 +104,21 @@ pub enum Normaliser {
     DocumentV1,
     /// UN numbers in four digits, other item classes in lower case.
     ItemClassV1,
+    /// GA 36 plates of which some characters were not read: `-` for each; all others give no value.
+    PartialPlateV1,
+    /// A health credential, verified: only the outcome remains.
+    CredentialV1,
 }
 
 impl Normaliser {
     /// The words of the schema language.
-    pub const WORDS: &'static [(&'static str, Self)] =
-        &[("plate.v1", Self::PlateV1), ("document.v1", Self::DocumentV1), ("item_class.v1", Self::ItemClassV1)];
+    pub const WORDS: &'static [(&'static str, Self)] = &[
+        ("plate.v1", Self::PlateV1),
+        ("document.v1", Self::DocumentV1),
+        ("item_class.v1", Self::ItemClassV1),
+        ("partial_plate.v1", Self::PartialPlateV1),
+        ("credential.v1", Self::CredentialV1),
+    ];
 
     /// Name with version, as it stands in the schema and in the meaning of a rule.
     pub fn word(self) -> &'static str {
@@ -138,6 +147,10 @@ pub struct Column {
     pub values: Vec<String>,
     /// Dropped before any rule sees it.
     pub transient: bool,
+    /// Column whose field in the record it is made of, if not that of its own name.
+    pub made_of: Option<String>,
+    /// Column of which it holds further readings, with scores.
+    pub readings_of: Option<String>,
     /// One sentence for people.
     pub doc: String,
 }
@@ -155,6 +168,8 @@ impl Column {
             range: None,
             values: Vec::new(),
             transient: false,
+            made_of: None,
+            readings_of: None,
             doc: String::new(),
         }
     }
@@ -174,6 +189,12 @@ pub struct Kind {
 /// Columns that every kind has, in this order, before its own.
 pub const COMMON_COLUMNS: &[&str] = &["event_id", "ts", "site", "device", "zone", "lane", "source", "received"];
 
+/// Key of lists of revoked credentials: the number inside a credential, which no rule ever sees.
+pub const CREDENTIAL_ID_COLUMN: &str = "credential_id";
+
+/// What verifying a credential gave.
+pub const OUTCOME_COLUMN: &str = "outcome";
+
 /// Names that a kind cannot declare.
 pub const RESERVED: &[&str] = &["kind", "event_id", "ts", "site", "device", "zone", "lane", "source", "received"];
 
@@ -186,6 +207,18 @@ impl Kind {
     /// Position of a column.
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The column with partial readings of another: what it could not read of it is `-`.
+    pub fn partial_of(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| {
+            column.normaliser == Some(Normaliser::PartialPlateV1) && column.made_of.as_deref() == Some(name)
+        })
+    }
+
+    /// The column with further readings of another.
+    pub fn readings_of(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.readings_of.as_deref() == Some(name))
     }
 
     /// What rules see: every column but the transient ones. `zone` is one zone of the record at a time.
@@ -229,6 +262,19 @@ impl Catalog {
     /// Position of the kind with this name.
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.kinds.iter().position(|kind| kind.name == name)
+    }
+
+    /// The same kinds for tests of packs, whose records say the outcome of verifying a credential themselves: an
+    /// author of rules has no issuer's key to make one with.
+    #[must_use]
+    pub fn with_given_outcomes(&self) -> Self {
+        let mut catalog = self.clone();
+        for column in catalog.kinds.iter_mut().flat_map(|kind| &mut kind.columns) {
+            if column.normaliser == Some(Normaliser::CredentialV1) {
+                (column.normaliser, column.made_of) = (None, None);
+            }
+        }
+        catalog
     }
 
     /// All kinds, in order of declaration.

@@ -138,6 +138,8 @@ fn parse_column(file: &Arc<SourceFile>, name: &str, node: &Node, diagnostics: &m
             .map(|(text, _)| text.to_owned())
             .collect(),
         transient: map.take_bool("transient", diagnostics).unwrap_or(false),
+        made_of: map.take_text("made_of", diagnostics).map(|(text, _)| text.to_owned()),
+        readings_of: map.take_text("readings_of", diagnostics).map(|(text, _)| text.to_owned()),
         doc: map.take_text("doc", diagnostics).map_or_else(String::new, |(text, _)| text.to_owned()),
     };
     map.finish(diagnostics);

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use weir_engine::record::RootKey;
 use weir_engine::vfs::{RealVfs, Vfs};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Diagnostics, SourceFile, yaml};
 
 use super::{EXIT_FAILED, EXIT_WRONG};
-use crate::config::{self, Config, SinkKind};
+use crate::config::{self, Config, ListContext, SinkKind};
+use crate::status::StatusFile;
 use crate::{present, reload};
 
 #[derive(clap::Args)]
@@ -39,7 +41,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let parts = read(&args.config, vfs.as_ref(), &mut diagnostics);
     diagnostics.sort();
     present::diagnostics(&for_operators(&diagnostics), false);
-    let (Some((config, loaded)), false) = (parts, diagnostics.has_errors()) else {
+    let (Some((config, loaded, root)), false) = (parts, diagnostics.has_errors()) else {
         return ExitCode::from(EXIT_WRONG);
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -49,12 +51,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let machine_output = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout { ndjson: true });
     let config = Arc::new(config);
     let files = if args.no_watch { Vec::new() } else { reload::files_of(&loaded.packs) };
-    let assembled = match config::assemble(&config, loaded, &vfs, runtime.handle(), args.shards) {
+    let assembled = match config::assemble(&config, loaded, &root, &vfs, runtime.handle(), args.shards) {
         Ok(assembled) => assembled,
         Err(error) => return fail(&error),
     };
     let stop = assembled.pipeline.stop_handle();
-    let asking = reload::start(Arc::clone(&config), assembled.pipeline.reload_handle(), &files);
+    let asking = reload::start(Arc::clone(&config), root, assembled.pipeline.reload_handle(), &files);
     match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(mut signals) => {
             std::thread::spawn(move || {
@@ -74,9 +76,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
         Err(error) => return fail(&format!("signals cannot be handled: {error}")),
     }
+    let reloads = assembled.pipeline.reload_handle();
+    let status =
+        config.status_file.clone().map(|path| StatusFile::start(path, assembled.pipeline.progress(), reloads.clone()));
     let progress = (!args.quiet).then(|| present::ProgressLine::start(assembled.files, assembled.pipeline.progress()));
     let result = assembled.pipeline.run();
     drop(progress);
+    drop(status);
     // A read of standard input may still be under way; it must not hold the process.
     runtime.shutdown_background();
     let summary = match result {
@@ -116,7 +122,7 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::from(EXIT_FAILED)
 }
 
-fn read(path: &Path, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Option<(Config, config::Loaded)> {
+fn read(path: &Path, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Option<(Config, config::Loaded, RootKey)> {
     let name = path.display().to_string();
     let text = match vfs.read_text(path, yaml::TEXT_BYTES_MAX as u64 + 1) {
         Ok(text) => text,
@@ -126,6 +132,7 @@ fn read(path: &Path, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Option<(Co
         }
     };
     let config = Config::parse(&SourceFile::new(name, text), path, diagnostics)?;
-    let loaded = config::load(&config, vfs, diagnostics);
-    Some((config, loaded))
+    let context = ListContext::at_start(config::root_key(&config, vfs));
+    let loaded = config::load(&config, &context, vfs, diagnostics);
+    Some((config, loaded, context.root))
 }

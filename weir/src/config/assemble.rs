@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use weir_connectors::sink::{FileSink, HttpSink, StdoutFormat, StdoutSink, TcpSink};
 use weir_connectors::source::{FileProgress, FileSource, HttpSource, OnBound, StdinSource, TcpSource};
-use weir_engine::record::Pseudonyms;
+use weir_engine::alert::format_time;
+use weir_engine::clock::{Clock, SystemClock};
+use weir_engine::record::{Pseudonyms, RootKey};
 use weir_engine::vfs::Vfs;
 use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec};
 
-use super::load::{Loaded, read_key};
-use super::{Config, SinkDecl, SinkKind, SourceDecl, SourceKind};
+use super::{Config, Loaded, SinkDecl, SinkKind, SourceDecl, SourceKind};
 
 /// Longest token file.
 const TOKEN_BYTES_MAX: u64 = 16 * 1024;
@@ -28,6 +29,7 @@ pub(crate) struct Assembled {
 pub(crate) fn assemble(
     config: &Config,
     loaded: Loaded,
+    root: &RootKey,
     vfs: &Arc<dyn Vfs>,
     runtime: &Handle,
     shards: Option<usize>,
@@ -36,9 +38,7 @@ pub(crate) fn assemble(
     if let Some(shards) = shards.or(config.shards) {
         builder = builder.shards(shards);
     }
-    if let Some(key_file) = &config.key_file {
-        builder = builder.pseudonyms(Pseudonyms::from_root(&read_key(&key_file.path, vfs.as_ref())?));
-    }
+    builder = builder.pseudonyms(Pseudonyms::from_root(root.bytes()).of_epoch(epoch_now())).issuers(loaded.issuers);
     for (pack, lists) in loaded.packs {
         builder = builder.shared_pack(pack, lists);
     }
@@ -58,10 +58,16 @@ pub(crate) fn assemble(
             purposes: sink.purposes.iter().map(|(purpose, _)| purpose.clone()).collect(),
             streams: sink.streams.clone(),
             actuator: sink.actuator,
+            reviewers: sink.reviewers,
         };
         builder = builder.boxed_sink(spec, build_sink(sink, vfs, runtime)?);
     }
     Ok(Assembled { pipeline: builder.build().map_err(|error| error.to_string())?, files })
+}
+
+/// The epoch of pseudonyms: the month in which the process started.
+fn epoch_now() -> String {
+    format_time(SystemClock::default().wall_ms())[..7].to_owned()
 }
 
 fn build_source(

@@ -3,16 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_engine::Limits;
-use weir_engine::clock::{Clock, SystemClock};
+use weir_engine::credential::Issuers;
 use weir_engine::vfs::Vfs;
-use weir_engine::watchlist::{self, ListSpec, LoadReport, Watchlist};
+use weir_engine::watchlist::Watchlist;
 use weir_engine::window::ZoneTable;
 use weir_rules::diagnostic::{codes, did_you_mean};
 use weir_rules::pack::{self, Environment, Pack, SinkFacts};
 use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, yaml};
 
-use super::{Config, SourceKind, beside};
+use super::{Config, ListContext, SourceKind, beside, keys, load_lists, read_key};
 
 /// Longest zone table.
 const ZONES_BYTES_MAX: u64 = 64 << 20;
@@ -22,10 +21,13 @@ const ZONES_BYTES_MAX: u64 = 64 << 20;
 pub(crate) struct Loaded {
     pub(crate) packs: Vec<(Pack, Vec<Arc<Watchlist>>)>,
     pub(crate) zones: ZoneTable,
+    pub(crate) issuers: Issuers,
+    /// Lists whose new version was refused, and why: the version in force stays.
+    pub(crate) kept: Vec<(String, String)>,
 }
 
 /// Reads everything; what is wrong goes to `diagnostics`.
-pub(crate) fn load(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Loaded {
+pub(crate) fn load(config: &Config, context: &ListContext, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Loaded {
     let zones = load_zones(config, vfs, diagnostics);
     check_files(config, vfs, diagnostics);
     let environment = Environment {
@@ -36,12 +38,15 @@ pub(crate) fn load(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics
                 name: sink.name.clone(),
                 purposes: sink.purposes.iter().map(|(purpose, _)| purpose.clone()).collect(),
                 actuator: sink.actuator,
+                reviewers: sink.reviewers,
             })
             .collect(),
         zones_have_area: zones.all_have_area(),
         zones_have_capacity: zones.all_have_capacity(),
         population: config.population,
+        issuers: !config.issuers.is_empty(),
     };
+    let mut kept = Vec::new();
     let mut packs: Vec<(Pack, Vec<Arc<Watchlist>>)> = Vec::new();
     for named in &config.packs {
         let name = named.path.display().to_string();
@@ -64,11 +69,11 @@ pub(crate) fn load(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics
             continue;
         };
         pack::check_environment(&pack, &environment, diagnostics);
-        let lists = load_lists(&pack, &config.limits, config.population, vfs, diagnostics);
+        let lists = load_lists(&pack, (&config.limits, config.population), context, vfs, diagnostics, &mut kept);
         packs.push((pack, lists));
     }
     check_across_packs(config, &packs, diagnostics);
-    Loaded { packs, zones }
+    Loaded { packs, zones, issuers: keys::load_issuers(config, vfs, diagnostics), kept }
 }
 
 fn load_zones(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> ZoneTable {
@@ -132,26 +137,6 @@ fn check_files(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The root key of pseudonyms: 32 bytes.
-pub(super) fn read_key(path: &Path, vfs: &dyn Vfs) -> Result<[u8; 32], String> {
-    let mut bytes = [0; 33];
-    let mut file = vfs.open(path).map_err(|error| format!("key file {} cannot be read: {error}", path.display()))?;
-    let mut len = 0;
-    while len < bytes.len() {
-        match file.read(&mut bytes[len..]) {
-            Ok(0) => break,
-            Ok(read) => len += read,
-            Err(error) => {
-                return Err(format!("key file {} cannot be read: {error}", path.display()));
-            }
-        }
-    }
-    if len != 32 {
-        return Err(format!("key file {} must hold exactly 32 bytes", path.display()));
-    }
-    Ok(bytes[..32].try_into().expect("32 bytes"))
-}
-
 /// A pack with the files it includes.
 pub(crate) fn read_pack(
     file: &Arc<SourceFile>,
@@ -177,59 +162,6 @@ fn stay_within(root: &Path, path: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err("a link leads out of the pack's folder".to_owned())
-}
-
-/// The lists of a pack; each path is relative to the file that declares the list.
-pub(crate) fn load_lists(
-    pack: &Pack,
-    limits: &Limits,
-    population: Option<u64>,
-    vfs: &dyn Vfs,
-    diagnostics: &mut Diagnostics,
-) -> Vec<Arc<Watchlist>> {
-    let mut lists = Vec::new();
-    for list in &pack.lists {
-        let path = beside(Path::new(&list.file.name), &list.from);
-        let now_ms = SystemClock::default().wall_ms();
-        match watchlist::load(vfs, &path, ListSpec::new(pack, list), limits, population, now_ms) {
-            Ok((loaded, report)) => {
-                for message in report_lines(&report) {
-                    diagnostics.push(Diagnostic::new(
-                        &codes::LIST_WARNING,
-                        &list.file,
-                        list.from_span.clone(),
-                        format!("list `{}`: {message}", list.id),
-                    ));
-                }
-                lists.push(Arc::new(loaded));
-            }
-            Err(error) => {
-                diagnostics.push(
-                    Diagnostic::new(
-                        &codes::LIST_REFUSED,
-                        &list.file,
-                        list.from_span.clone(),
-                        format!("list `{}`: {error}", list.id),
-                    )
-                    .help("the path is relative to the file that declares the list"),
-                );
-            }
-        }
-    }
-    lists
-}
-
-fn report_lines(report: &LoadReport) -> Vec<String> {
-    let mut lines = report.warnings.clone();
-    if report.refused_rows > 0 {
-        let first: Vec<String> =
-            report.problems.iter().take(3).map(|problem| format!("row {}: {}", problem.row, problem.message)).collect();
-        lines.push(format!("{} rows left out, the rest loaded; {}", report.refused_rows, first.join("; ")));
-    }
-    if report.check_warnings > 0 {
-        lines.push(format!("{} keys have a check digit that does not fit; they are kept", report.check_warnings));
-    }
-    lines
 }
 
 /// What only shows when all packs are seen together.

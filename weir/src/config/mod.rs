@@ -5,6 +5,8 @@
 //! file that names them.
 
 mod assemble;
+mod keys;
+mod lists;
 mod load;
 mod parse;
 mod sinks;
@@ -20,7 +22,9 @@ use weir_rules::diagnostic::codes;
 use weir_rules::{Catalog, Diagnostic, SourceFile};
 
 pub(crate) use assemble::assemble;
-pub(crate) use load::{Loaded, load, load_lists, read_pack};
+pub(crate) use keys::{read_key, root_key};
+pub(crate) use lists::{ListContext, load_lists};
+pub(crate) use load::{Loaded, load, read_pack};
 pub(crate) use sources::{SourceDecl, SourceKind};
 
 /// A sink as declared.
@@ -31,6 +35,7 @@ pub(crate) struct SinkDecl {
     pub(crate) purposes: Vec<(String, Range<usize>)>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) actuator: bool,
+    pub(crate) reviewers: bool,
     pub(crate) kind: SinkKind,
 }
 
@@ -63,6 +68,10 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) shards: Option<usize>,
     pub(crate) key_file: Option<Named>,
+    /// Where the state of a run is told.
+    pub(crate) status_file: Option<PathBuf>,
+    /// Files with keys of those who issue credentials.
+    pub(crate) issuers: Vec<Named>,
 }
 
 /// A path relative to the file that names it.

@@ -11,7 +11,7 @@ use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, pack};
 
 use super::sinks::parse_sink;
 use super::sources::parse_source;
-use super::{Config, Named, beside};
+use super::{Config, Named, beside, keys};
 
 impl Config {
     /// Reads a configuration; what is wrong goes to `diagnostics`.
@@ -42,11 +42,20 @@ impl Config {
         }
         let (limits, shards) =
             map.take_map("limits", diagnostics).map_or_else(Default::default, |map| parse_limits(map, diagnostics));
-        let key_file = map.take_map("state", diagnostics).and_then(|mut state| {
-            let key_file = state.take_text("key_file", diagnostics).map(named);
+        let (mut key_file, mut status_file) = (None, None);
+        if let Some(mut state) = map.take_map("state", diagnostics) {
+            key_file = state
+                .take_text("key_file", diagnostics)
+                .map(|(text, node)| Named { path: keys::path_of(path, text), span: node.span.clone() });
+            status_file = state.take_text("status_file", diagnostics).map(|(text, _)| beside(path, text));
             state.finish(diagnostics);
-            key_file
-        });
+        }
+        let mut issuers = Vec::new();
+        if let Some(mut credentials) = map.take_map("credentials", diagnostics) {
+            issuers =
+                credentials.take_texts("issuers", diagnostics).unwrap_or_default().into_iter().map(named).collect();
+            credentials.finish(diagnostics);
+        }
         for (what, there) in [("sources", map.has("sources")), ("packs", map.has("packs")), ("sinks", map.has("sinks"))]
         {
             if !there {
@@ -73,6 +82,8 @@ impl Config {
             limits,
             shards,
             key_file,
+            status_file,
+            issuers,
         })
     }
 }
@@ -99,6 +110,8 @@ fn parse_limits(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> (Limit
     set!(event_ids_for_ms, take_duration_ms, "event_ids_for");
     set!(window_groups_max, take_integer, "window_groups");
     set!(suppressed_keys_max, take_integer, "suppressed_keys");
+    set!(told_alerts_max, take_integer, "told_alerts");
+    set!(told_for_ms, take_duration_ms, "told_for");
     set!(sequence_keys_max, take_integer, "sequence_keys");
     set!(held_observations_max, take_integer, "held_observations");
     set!(max_ahead_ms, take_duration_ms, "max_ahead");

@@ -45,6 +45,7 @@ pub(super) fn parse_sink(
         map.missing("purposes", "the purposes whose alerts it takes, such as `purposes: [crowd_safety]`", diagnostics);
     }
     let actuator = map.take_bool("actuator", diagnostics).unwrap_or(false);
+    let reviewers = map.take_choice("audience", &[("posts", false), ("reviewers", true)], diagnostics).unwrap_or(false);
     let kind = match ty? {
         Type::Stdout => {
             let ndjson = map.take_choice("format", &[("text", false), ("ndjson", true)], diagnostics).unwrap_or(false);
@@ -91,7 +92,8 @@ pub(super) fn parse_sink(
         }
     };
     map.finish(diagnostics);
-    Some(SinkDecl { name: name.0.to_owned(), span: name.1.span.clone(), purposes, streams, actuator, kind: kind? })
+    let (name, span) = (name.0.to_owned(), name.1.span.clone());
+    Some(SinkDecl { name, span, purposes, streams, actuator, reviewers, kind: kind? })
 }
 
 fn parse_streams(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Vec<Stream> {

@@ -1,0 +1,271 @@
+//! A list of N entries swapped every second while records come at half of the maximum rate: what it does to
+//! the latency of alerts, and whether every record is judged by exactly one version.
+//!
+//! Usage: list-swap FOLDER [ENTRIES] [SECONDS] (10,000,000 and 60). Records are sent on a schedule and their
+//! latency counts from the moment that the schedule says, however late they were sent. One record in a hundred
+//! hits. Both versions list the same plates under ids that name the version.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use weir_benches::parse;
+use weir_engine::record::RootKey;
+use weir_engine::vfs::RealVfs;
+use weir_engine::watchlist::{Effort, Key, ListKeys, ListSpec, Loading, NewEntry, SnapshotBuilder, Watchlist, load};
+use weir_engine::{Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec};
+use weir_rules::{Catalog, Pack};
+
+const PACK: &str = "weir: 1
+pack: b
+owner: o
+purposes: { p: { legal_basis: act 1 } }
+lists: { stolen: { kind: stolen_vehicle, from: l.wlist, key: plate, purpose: p } }
+rules:
+  - { id: seen, kind: watchlist, from: vehicle, on: plate, list: stolen, purpose: p, say: \"{lane}\" }
+";
+/// One record in so many hits.
+const HIT_EVERY: u64 = 100;
+/// How long the maximum rate is measured.
+const SATURATED_S: f64 = 5.0;
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let folder = PathBuf::from(args.next().expect("a folder"));
+    let entries: u64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(10_000_000);
+    let seconds: f64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(60.0);
+    let pack = parse(PACK);
+    let paths = [folder.join("swap-a.wlist"), folder.join("swap-b.wlist")];
+    for (path, version) in paths.iter().zip(["A", "B"]) {
+        build(path, entries, version, &pack);
+    }
+    let first = open(&paths[0], &pack);
+    let saturated = run(&pack, &first, None, f64::INFINITY, SATURATED_S);
+    let maximum = saturated.records as f64 / saturated.elapsed_s;
+    println!("maximum: {maximum:.0} records/s; half of it is sent");
+    let quiet = run(&pack, &first, None, maximum / 2.0, seconds);
+    let swapped = run(&pack, &first, Some(&paths), maximum / 2.0, seconds);
+    for (name, outcome) in [("without swaps", &quiet), ("with a swap every second", &swapped)] {
+        println!(
+            "{name}: {} records, {} alerts, {} swaps; ms p50 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}; torn {}, missing {}",
+            outcome.records,
+            outcome.alerts,
+            outcome.swaps,
+            outcome.at(0.5),
+            outcome.at(0.99),
+            outcome.at(0.999),
+            outcome.at(1.0),
+            outcome.torn,
+            outcome.missing
+        );
+    }
+    println!("p99.9 with swaps less p99.9 without: {:.2} ms", swapped.at(0.999) - quiet.at(0.999));
+    println!("versions that judged: {}", swapped.versions);
+    for path in paths {
+        fs::remove_file(path).expect("the file goes");
+    }
+}
+
+fn plate(n: u64) -> String {
+    const SERIAL: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZ0123456789";
+    let mut number = n;
+    let tail = (0..6).map(|_| {
+        let c = char::from(SERIAL[(number % 34) as usize]);
+        number /= 34;
+        c
+    });
+    std::iter::once('陕').chain(tail).collect()
+}
+
+fn build(path: &Path, entries: u64, version: &str, pack: &Pack) {
+    let keys = Arc::new(ListKeys::derive(&[7; 32], "p", "2026-11"));
+    let mut builder = SnapshotBuilder::new(Arc::clone(&keys), true);
+    for n in 0..entries {
+        let id = format!("{version}{n:08}");
+        let entry = NewEntry { entry_id: &id, expires_ms: 4_000_000_000_000, ..NewEntry::default() };
+        builder.push(&Key::Exact(plate(n)), &entry);
+    }
+    let spec = ListSpec::new(pack, &pack.lists[0]);
+    let manifest =
+        weir_engine::watchlist::Manifest { total: entries, source: version.to_owned(), ..spec.manifest(&keys, 0) };
+    let _ = fs::remove_file(path);
+    fs::write(path, builder.finish(manifest, Vec::new())).expect("the file is written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o444)).expect("the file is closed to writers");
+}
+
+fn open(path: &Path, pack: &Pack) -> Arc<Watchlist> {
+    let loading = Loading {
+        vfs: &RealVfs,
+        limits: &Limits::default(),
+        population: None,
+        now_ms: 0,
+        root: &RootKey::new([7; 32]),
+        effort: Effort::OneCore,
+        previous: None,
+    };
+    load(path, ListSpec::new(pack, &pack.lists[0]), &loading).expect("a sound list").0
+}
+
+struct Outcome {
+    records: u64,
+    alerts: u64,
+    swaps: u64,
+    elapsed_s: f64,
+    /// Milliseconds, sorted.
+    latencies: Vec<f64>,
+    torn: u64,
+    missing: u64,
+    versions: usize,
+}
+
+impl Outcome {
+    fn at(&self, quantile: f64) -> f64 {
+        let last = self.latencies.len().saturating_sub(1);
+        self.latencies.get((last as f64 * quantile) as usize).copied().unwrap_or(f64::NAN)
+    }
+}
+
+fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, rate: f64, seconds: f64) -> Outcome {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let started = Instant::now();
+    let sent = Arc::new(AtomicU64::new(0));
+    let schedule = Schedule { started, rate, seconds, sent: Arc::clone(&sent) };
+    let sink = Timing { started, rate, seen: Arc::clone(&seen) };
+    let pipeline = Pipeline::builder(Catalog::builtin())
+        .shared_pack(pack.clone(), vec![Arc::clone(list)])
+        .limits(Limits { max_ahead_ms: i64::MAX, ..Limits::default() })
+        .source(SourceSpec::new("schedule", Format::Ndjson), schedule)
+        .sink(SinkSpec::alerts("timing", ["p"]), sink)
+        .build()
+        .expect("a pipeline");
+    let handle = pipeline.reload_handle();
+    let over = Arc::new(AtomicBool::new(false));
+    let swapper = swap.map(|paths| {
+        let (paths, pack, over) = (paths.clone(), pack.clone(), Arc::clone(&over));
+        std::thread::spawn(move || {
+            let mut swaps = 0;
+            while !over.load(Ordering::Relaxed) {
+                let next = Instant::now() + Duration::from_secs(1);
+                swaps += 1;
+                handle.swap_list(&open(&paths[swaps as usize % 2], &pack)).expect("a swap");
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+            swaps
+        })
+    });
+    pipeline.run().expect("a run");
+    over.store(true, Ordering::Relaxed);
+    let swaps = swapper.map_or(0, |thread| thread.join().expect("the swapper"));
+    let elapsed_s = started.elapsed().as_secs_f64();
+    let seen = std::mem::take(&mut *seen.lock().expect("the sink is done"));
+    let records = sent.load(Ordering::Relaxed);
+    let mut latencies = seen.latencies_ms;
+    latencies.sort_by(f64::total_cmp);
+    let alerts = latencies.len() as u64;
+    let versions = seen.versions.len();
+    Outcome {
+        records,
+        alerts,
+        swaps,
+        elapsed_s,
+        latencies,
+        torn: seen.torn,
+        missing: records / HIT_EVERY - alerts,
+        versions,
+    }
+}
+
+/// Sends records when their time has come, as many as are due.
+struct Schedule {
+    started: Instant,
+    rate: f64,
+    seconds: f64,
+    sent: Arc<AtomicU64>,
+}
+
+/// Records sent at once at most.
+const BURST: u64 = 2_000;
+
+impl Source for Schedule {
+    fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
+        let mut framer = feed.framer("schedule");
+        let mut number = 0u64;
+        let mut lines = String::new();
+        let total =
+            if self.rate.is_finite() { (self.rate * self.seconds) as u64 / HIT_EVERY * HIT_EVERY } else { u64::MAX };
+        while number < total && (self.rate.is_finite() || self.started.elapsed().as_secs_f64() < self.seconds) {
+            let due = if self.rate.is_finite() {
+                (self.started.elapsed().as_secs_f64() * self.rate) as u64
+            } else {
+                u64::MAX
+            };
+            if due <= number {
+                std::thread::sleep(Duration::from_micros(200));
+                continue;
+            }
+            lines.clear();
+            for _ in 0..BURST.min(due - number).min(total - number) {
+                // Plates beyond the list hit nothing. Time goes on by a second every million records.
+                let plate = if number.is_multiple_of(HIT_EVERY) {
+                    plate(number % 1_000_000)
+                } else {
+                    plate(900_000_000 + number % 500_000_000)
+                };
+                let _ = writeln!(
+                    lines,
+                    "{{\"kind\":\"vehicle\",\"event_id\":\"{number}\",\"ts\":{},\"site\":\"s\",\"device\":\"d\",\"lane\":\"{}\",\"plate\":\"{plate}\",\"confidence\":0.9}}",
+                    1_795_000_000_000i64 + number as i64 / 1_000,
+                    // Which of the hits it is, within what a symbol column holds.
+                    if number.is_multiple_of(HIT_EVERY) { number / HIT_EVERY % 60_000 } else { 0 }
+                );
+                number += 1;
+            }
+            framer.push(lines.as_bytes());
+            feed.send_framed(&mut framer)?;
+        }
+        // In whole hits, so that none is missed by counting.
+        self.sent.store(number / HIT_EVERY * HIT_EVERY, Ordering::Relaxed);
+        framer.finish();
+        feed.send_framed(&mut framer)
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    latencies_ms: Vec<f64>,
+    torn: u64,
+    versions: std::collections::BTreeMap<String, char>,
+}
+
+struct Timing {
+    started: Instant,
+    rate: f64,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Sink for Timing {
+    fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
+        let now_s = self.started.elapsed().as_secs_f64();
+        let mut seen = self.seen.lock().expect("one sink");
+        for output in outputs {
+            let Output::Alert(alert) = output else { continue };
+            let Some(hit) = &alert.hit else { continue };
+            // Hits come in the order in which they were sent.
+            let number = seen.latencies_ms.len() as u64;
+            let lane = (number % 60_000).to_string();
+            let version = hit.entry_id.chars().next().unwrap_or('?');
+            let judged_by = *seen.versions.entry(hit.list_version.clone()).or_insert(version);
+            if judged_by != version || alert.say.as_deref() != Some(lane.as_str()) {
+                seen.torn += 1;
+            }
+            let due_s = if self.rate.is_finite() { (number * HIT_EVERY) as f64 / self.rate } else { now_s };
+            seen.latencies_ms.push((now_s - due_s) * 1e3);
+        }
+        Ok(())
+    }
+}

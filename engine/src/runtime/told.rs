@@ -1,0 +1,288 @@
+//! What has been told, as long as it may have to be taken back.
+//!
+//! A device may correct a read (Axis UPDATE and LOST, DOMAIN.md 2.3), and an authority may withdraw an
+//! entry: the alert that stood on it is revised under its id. What is kept of an alert holds no clear
+//! identifier: its id, place and time, the entry it hit, and pseudonyms of the passage and of the key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::alert::{Alert, Hit, plain_hit};
+use crate::operator::Candidate;
+use crate::record::{Digest, Track};
+
+/// An alert that was told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ToldAlert {
+    /// Position of its rule.
+    pub(crate) rule: usize,
+    pub(crate) alert_id: String,
+    pub(crate) revision: u32,
+    /// Whether it has not been taken back.
+    pub(crate) standing: bool,
+    /// Whether a post was ever paged about it.
+    pub(crate) paged: bool,
+    pub(crate) ts: String,
+    pub(crate) ts_ms: i64,
+    pub(crate) place: [Option<String>; 3],
+    #[serde(with = "plain_hit")]
+    pub(crate) hit: Option<Box<Hit>>,
+    /// Stands for what the entry is found by.
+    pub(crate) listed: Option<Digest>,
+    /// Stands for the passage, if the device numbers them.
+    track: Option<Digest>,
+    /// Suppression key.
+    pub(crate) key: Option<Digest>,
+    /// Digest of what it said.
+    content: u64,
+}
+
+/// What becomes of an alert that a rule wants to give.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// It has not been told.
+    New,
+    /// It has been told, in these words.
+    Repeat,
+    /// It has been told in other words, or was taken back: this is its next revision. Whether posts know of it.
+    Revision(u32, bool),
+}
+
+/// All alerts that may have to be taken back.
+pub(crate) struct Told {
+    alerts: BTreeMap<String, ToldAlert>,
+    /// Ids of alerts by passage, and the newest record of the passage.
+    tracks: BTreeMap<Digest, (i64, Vec<String>)>,
+    /// By the time at which they may be forgotten.
+    forget: BTreeSet<(i64, String)>,
+    alerts_max: usize,
+    for_ms: i64,
+    newest_ms: i64,
+    /// Forgotten before their time because there was no room.
+    pub(crate) evicted: u64,
+}
+
+/// [`Told`] as it is kept in a checkpoint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedTold {
+    alerts: Vec<ToldAlert>,
+    tracks: Vec<(Digest, i64)>,
+    newest_ms: i64,
+    evicted: u64,
+}
+
+impl Told {
+    pub(crate) fn new(alerts_max: usize, for_ms: i64) -> Self {
+        Self {
+            alerts: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            forget: BTreeSet::new(),
+            alerts_max,
+            for_ms,
+            newest_ms: i64::MIN,
+            evicted: 0,
+        }
+    }
+
+    /// What becomes of a candidate of a passage.
+    pub(crate) fn telling(&self, alert: &Alert) -> Telling {
+        match self.alerts.get(&alert.alert_id) {
+            None => Telling::New,
+            Some(told) if told.standing && told.content == content_of(alert) => Telling::Repeat,
+            Some(told) => Telling::Revision(told.revision + 1, told.paged),
+        }
+    }
+
+    /// Notes what has been told, if it may have to be taken back.
+    pub(crate) fn note(&mut self, candidate: &Candidate) {
+        let Candidate { alert, track, listed, ts_ms, .. } = candidate;
+        if track.is_none() && listed.is_none() {
+            return;
+        }
+        let may_page = alert.hit.as_ref().is_none_or(Hit::may_page);
+        let paged = may_page || self.alerts.get(&alert.alert_id).is_some_and(|told| told.paged);
+        let told = ToldAlert {
+            rule: candidate.rule,
+            alert_id: alert.alert_id.clone(),
+            revision: alert.revision,
+            standing: true,
+            paged,
+            ts: alert.ts.clone(),
+            ts_ms: *ts_ms,
+            place: [alert.site.clone(), alert.zone.clone(), alert.device.clone()],
+            hit: alert.hit.clone().map(Box::new),
+            listed: *listed,
+            track: track.map(|track| track.id),
+            key: candidate.key,
+            content: content_of(alert),
+        };
+        self.insert(&told);
+        self.sweep(*ts_ms);
+    }
+
+    fn insert(&mut self, told: &ToldAlert) {
+        if let Some(track) = told.track {
+            let (newest_ms, ids) = self.tracks.entry(track).or_insert((i64::MIN, Vec::new()));
+            *newest_ms = told.ts_ms.max(*newest_ms);
+            if !ids.contains(&told.alert_id) {
+                ids.push(told.alert_id.clone());
+            }
+        }
+        self.forget.insert((told.ts_ms.saturating_add(self.for_ms), told.alert_id.clone()));
+        if let Some(before) = self.alerts.insert(told.alert_id.clone(), told.clone())
+            && before.ts_ms != told.ts_ms
+        {
+            self.forget.remove(&(before.ts_ms.saturating_add(self.for_ms), before.alert_id));
+        }
+    }
+
+    /// Whether a record of a passage is older than one that has been taken in: what it says is out of date.
+    pub(crate) fn is_outdated(&self, track: Track, ts_ms: i64) -> bool {
+        self.tracks.get(&track.id).is_some_and(|(newest_ms, _)| ts_ms < *newest_ms)
+    }
+
+    /// Takes back what a passage led to and its newest record does not lead to: all standing alerts of its but
+    /// `confirmed`. Each is given with its next revision.
+    pub(crate) fn correct(&mut self, track: Track, ts_ms: i64, confirmed: &[String]) -> Vec<ToldAlert> {
+        let Some((newest_ms, ids)) = self.tracks.get_mut(&track.id) else { return Vec::new() };
+        *newest_ms = ts_ms.max(*newest_ms);
+        let mut taken_back = Vec::new();
+        for id in ids.iter().filter(|id| !confirmed.contains(id)) {
+            if let Some(told) = self.alerts.get_mut(id).filter(|told| told.standing) {
+                told.standing = false;
+                told.revision += 1;
+                taken_back.push(told.clone());
+            }
+        }
+        taken_back
+    }
+
+    /// Takes back every standing alert whose entry `is_there` does not find any more.
+    pub(crate) fn withdraw(&mut self, is_there: impl Fn(&ToldAlert, &Hit, Digest) -> bool) -> Vec<ToldAlert> {
+        let mut withdrawn = Vec::new();
+        for told in self.alerts.values_mut().filter(|told| told.standing) {
+            if let (Some(hit), Some(listed)) = (&told.hit, told.listed)
+                && !is_there(told, hit, listed)
+            {
+                told.standing = false;
+                told.revision += 1;
+                withdrawn.push(told.clone());
+            }
+        }
+        withdrawn
+    }
+
+    /// Rules have new places, or none any more.
+    pub(crate) fn move_rules(&mut self, place: impl Fn(usize) -> Option<usize>) {
+        for (_, mut told) in std::mem::take(&mut self.alerts) {
+            match place(told.rule) {
+                Some(rule) => {
+                    told.rule = rule;
+                    self.alerts.insert(told.alert_id.clone(), told);
+                }
+                None => self.unlink(&told),
+            }
+        }
+    }
+
+    fn unlink(&mut self, told: &ToldAlert) {
+        self.forget.remove(&(told.ts_ms.saturating_add(self.for_ms), told.alert_id.clone()));
+        if let Some(track) = told.track
+            && let Some((_, ids)) = self.tracks.get_mut(&track)
+        {
+            ids.retain(|id| *id != told.alert_id);
+            if ids.is_empty() {
+                self.tracks.remove(&track);
+            }
+        }
+    }
+
+    fn sweep(&mut self, ts_ms: i64) {
+        self.newest_ms = self.newest_ms.max(ts_ms);
+        while let Some((at_ms, id)) = self.forget.first().cloned() {
+            let due = at_ms <= self.newest_ms;
+            if !due && self.alerts.len() <= self.alerts_max {
+                return;
+            }
+            self.evicted += u64::from(!due);
+            match self.alerts.remove(&id) {
+                Some(told) => self.unlink(&told),
+                None => drop(self.forget.pop_first()),
+            }
+        }
+    }
+
+    pub(crate) fn save(&self) -> SavedTold {
+        SavedTold {
+            alerts: self.alerts.values().cloned().collect(),
+            tracks: self.tracks.iter().map(|(track, (newest_ms, _))| (*track, *newest_ms)).collect(),
+            newest_ms: self.newest_ms,
+            evicted: self.evicted,
+        }
+    }
+
+    pub(crate) fn load(&mut self, saved: SavedTold) {
+        *self = Self::new(self.alerts_max, self.for_ms);
+        saved.alerts.iter().for_each(|told| self.insert(told));
+        for (track, newest_ms) in saved.tracks {
+            if let Some(known) = self.tracks.get_mut(&track) {
+                known.0 = newest_ms;
+            }
+        }
+        (self.newest_ms, self.evicted) = (saved.newest_ms, saved.evicted);
+    }
+}
+
+/// Digest of what an alert says to people.
+fn content_of(alert: &Alert) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in [alert.say.as_deref(), alert.hit.as_ref().map(|hit| hit.grade.as_ref())].into_iter().flatten() {
+        hasher.update(part.as_bytes()).update(&[0]);
+    }
+    for (name, value) in &alert.evidence {
+        hasher.update(name.as_bytes()).update(&[1]).update(value.as_bytes()).update(&[2]);
+    }
+    u64::from_le_bytes(hasher.finalize().as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::ReadState;
+
+    fn candidate(id: &str, track: Option<Digest>, say: &str, ts_ms: i64) -> Candidate {
+        let track = track.map(|id| Track { id, state: ReadState::New, reads: true });
+        let alert = Alert { alert_id: id.to_owned(), say: Some(say.to_owned()), ..Alert::default() };
+        Candidate { rule: 0, record: 0, ts_ms, key: None, listed: Some(1), track, alert }
+    }
+
+    #[test]
+    fn a_correction_takes_back_what_it_does_not_confirm() {
+        let mut told = Told::new(10, 1_000);
+        let passage = Track { id: 9, state: ReadState::Correction, reads: true };
+        told.note(&candidate("a", Some(9), "x", 100));
+        assert_eq!(told.telling(&candidate("a", Some(9), "x", 110).alert), Telling::Repeat);
+        assert_eq!(told.telling(&candidate("a", Some(9), "y", 110).alert), Telling::Revision(1, true));
+        assert!(told.is_outdated(passage, 99) && !told.is_outdated(passage, 100));
+        assert!(told.correct(passage, 120, &["a".to_owned()]).is_empty());
+        let taken = told.correct(passage, 130, &[]);
+        assert_eq!((taken.len(), taken[0].revision), (1, 1));
+        assert!(told.correct(passage, 140, &[]).is_empty());
+        assert_eq!(told.telling(&candidate("a", Some(9), "x", 150).alert), Telling::Revision(2, true));
+    }
+
+    #[test]
+    fn what_is_told_is_bounded_and_forgotten() {
+        let mut told = Told::new(2, 1_000);
+        for (at, id) in ["a", "b", "c"].into_iter().enumerate() {
+            told.note(&candidate(id, Some(at as u128), "x", at as i64));
+        }
+        assert_eq!((told.alerts.len(), told.tracks.len(), told.evicted), (2, 2, 1));
+        told.note(&candidate("d", None, "x", 10_000));
+        assert_eq!((told.alerts.len(), told.tracks.len(), told.forget.len()), (1, 0, 1));
+        let mut again = Told::new(2, 1_000);
+        again.load(told.save());
+        assert_eq!(again.withdraw(|_, _, _| false).len(), 0, "an alert without a hit cannot be withdrawn");
+    }
+}

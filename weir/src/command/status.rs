@@ -1,0 +1,90 @@
+//! `weir status CONFIG`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::Value;
+use weir_engine::vfs::{RealVfs, Vfs};
+use weir_rules::{Diagnostics, SourceFile, yaml};
+
+use super::EXIT_WRONG;
+use crate::config::Config;
+use crate::present;
+
+/// Longest status file.
+const STATUS_BYTES_MAX: u64 = 16 << 20;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Configuration of the run.
+    #[arg(default_value = "weir.yaml")]
+    config: PathBuf,
+    /// As it stands in the file.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match read(&args.config) {
+        Ok(text) if args.json => {
+            present::say_line(&text);
+            ExitCode::SUCCESS
+        }
+        Ok(text) => match serde_json::from_str(&text) {
+            Ok(status) => {
+                present::say_line(&describe(&status));
+                ExitCode::SUCCESS
+            }
+            Err(error) => wrong(&format!("the status file is no JSON: {error}")),
+        },
+        Err(message) => wrong(&message),
+    }
+}
+
+fn wrong(message: &str) -> ExitCode {
+    eprintln!("weir: {message}");
+    ExitCode::from(EXIT_WRONG)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let name = path.display().to_string();
+    let text = RealVfs
+        .read_text(path, yaml::TEXT_BYTES_MAX as u64 + 1)
+        .map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let config = Config::parse(&SourceFile::new(name.clone(), text), path, &mut Diagnostics::new())
+        .ok_or_else(|| format!("{name} is no configuration; `weir check {name}` says why"))?;
+    let file = config.status_file.ok_or_else(|| {
+        format!("{name} names no status file; add `state: {{ status_file: weir.status.json }}` and start it again")
+    })?;
+    RealVfs
+        .read_text(&file, STATUS_BYTES_MAX)
+        .map_err(|error| format!("status file {}: {error}; has it been started?", file.display()))
+}
+
+fn describe(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let state = if status["running"] == true { "running" } else { "ended" };
+    let mut lines = vec![format!(
+        "process {}, {state}: {} records judged, {} alerts told",
+        status["pid"], status["received"], status["alerts"]
+    )];
+    for list in status["lists"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "list {} ({}): version {} of {}, {} entries, {} deltas",
+            text(&list["list"]),
+            text(&list["kind"]),
+            text(&list["version"]),
+            text(&list["created"]),
+            list["entries"],
+            list["deltas"]
+        ));
+        if let Some(refused) = list.get("refused").filter(|refused| refused.is_object()) {
+            lines.push(format!(
+                "  the newest version was refused at {}: {}",
+                text(&refused["at"]),
+                text(&refused["error"])
+            ));
+        }
+    }
+    lines.join("\n")
+}
