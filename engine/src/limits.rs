@@ -54,7 +54,7 @@ impl Default for Limits {
             event_ids_for_ms: 10 * 60_000,
             window_groups_max: 1_000_000,
             suppressed_keys_max: 1_000_000,
-            told_alerts_max: 200_000,
+            told_alerts_max: 50_000,
             told_for_ms: 7 * 86_400_000,
             sequence_keys_max: 200_000,
             held_observations_max: 500_000,

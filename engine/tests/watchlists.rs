@@ -233,7 +233,7 @@ fn a_hundred_thousand_readings_match_what_the_reference_matches() {
         }
     }
     assert_eq!(cases, 100_000);
-    assert!(hits.iter().all(|count| *count > 1_000), "every grade occurs: {hits:?}");
+    assert!(hits.iter().all(|count| *count > 500), "every grade occurs: {hits:?}");
 }
 
 /// The column-wise way, through a rule: what is told is what the reference matches, reading by reading.
@@ -343,12 +343,11 @@ fn deltas_lead_to_the_same_list() {
             }
             let texts: Vec<String> = (0..300).map(|_| plate(&mut rng)).collect();
             let column: StringViewArray = texts.iter().map(|text| Some(text.as_str())).collect();
-            for row in 0..texts.len() {
-                if reference(&now, &Read { text: Some(texts[row].clone()), ..Read::default() }, Grade::Exact, NOW_MS)
-                    .is_some()
-                {
-                    assert!(list.exact_rows(&column).contains(&(row as u32)));
-                }
+            let rows = list.exact_rows(&column);
+            for (row, text) in texts.iter().enumerate() {
+                let read = Read { text: Some(text.clone()), ..Read::default() };
+                let listed = reference(&now, &read, Grade::Exact, NOW_MS).is_some();
+                assert!(!listed || rows.contains(&(row as u32)), "{text}");
             }
         }
         let missing = folder.path().join("list.wlist.delta-3");

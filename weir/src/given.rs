@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_engine::vfs::{RealVfs, Vfs};
-use weir_engine::watchlist::Watchlist;
+use weir_engine::watchlist::{Watchlist, is_snapshot};
 use weir_engine::window::ZoneTable;
 use weir_engine::{Limits, TrialParts};
-use weir_rules::{Catalog, Diagnostics, Pack, SourceFile, yaml};
+use weir_rules::diagnostic::codes;
+use weir_rules::pack::ListDecl;
+use weir_rules::{Catalog, Diagnostic, Diagnostics, Pack, SourceFile, yaml};
 
 use crate::config::{self, Config, ListContext};
 use crate::present;
@@ -135,16 +137,22 @@ fn context_of(config: &Config) -> ListContext {
 }
 
 fn load_of_bare(pack: &Pack, lists: Lists, diagnostics: &mut Diagnostics) -> Vec<Arc<Watchlist>> {
-    let there = |pack: &Pack| {
-        let beside = |file: &str, from: &str| config::beside(Path::new(file), from);
-        pack.lists.iter().all(|list| RealVfs.stat(&beside(&list.file.name, &list.from)).is_ok())
-    };
-    if lists == Lists::LoadIfThere && there(pack) {
-        // Without a configuration there is no population to check against; `weir run` asks for it.
-        let (limits, context) = (Limits::default(), ListContext::bare());
-        return config::load_lists(pack, (&limits, None), &context, &RealVfs, diagnostics, &mut Vec::new());
+    let path = |list: &ListDecl| config::beside(Path::new(&list.file.name), &list.from);
+    if lists == Lists::Skip || !pack.lists.iter().all(|list| RealVfs.stat(&path(list)).is_ok()) {
+        return Vec::new();
     }
-    Vec::new()
+    let sealed = pack.lists.iter().find(|list| is_snapshot(&RealVfs, &path(list)).unwrap_or(false));
+    if let Some(list) = sealed {
+        let message = format!(
+            "list `{}` is a snapshot, which only the installation's key opens; lists are empty here, give the configuration instead of the pack",
+            list.id
+        );
+        diagnostics.push(Diagnostic::new(&codes::LIST_WARNING, &list.file, list.from_span.clone(), message));
+        return Vec::new();
+    }
+    // Without a configuration there is no population to check against; `weir run` asks for it.
+    let (limits, context) = (Limits::default(), ListContext::bare());
+    config::load_lists(pack, (&limits, None), &context, &RealVfs, diagnostics, &mut Vec::new())
 }
 
 /// The files of a path: itself; of a folder its configuration, or else the packs in it.

@@ -103,10 +103,12 @@ fn who_hits_nothing_is_nowhere() {
     assert!(place.weir(&["list", "build", "weir.yaml", "stolen", "--from", "stolen.csv"]).status.success());
     fs::create_dir(place.path("out")).unwrap();
     place.write("in/records.ndjson", records());
-    let csv: String = (0..200)
-        .map(|at| format!("{MARK}{at},{MARK}T{at},s1,c{at},{}\n", if at % 2 == 0 { MARK } else { "0.9" }))
-        .collect();
-    place.write("in/records.csv", format!("plate,ts,site,event_id,confidence\n{csv}"));
+    let mut csv = "plate,ts,site,event_id,confidence\n".to_owned();
+    for at in 0..200 {
+        let confidence = if at % 2 == 0 { MARK } else { "0.9" };
+        csv.push_str(&format!("{MARK}{at},{MARK}T{at},s1,c{at},{confidence}\n"));
+    }
+    place.write("in/records.csv", csv);
     let output = place.weir(&["run", "weir.yaml"]);
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(output.status.success(), "{said}");

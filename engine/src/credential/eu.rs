@@ -31,7 +31,9 @@ pub(super) fn verify(text: &str, issuers: &Issuers) -> Result<Verified, Outcome>
     else {
         return Err(Outcome::Malformed);
     };
-    let header = cbor(&protected).filter(Value::is_map).ok_or(Outcome::Malformed)?;
+    // A protected header without parameters may be no bytes at all (RFC 8152, 3).
+    let header = if protected.is_empty() { Some(Value::Map(Vec::new())) } else { cbor(&protected) };
+    let header = header.filter(Value::is_map).ok_or(Outcome::Malformed)?;
     if !unprotected.is_map() {
         return Err(Outcome::Malformed);
     }
@@ -49,7 +51,7 @@ pub(super) fn verify(text: &str, issuers: &Issuers) -> Result<Verified, Outcome>
     let signed = signed_bytes(&protected, &payload);
     let signer = keys
         .iter()
-        .find(|key| key.algorithm == algorithm && key.has_signed(&signed, &signature))
+        .find(|key| key.algorithm() == algorithm && key.has_signed(&signed, &signature))
         .ok_or(Outcome::BadSignature)?;
     let claims = cbor(&payload).filter(Value::is_map).ok_or(Outcome::Malformed)?;
     let certificate = get(&claims, CLAIM_CERTIFICATE).and_then(|it| get(it, 1)).ok_or(Outcome::Malformed)?;

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::digest::{SHA256, digest};
-use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+};
 use serde::Deserialize;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
@@ -41,16 +43,25 @@ pub(super) enum What {
 /// How a credential is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Algorithm {
-    /// ECDSA on P-256 with SHA-256, 64 bytes.
+    /// ECDSA with SHA-256, both halves as they stand.
     Es256,
     /// RSASSA-PSS with SHA-256.
     Ps256,
 }
 
+/// What kind of key it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyKind {
+    P256,
+    /// `ES256` names the hash, not the curve (RFC 8152, 8.1); some issuers sign with it on P-384.
+    P384,
+    Rsa,
+}
+
 /// A public key.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
-    pub(super) algorithm: Algorithm,
+    kind: KeyKind,
     /// An uncompressed point, or an RSA key in DER.
     bytes: Vec<u8>,
     /// Empty for everything.
@@ -58,17 +69,42 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// How it signs.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        match self.kind {
+            KeyKind::P256 | KeyKind::P384 => Algorithm::Es256,
+            KeyKind::Rsa => Algorithm::Ps256,
+        }
+    }
+
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
-        let algorithm: &dyn VerificationAlgorithm = match self.algorithm {
-            Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
-            Algorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
+        let verify = |algorithm: &'static dyn VerificationAlgorithm, signature: &[u8]| {
+            UnparsedPublicKey::new(algorithm, &self.bytes).verify(message, signature).is_ok()
         };
-        UnparsedPublicKey::new(algorithm, &self.bytes).verify(message, signature).is_ok()
+        match self.kind {
+            KeyKind::P256 => verify(&ECDSA_P256_SHA256_FIXED, signature),
+            KeyKind::P384 if signature.len() == 96 => verify(&ECDSA_P384_SHA256_ASN1, &asn1_of(signature)),
+            KeyKind::P384 => false,
+            KeyKind::Rsa => verify(&RSA_PSS_2048_8192_SHA256, signature),
+        }
     }
 
     pub(super) fn may_sign(&self, what: What) -> bool {
         self.usages.is_empty() || self.usages.contains(&what)
     }
+}
+
+/// The two halves of a signature as a DER sequence of integers, for the one curve whose signatures are only verified
+/// so.
+fn asn1_of(signature: &[u8]) -> Vec<u8> {
+    let integer = |half: &[u8]| {
+        let digits = &half[half.iter().position(|byte| *byte != 0).unwrap_or(half.len() - 1)..];
+        let sign: &[u8] = if digits[0] >= 0x80 { &[0] } else { &[] };
+        [&[2, (digits.len() + sign.len()) as u8], sign, digits].concat()
+    };
+    let (r, s) = signature.split_at(signature.len() / 2);
+    let body = [integer(r), integer(s)].concat();
+    [&[0x30, body.len() as u8], &body[..]].concat()
 }
 
 /// A file of keys cannot be used.
@@ -162,19 +198,24 @@ impl Issuers {
         let certificate = Certificate::from_der(&der).map_err(|error| wrong(error.to_string()))?;
         let body = &certificate.tbs_certificate;
         let info = &body.subject_public_key_info;
-        let algorithm = match info.algorithm.oid {
-            ID_EC_PUBLIC_KEY => Algorithm::Es256,
-            RSA_ENCRYPTION => Algorithm::Ps256,
-            other => return Err(wrong(format!("its key is of an unknown kind ({other}); EC P-256 and RSA are known"))),
-        };
         let bytes = info.subject_public_key.as_bytes().ok_or_else(|| wrong("its key is cut off".to_owned()))?;
+        // An uncompressed point tells its curve by its length, whether the certificate names or spells it out.
+        let kind = match (info.algorithm.oid, bytes.len()) {
+            (ID_EC_PUBLIC_KEY, 65) => KeyKind::P256,
+            (ID_EC_PUBLIC_KEY, 97) => KeyKind::P384,
+            (RSA_ENCRYPTION, _) => KeyKind::Rsa,
+            (other, _) => {
+                let known = "EC on P-256 and P-384, and RSA are known";
+                return Err(wrong(format!("its key is of an unknown kind ({other}); {known}")));
+            }
+        };
         let usages = body
             .get::<ExtendedKeyUsage>()
             .map_err(|error| wrong(error.to_string()))?
             .map(|(_, usage)| usage.0.iter().filter_map(what_of).collect())
             .unwrap_or_default();
         let key_id = digest(&SHA256, &der).as_ref()[..8].to_vec();
-        let key = Key { algorithm, bytes: bytes.to_vec(), usages };
+        let key = Key { kind, bytes: bytes.to_vec(), usages };
         self.by_key_id.entry(key_id).or_default().push(key);
         Ok(())
     }
@@ -196,7 +237,7 @@ impl Issuers {
                 return Err(wrong("`x` and `y` are not 32 bytes each"));
             };
             let bytes = [&[4u8][..], &x, &y].concat();
-            let key = Key { algorithm: Algorithm::Es256, bytes, usages: BTreeSet::new() };
+            let key = Key { kind: KeyKind::P256, bytes, usages: BTreeSet::new() };
             self.by_issuer.insert((jwks.iss.clone(), jwk.kid), key);
         }
         Ok(())

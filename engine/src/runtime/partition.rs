@@ -92,6 +92,7 @@ impl Partition {
         let mut fates = self.admit(&judged, now_ms);
         self.fill(&mut judged, &mut fates);
         self.count(&judged, &fates);
+        self.withdraw();
         self.send_candidates(&mut judged, &fates);
         self.close_windows(FOREVER);
         self.advance_steps(now_ms, FOREVER);
@@ -276,7 +277,7 @@ impl Partition {
                 _ => self.past_rules.push(counts),
             }
         }
-        self.withdraw();
+        self.told.review();
     }
 
     /// The state as it is kept in a checkpoint.

@@ -13,6 +13,9 @@ use crate::alert::{Alert, Guards, Output};
 use crate::operator::{Candidate, PlannedRule, blank_alert};
 use crate::record::{KindId, ReadState};
 
+/// Time of a turn that may go into looking for alerts to take back.
+const REVIEW_BUDGET_NS: u64 = 300_000;
+
 impl Partition {
     /// Alerts of rules that answer at once, and corrections of those that were told before: record by record in
     /// order of arrival.
@@ -137,8 +140,19 @@ impl Partition {
         counts.unrouted += u64::from(sent == 0);
     }
 
-    /// Takes back what stands on entries that the lists in force do not hold any more.
+    /// Takes back what stands on entries that the lists in force do not hold any more: for as long as `REVIEW_BUDGET_NS`
+    /// allows in one turn, so that a swap holds nobody up however much has been told.
     pub(super) fn withdraw(&mut self) {
+        let started_ns = self.plan.clock.monotonic_ns();
+        while self.told.is_reviewing() {
+            self.withdraw_some();
+            if self.plan.clock.monotonic_ns().saturating_sub(started_ns) > REVIEW_BUDGET_NS {
+                break;
+            }
+        }
+    }
+
+    fn withdraw_some(&mut self) {
         let plan = Arc::clone(&self.plan);
         let withdrawn = self.told.withdraw(|told, hit, listed| {
             let planned = &plan.rules[told.rule];

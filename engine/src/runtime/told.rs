@@ -5,12 +5,16 @@
 //! identifier: its id, place and time, the entry it hit, and pseudonyms of the passage and of the key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, Hit, plain_hit};
 use crate::operator::Candidate;
 use crate::record::{Digest, Track};
+
+/// Alerts looked at in one go: some tens of microseconds.
+const REVIEW_SLICE: usize = 256;
 
 /// An alert that was told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,6 +63,8 @@ pub(crate) struct Told {
     alerts_max: usize,
     for_ms: i64,
     newest_ms: i64,
+    /// The last alert that was looked at since lists changed; `None` when all have been.
+    reviewed_to: Option<String>,
     /// Forgotten before their time because there was no room.
     pub(crate) evicted: u64,
 }
@@ -69,6 +75,7 @@ pub(crate) struct SavedTold {
     alerts: Vec<ToldAlert>,
     tracks: Vec<(Digest, i64)>,
     newest_ms: i64,
+    reviewed_to: Option<String>,
     evicted: u64,
 }
 
@@ -81,6 +88,7 @@ impl Told {
             alerts_max,
             for_ms,
             newest_ms: i64::MIN,
+            reviewed_to: None,
             evicted: 0,
         }
     }
@@ -158,11 +166,25 @@ impl Told {
         taken_back
     }
 
-    /// Takes back every standing alert whose entry `is_there` does not find any more.
+    /// Other lists are in force: every alert is to be looked at again.
+    pub(crate) fn review(&mut self) {
+        self.reviewed_to = Some(String::new());
+    }
+
+    /// Whether alerts are still to be looked at.
+    pub(crate) fn is_reviewing(&self) -> bool {
+        self.reviewed_to.is_some()
+    }
+
+    /// Looks at the next few alerts and takes back the standing ones whose entry `is_there` does not find any more.
     pub(crate) fn withdraw(&mut self, is_there: impl Fn(&ToldAlert, &Hit, Digest) -> bool) -> Vec<ToldAlert> {
+        let Some(from) = self.reviewed_to.take() else { return Vec::new() };
         let mut withdrawn = Vec::new();
-        for told in self.alerts.values_mut().filter(|told| told.standing) {
-            if let (Some(hit), Some(listed)) = (&told.hit, told.listed)
+        let mut last = None;
+        let rest = self.alerts.range_mut::<str, _>((Bound::Excluded(from.as_str()), Bound::Unbounded));
+        for (id, told) in rest.take(REVIEW_SLICE) {
+            last = Some(id.clone());
+            if let (true, Some(hit), Some(listed)) = (told.standing, &told.hit, told.listed)
                 && !is_there(told, hit, listed)
             {
                 told.standing = false;
@@ -170,6 +192,7 @@ impl Told {
                 withdrawn.push(told.clone());
             }
         }
+        self.reviewed_to = last;
         withdrawn
     }
 
@@ -218,6 +241,7 @@ impl Told {
             alerts: self.alerts.values().cloned().collect(),
             tracks: self.tracks.iter().map(|(track, (newest_ms, _))| (*track, *newest_ms)).collect(),
             newest_ms: self.newest_ms,
+            reviewed_to: self.reviewed_to.clone(),
             evicted: self.evicted,
         }
     }
@@ -230,7 +254,7 @@ impl Told {
                 known.0 = newest_ms;
             }
         }
-        (self.newest_ms, self.evicted) = (saved.newest_ms, saved.evicted);
+        (self.newest_ms, self.reviewed_to, self.evicted) = (saved.newest_ms, saved.reviewed_to, saved.evicted);
     }
 }
 
@@ -283,6 +307,10 @@ mod tests {
         assert_eq!((told.alerts.len(), told.tracks.len(), told.forget.len()), (1, 0, 1));
         let mut again = Told::new(2, 1_000);
         again.load(told.save());
+        again.review();
         assert_eq!(again.withdraw(|_, _, _| false).len(), 0, "an alert without a hit cannot be withdrawn");
+        assert!(again.is_reviewing());
+        again.withdraw(|_, _, _| false);
+        assert!(!again.is_reviewing());
     }
 }

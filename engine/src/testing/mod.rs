@@ -128,10 +128,11 @@ fn parts(catalog: &Catalog, pack: &Pack, test: &PackTest) -> Result<TrialParts, 
 
 /// Alerts among outputs, in order of time.
 fn alerts_of(outputs: Vec<Output>) -> Vec<Alert> {
-    let mut alerts: BTreeMap<(String, String, String), Alert> = BTreeMap::new();
+    let mut alerts: BTreeMap<(String, String, String, u32), Alert> = BTreeMap::new();
     for output in outputs {
         if let Output::Alert(alert) = output {
-            alerts.insert((alert.ts.clone(), alert.rule.clone(), alert.alert_id.clone()), Arc::unwrap_or_clone(alert));
+            let place = (alert.ts.clone(), alert.rule.clone(), alert.alert_id.clone(), alert.revision);
+            alerts.insert(place, Arc::unwrap_or_clone(alert));
         }
     }
     alerts.into_values().collect()

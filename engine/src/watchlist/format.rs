@@ -246,11 +246,17 @@ pub(super) fn first_damage(file: &[u8], front: &Front) -> Option<String> {
     if ends.zip(starts).any(|(end, start)| file[end..start].iter().any(|byte| *byte != 0)) {
         return Some("the space between sections".to_owned());
     }
-    front
-        .rows
-        .iter()
-        .find(|(_, crc, range)| crc32c::crc32c(&file[range.clone()]) != *crc)
-        .map(|(kind, ..)| Section::name(*kind).to_owned())
+    front.rows.iter().find(|row| is_damaged(file, row)).map(|(kind, ..)| Section::name(*kind).to_owned())
+}
+
+/// The name of a section, if its checksum does not fit.
+pub(super) fn damage_in(file: &[u8], front: &Front, section: Section) -> Option<String> {
+    let row = front.rows.iter().find(|(kind, ..)| *kind == section as u32)?;
+    is_damaged(file, row).then(|| Section::name(section as u32).to_owned())
+}
+
+fn is_damaged(file: &[u8], (_, crc, range): &(u32, u32, Range<usize>)) -> bool {
+    crc32c::crc32c(&file[range.clone()]) != *crc
 }
 
 /// Digest of a whole file by its seal: what it is called.

@@ -54,9 +54,9 @@ struct Places {
     removed: Range<usize>,
 }
 
-/// Bits of the directory for so many digests: two of them a place.
+/// Bits of the directory for so many digests: two to four of them a place.
 pub(super) fn directory_bits(digests: usize) -> u32 {
-    (digests / 2).max(1).next_power_of_two().trailing_zeros()
+    (digests / 4).max(1).next_power_of_two().trailing_zeros()
 }
 
 /// The place in the directory of a digest.
@@ -67,7 +67,11 @@ pub(super) fn directory_place(digest: Digest, bits: u32) -> usize {
 impl Snapshot {
     /// Reads the manifest without a key. It is checked for damage, not for forgery.
     pub fn peek(bytes: &[u8]) -> Result<Manifest, SnapshotError> {
-        Self::manifest_of(bytes, &format::read_front(bytes)?)
+        let front = format::read_front(bytes)?;
+        match format::damage_in(bytes, &front, Section::Manifest) {
+            Some(place) => Err(SnapshotError::Damaged { place }),
+            None => Self::manifest_of(bytes, &front),
+        }
     }
 
     /// Checks everything that can be checked without a key: lengths and checksums.

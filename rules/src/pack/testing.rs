@@ -108,6 +108,7 @@ const ALERT_FIELDS: &[&str] = &[
     "change",
     "say",
     "completeness",
+    "revision",
 ];
 
 pub(super) struct TestParser<'a> {
