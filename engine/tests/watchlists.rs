@@ -371,7 +371,7 @@ fn small() -> Vec<u8> {
 #[test]
 fn every_flipped_bit_and_every_cut_is_refused() {
     let file = small();
-    let open = |bytes: &[u8]| Snapshot::open(FileBytes::Read(bytes.to_vec()), &keys(), Effort::OneCore);
+    let open = |bytes: &[u8]| Snapshot::open(FileBytes::Read(bytes.to_vec()), &keys(), Effort::Beside);
     open(&file).unwrap();
     for at in 0..file.len() {
         for bit in 0..8 {
@@ -390,7 +390,7 @@ fn every_flipped_bit_and_every_cut_is_refused() {
 fn damage_forgery_and_another_key_are_told_apart() {
     let file = small();
     let open = |bytes: &[u8], keys: &Arc<ListKeys>| {
-        Snapshot::open(FileBytes::Read(bytes.to_vec()), keys, Effort::OneCore).map(|_| ()).unwrap_err()
+        Snapshot::open(FileBytes::Read(bytes.to_vec()), keys, Effort::Beside).map(|_| ()).unwrap_err()
     };
     let other = Arc::new(ListKeys::derive(&[8; 32], "road", "2026-11"));
     assert_eq!(open(&file, &other), SnapshotError::OtherKey);

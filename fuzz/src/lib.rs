@@ -120,11 +120,11 @@ pub fn watchlist_keys() -> Arc<ListKeys> {
 /// On a finding.
 pub fn watchlist_open(data: &[u8]) {
     let keys = watchlist_keys();
-    let _ = Snapshot::open(FileBytes::Read(data.to_vec()), &keys, Effort::OneCore);
+    let _ = Snapshot::open(FileBytes::Read(data.to_vec()), &keys, Effort::Beside);
     let _ = (Snapshot::peek(data), Snapshot::check(data), Snapshot::sizes(data));
     let mut sealed = data.to_vec();
     reseal(&mut sealed, &keys);
-    let Ok(snapshot) = Snapshot::open(FileBytes::Read(sealed), &keys, Effort::OneCore) else { return };
+    let Ok(snapshot) = Snapshot::open(FileBytes::Read(sealed), &keys, Effort::Beside) else { return };
     let _ = snapshot.audit(&AtomicU64::new(0));
     for number in 0..snapshot.len().min(1_000) {
         let _ = snapshot.entry(number);

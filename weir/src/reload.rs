@@ -64,7 +64,7 @@ fn serve(config: &Config, root: &RootKey, handle: &ReloadHandle, asked: &Receive
     while let Ok(why) = asked.recv() {
         let started = Instant::now();
         let mut diagnostics = Diagnostics::new();
-        let context = ListContext { root: root.clone(), in_force: handle.lists(), effort: Effort::OneCore };
+        let context = ListContext { root: root.clone(), in_force: handle.lists(), effort: Effort::Beside };
         let loaded = config::load(config, &context, &RealVfs, &mut diagnostics);
         handle.note_refused_lists(&loaded.kept);
         diagnostics.sort();

@@ -122,7 +122,7 @@ fn build(path: &Path, size: usize, keys: &Arc<ListKeys>) -> Watchlist {
 
 /// Mapped, sealed, opened; the file is in the page cache.
 fn open(path: &Path, keys: &Arc<ListKeys>, runs: usize) {
-    for (name, effort) in [("all cores", Effort::AllCores), ("one core", Effort::OneCore)] {
+    for (name, effort) in [("all cores", Effort::AllCores), ("one core, with pauses", Effort::Beside)] {
         let once = || {
             let started = Instant::now();
             let bytes = RealVfs.map(path, u64::MAX - 1).expect("mapped");

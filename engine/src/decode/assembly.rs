@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::credential::Verifier;
 use crate::normalise::TimeReader;
 use crate::record::{Cause, Field, KindBuilder, KindId, KindRows, Layouts, Origin, Pseudonyms, SourceId};
 
@@ -58,6 +59,13 @@ impl Assembly {
             rejected: Vec::new(),
             received: BTreeMap::new(),
             now_limit_ms: i64::MAX,
+        }
+    }
+
+    /// Other lists of revoked credentials are in force.
+    pub(crate) fn verify_with(&mut self, verifier: &Arc<Verifier>) {
+        for builder in &mut self.builders {
+            builder.verify_with(verifier);
         }
     }
 

@@ -364,6 +364,11 @@ impl KindBuilder {
         }
     }
 
+    /// Other lists of revoked credentials are in force.
+    pub(crate) fn verify_with(&mut self, verifier: &Arc<Verifier>) {
+        self.verifier = Arc::clone(verifier);
+    }
+
     /// Records appended since the last batch was taken out.
     pub fn records(&self) -> usize {
         self.ts.len()

@@ -1,7 +1,9 @@
 //! Event ids seen, so that a record that is delivered twice counts once.
 //!
-//! A repeat carries the same `ts`, so ids are kept by minute of event time, and a look-up touches
-//! one minute only. The oldest minutes leave when they are beyond the horizon or when there is no room.
+//! A repeat carries the same `ts`, so ids are kept by second of event time, and a look-up touches
+//! one second only. The oldest seconds leave when they are beyond the horizon or when there is no room.
+//! A second is a small table with room for what the seconds before it held: to grow a table of millions
+//! holds everybody up for a tenth of a second.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Digest;
 
-const BUCKET_MS: i64 = 60_000;
+const BUCKET_MS: i64 = 1_000;
+/// Seconds before a new one that tell how much room it will need.
+const LOOK_BACK: usize = 8;
 
-/// Digests of event ids, by minute.
+/// Digests of event ids, by second.
 pub(crate) struct EventIds {
-    minutes: BTreeMap<i64, HashSet<Digest, RandomState>>,
+    seconds: BTreeMap<i64, HashSet<Digest, RandomState>>,
     entries: usize,
     entries_max: usize,
-    horizon_minutes: i64,
-    newest_minute: i64,
+    horizon_seconds: i64,
+    newest_second: i64,
     /// Ids that left before their time because there was no room.
     pub(crate) evicted: u64,
 }
@@ -27,64 +31,81 @@ pub(crate) struct EventIds {
 /// [`EventIds`] as they are kept in a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SavedEventIds {
-    minutes: Vec<(i64, Vec<Digest>)>,
-    newest_minute: i64,
+    seconds: Vec<(i64, Vec<Digest>)>,
+    newest_second: i64,
     evicted: u64,
 }
 
 impl EventIds {
     pub(crate) fn new(entries_max: usize, for_ms: i64) -> Self {
         Self {
-            minutes: BTreeMap::new(),
+            seconds: BTreeMap::new(),
             entries: 0,
             entries_max,
-            horizon_minutes: for_ms / BUCKET_MS + 1,
-            newest_minute: i64::MIN / 2,
+            horizon_seconds: for_ms / BUCKET_MS + 1,
+            newest_second: i64::MIN / 2,
             evicted: 0,
         }
     }
 
     /// Notes an id; `false` if it has been seen.
     pub(crate) fn insert(&mut self, id: Digest, ts_ms: i64) -> bool {
-        let minute = ts_ms.div_euclid(BUCKET_MS);
-        let new = self.minutes.entry(minute).or_default().insert(id);
+        let second = ts_ms.div_euclid(BUCKET_MS);
+        let new = match self.seconds.get_mut(&second) {
+            Some(ids) => ids.insert(id),
+            None => {
+                let mut ids = HashSet::with_capacity_and_hasher(self.room_for(second), RandomState::default());
+                ids.insert(id);
+                self.seconds.insert(second, ids);
+                true
+            }
+        };
         if new {
             self.entries += 1;
         }
-        if minute > self.newest_minute {
-            self.newest_minute = minute;
-            let from = minute - 2 * self.horizon_minutes;
-            while self.minutes.first_key_value().is_some_and(|(oldest, _)| *oldest < from) {
+        if second > self.newest_second {
+            self.newest_second = second;
+            let from = second - 2 * self.horizon_seconds;
+            while self.seconds.first_key_value().is_some_and(|(oldest, _)| *oldest < from) {
                 self.drop_oldest();
             }
         }
-        while self.entries > self.entries_max && self.minutes.len() > 1 {
+        while self.entries > self.entries_max && self.seconds.len() > 1 {
             self.evicted += self.drop_oldest();
         }
         new
     }
 
+    /// Room for a second that follows on others; one out of the blue, such as a wrong clock gives, gets none.
+    fn room_for(&self, second: i64) -> usize {
+        if !(self.newest_second..=self.newest_second + 2).contains(&second) {
+            return 0;
+        }
+        let most = self.seconds.values().rev().take(LOOK_BACK).map(HashSet::len).max().unwrap_or(0);
+        most + most / 8
+    }
+
     pub(crate) fn save(&self) -> SavedEventIds {
-        let minutes = self
-            .minutes
+        let seconds = self
+            .seconds
             .iter()
-            .map(|(minute, ids)| {
+            .map(|(second, ids)| {
                 let mut ids: Vec<Digest> = ids.iter().copied().collect();
                 ids.sort_unstable();
-                (*minute, ids)
+                (*second, ids)
             })
             .collect();
-        SavedEventIds { minutes, newest_minute: self.newest_minute, evicted: self.evicted }
+        SavedEventIds { seconds, newest_second: self.newest_second, evicted: self.evicted }
     }
 
     pub(crate) fn load(&mut self, saved: SavedEventIds) {
-        self.entries = saved.minutes.iter().map(|(_, ids)| ids.len()).sum();
-        self.minutes = saved.minutes.into_iter().map(|(minute, ids)| (minute, ids.into_iter().collect())).collect();
-        (self.newest_minute, self.evicted) = (saved.newest_minute, saved.evicted);
+        self.entries = saved.seconds.iter().map(|(_, ids)| ids.len()).sum();
+        self.seconds = saved.seconds.into_iter().map(|(second, ids)| (second, ids.into_iter().collect())).collect();
+        (self.newest_second, self.evicted) = (saved.newest_second, saved.evicted);
     }
 
     fn drop_oldest(&mut self) -> u64 {
-        let dropped = self.minutes.pop_first().map_or(0, |(_, ids)| ids.len());
+        let dropped = self.seconds.pop_first().map_or(0, |(_, ids)| ids.len());
         self.entries -= dropped;
         dropped as u64
     }

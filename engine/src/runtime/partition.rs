@@ -261,6 +261,11 @@ impl Partition {
         let old_plan = std::mem::replace(&mut self.plan, plan);
         let plan = &self.plan;
         self.reloads += 1;
+        self.told.review();
+        if plan.has_rules_of(&old_plan) {
+            // Other lists, the same rules: everything stays where it is.
+            return;
+        }
         let old = std::mem::replace(&mut self.windows, WindowSet::new(plan));
         self.windows.take_over(old, &old_plan, plan);
         let old = std::mem::replace(&mut self.steps, StepSet::new(plan));
@@ -277,7 +282,6 @@ impl Partition {
                 _ => self.past_rules.push(counts),
             }
         }
-        self.told.review();
     }
 
     /// The state as it is kept in a checkpoint.

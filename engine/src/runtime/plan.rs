@@ -49,6 +49,8 @@ pub(super) struct Blueprint {
 pub(crate) struct Plan {
     /// Counts the sets of packs, from 0.
     pub(crate) generation: u64,
+    /// Columns that rules read, by kind. Plans that read the same build the same columns.
+    pub(crate) read: BTreeMap<String, BTreeSet<String>>,
     pub(crate) layouts: Layouts,
     pub(crate) sources: Vec<Arc<SourcePlan>>,
     pub(crate) rules: Vec<PlannedRule>,
@@ -86,6 +88,15 @@ impl Plan {
     /// Where a rule of another plan stands in this one, if it means the same.
     pub(crate) fn place_of(&self, rule: &Rule) -> Option<usize> {
         self.by_id.get(&rule.id).copied().filter(|place| self.rules[*place].rule.version == rule.version)
+    }
+
+    /// Whether the rules of another plan are these, in the same places and at the same point of their lives.
+    pub(crate) fn has_rules_of(&self, other: &Self) -> bool {
+        self.rules.len() == other.rules.len()
+            && self.rules.iter().zip(&other.rules).all(|(one, another)| {
+                (&one.rule.id, &one.rule.version, one.rule.status, &one.rule.purpose)
+                    == (&another.rule.id, &another.rule.version, another.rule.status, &another.rule.purpose)
+            })
     }
 
     /// A rule by its id.
@@ -164,6 +175,7 @@ impl Blueprint {
             generation,
             costs: self.timed.then(|| rules.iter().map(|_| AtomicU64::new(0)).collect()),
             by_id: rules.iter().map(|planned| (planned.rule.id.clone(), planned.index)).collect(),
+            read,
             layouts,
             sources,
             rules,

@@ -50,7 +50,7 @@ pub(super) fn run(plans: &Plans, intake: &Intake, sequencer: &Sequencer) {
     let mut bench = Workbench::new(plans.current());
     while let Some((taken, plan)) = intake.take(PATIENCE, || plans.current()) {
         if plan.generation != bench.plan.generation {
-            bench = Workbench::new(plan);
+            bench.turn_to(plan);
         }
         sequencer.submit(bench.judge(taken));
     }
@@ -72,6 +72,17 @@ impl Workbench {
             decoders: plan.sources.iter().map(decoder).collect(),
             assembly: Assembly::new(&plan.layouts, &plan.pseudonyms),
             plan,
+        }
+    }
+
+    /// Another plan is in force. Where it reads the same columns, what builds them is kept with its symbols: to learn
+    /// sixty thousand again takes a shard 15 ms.
+    pub(super) fn turn_to(&mut self, plan: Arc<Plan>) {
+        if plan.read == self.plan.read {
+            self.assembly.verify_with(&plan.layouts.verifier);
+            self.plan = plan;
+        } else {
+            *self = Self::new(plan);
         }
     }
 

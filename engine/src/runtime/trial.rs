@@ -143,7 +143,7 @@ impl Trial {
     /// Puts other packs in force, as a reload would.
     pub fn reload(&mut self, packs: &[(Pack, Vec<Arc<Watchlist>>)]) -> Result<(), BuildError> {
         self.plan = Arc::new(self.blueprint.plan(self.plan.generation + 1, packs)?);
-        self.bench = Workbench::new(Arc::clone(&self.plan));
+        self.bench.turn_to(Arc::clone(&self.plan));
         Ok(())
     }
 

@@ -81,7 +81,7 @@ pub fn load_file(
         population: Some(1_000_000),
         now_ms: NOW_MS,
         root: &RootKey::new(ROOT),
-        effort: Effort::OneCore,
+        effort: Effort::Beside,
         previous,
     };
     load(path, ListSpec::new(pack, &pack.lists[index]), &loading)
