@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use weir_connectors::source::FileProgress;
-use weir_engine::Summary;
 use weir_engine::metrics::{Buckets, Progress};
 use weir_engine::runtime::RuleCounts;
+use weir_engine::{ListStatus, Summary};
 use weir_rules::diagnostic::{Style, render};
 use weir_rules::{Diagnostics, Severity};
 
@@ -402,7 +402,7 @@ pub(crate) fn rules_report_json(summary: &Summary) -> serde_json::Value {
         .iter()
         .map(|rule| {
             let mut row = serde_json::json!({
-                "kind": rule.kind, "alerts": rule.alerts, "suppressed": rule.suppressed, "late": rule.late,
+                "kind": rule.kind, "alerts": rule.alerts, "revisions": rule.revisions, "suppressed": rule.suppressed, "late": rule.late,
                 "ns_per_record": cost_ns(rule, summary),
             });
             add_tally(&mut row, rule);
@@ -440,6 +440,24 @@ fn notes(text: &mut String, summary: &Summary) {
     if summary.reloads > 0 {
         let _ = writeln!(text, "note: the packs were changed {} times while running", grouped(summary.reloads));
     }
+    if summary.withdrawn > 0 {
+        let _ = writeln!(
+            text,
+            "note: {} alerts were taken back, since the authority withdrew the entry they stood on",
+            grouped(summary.withdrawn)
+        );
+    }
+    for rule in summary.rules.iter().filter(|rule| rule.revisions > 0) {
+        let _ =
+            writeln!(text, "note: rule `{}` revised or took back alerts {} times", rule.id, grouped(rule.revisions));
+    }
+    if summary.told_evicted > 0 {
+        let _ = writeln!(
+            text,
+            "note: {} alerts were forgotten early and can no longer be taken back; raise limits.told_alerts",
+            grouped(summary.told_evicted)
+        );
+    }
     for rule in summary.past_rules.iter().filter(|rule| rule.alerts > 0) {
         let _ = writeln!(text, "note: rule `{}`, since removed, gave {} alerts", rule.id, grouped(rule.alerts));
     }
@@ -461,7 +479,7 @@ fn notes(text: &mut String, summary: &Summary) {
 }
 
 /// The account of a run, for programs.
-pub(crate) fn summary_json(summary: &Summary) -> String {
+pub(crate) fn summary_json(summary: &Summary, lists: &[ListStatus]) -> String {
     let buckets = |rows: &[(String, Buckets)]| -> serde_json::Value {
         rows.iter()
             .map(|(name, b)| {
@@ -513,6 +531,8 @@ pub(crate) fn summary_json(summary: &Summary) -> String {
             "p99_9": latency.quantile_us(0.999), "violations": latency.violations,
         },
         "reloads": summary.reloads,
+        "withdrawn": summary.withdrawn,
+        "lists": lists.iter().map(crate::status::list_json).collect::<Vec<_>>(),
         "stopped": summary.stopped,
     })
     .to_string()

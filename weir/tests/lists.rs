@@ -121,6 +121,21 @@ fn a_build_that_breaks_a_rule_leaves_what_was_there() {
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".new")), "{left:?}");
 }
 
+/// systemd hands secrets over in a folder that it names (`LoadCredential=`).
+#[test]
+fn the_root_key_may_be_a_credential_of_systemd() {
+    let place = place();
+    place.write("weir.yaml", CONFIG.replace("root.key", "credential:weir-root")).write("secrets/weir-root", [5u8; 32]);
+    fs::remove_file(place.path("root.key")).unwrap();
+    place.write("source.csv", csv(&[("陕A12345", "E1")]));
+    let args = ["list", "build", "weir.yaml", "stolen", "--from", "source.csv"];
+    let output = place.command(&args).env("CREDENTIALS_DIRECTORY", place.path("secrets")).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(fails(&place, &args).contains("key file credential:weir-root cannot be read"));
+    let verified = place.weir(&["list", "verify", "stolen.wlist", "--key-file", "secrets/weir-root"]);
+    assert!(verified.status.success());
+}
+
 #[test]
 fn foreign_columns_and_parquet_are_read() {
     use std::sync::Arc;

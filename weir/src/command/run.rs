@@ -89,8 +89,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(summary) => summary,
         Err(error) => return fail(&error.to_string()),
     };
+    let lists = reloads.list_status();
+    for status in lists.iter().filter(|status| status.refused_last.is_some()) {
+        let (id, version) = (&status.list.spec.id, &status.list.version);
+        eprintln!("weir: list `{id}`: version {version} was in force to the end; the newest one was refused");
+    }
     if !args.quiet {
-        let text = if args.json { present::summary_json(&summary) } else { present::summary(&summary) };
+        let text = if args.json { present::summary_json(&summary, &lists) } else { present::summary(&summary) };
         if machine_output {
             eprintln!("{text}");
         } else {
