@@ -1,7 +1,7 @@
 //! How a run stands, written to a file that `weir status` reads (`state.status_file`).
 //!
 //! It holds counts, names and versions, and nothing about anybody. It is written anew when something has
-//! changed, at most twice a second, and is put in place whole.
+//! changed, at most four times a second, and is put in place whole.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use weir_engine::metrics::Progress;
 use weir_engine::{ListStatus, ReloadHandle};
 
 /// How often it is looked whether something has changed.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// The writer; it writes a last time and ends when it is dropped.
 pub(crate) struct StatusFile {

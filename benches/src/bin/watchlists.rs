@@ -20,7 +20,8 @@ use hashbrown::HashMap;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 use weir_engine::rng::{Rng, SeededRng};
 use weir_engine::vfs::{RealVfs, Vfs};
-use weir_engine::watchlist::{Effort, Key, ListKeys, NewEntry, Snapshot, SnapshotBuilder, Watchlist};
+use weir_engine::watchlist::{Effort, Key, ListKeys, NewEntry, Reading, Snapshot, SnapshotBuilder, Watchlist};
+use weir_rules::pack::Grade;
 use xorf::{BinaryFuse8, Filter};
 
 /// Keys of the column.
@@ -79,6 +80,7 @@ fn bench(folder: &Path, size: usize, runs: usize) {
     }
     println!("weir: {} M keys/s, {hits} hits of {}", median(mine), column.len());
     drop(list);
+    grades(size, &column, runs);
     peers(size, &batches, hits, runs);
     prefilters(size, &column, runs);
     fs::remove_file(&path).expect("the file goes");
@@ -141,6 +143,52 @@ fn column(size: usize) -> StringViewArray {
     });
     texts.collect()
 }
+
+/// Patterns beside the exact keys.
+const PATTERNS: u64 = 1_000;
+
+/// Readings looked up one by one, down to a grade, in a list with a thousand patterns and in one without.
+fn grades(size: usize, column: &StringViewArray, runs: usize) {
+    let lists = [0, PATTERNS].map(|patterns| {
+        let keys = Arc::new(ListKeys::derive(&[7; 32], "bench", "2026-11"));
+        let mut builder = SnapshotBuilder::new(Arc::clone(&keys), true);
+        let entry = NewEntry { entry_id: "E", expires_ms: 4_000_000_000_000, ..NewEntry::default() };
+        for n in 0..size as u64 {
+            builder.push(&Key::Exact(key(n)), &entry);
+        }
+        for n in 0..patterns {
+            // Nobody's plate has six letters of this sort behind the first.
+            builder.push(&Key::Pattern(format!("陕?{}*XYZ{n}", key(2 * n).chars().nth(1).unwrap_or('A'))), &entry);
+        }
+        let spec = weir_engine::watchlist::doc_list(&[]).spec;
+        let manifest = weir_engine::watchlist::Manifest { total: builder.len() as u64, ..spec.manifest(&keys, 0) };
+        let bytes = weir_engine::vfs::FileBytes::Read(builder.finish(manifest, Vec::new()));
+        let snapshot = Snapshot::open(bytes, &keys, Effort::AllCores).expect("sound");
+        Watchlist::new(spec, vec![Arc::new(snapshot)], String::new(), 0)
+    });
+    let plates = column.slice(0, GRADED);
+    for (name, list, grade) in [
+        ("exact", &lists[0], Grade::Exact),
+        ("exact, 1,000 patterns on the list", &lists[1], Grade::Exact),
+        ("pattern, none on the list", &lists[0], Grade::Pattern),
+        ("pattern, 1,000 on the list", &lists[1], Grade::Pattern),
+        ("confusable", &lists[0], Grade::Confusable),
+    ] {
+        let once = || {
+            let started = Instant::now();
+            let found = (0..plates.len()).filter(|row| {
+                let reading = Reading { text: Some(plates.value(*row)), ..Reading::default() };
+                list.look_up(black_box(&reading), grade, 0).is_some()
+            });
+            black_box(found.count());
+            started.elapsed().as_secs_f64() * 1e9 / plates.len() as f64
+        };
+        println!("  one by one, down to {name}: {} ns a reading", median((0..runs).map(|_| once()).collect()));
+    }
+}
+
+/// Readings that are looked up one by one.
+const GRADED: usize = 400_000;
 
 fn peers(size: usize, batches: &[StringViewArray], hits: usize, runs: usize) {
     let mut map: HashMap<Box<str>, u32, RandomState> = HashMap::with_capacity_and_hasher(size, RandomState::default());

@@ -92,7 +92,7 @@ impl Partition {
         let mut fates = self.admit(&judged, now_ms);
         self.fill(&mut judged, &mut fates);
         self.count(&judged, &fates);
-        self.withdraw();
+        self.withdraw(judged.arrivals.is_empty());
         self.send_candidates(&mut judged, &fates);
         self.close_windows(FOREVER);
         self.advance_steps(now_ms, FOREVER);

@@ -14,7 +14,9 @@ use crate::operator::{Candidate, PlannedRule, blank_alert};
 use crate::record::{KindId, ReadState};
 
 /// Time of a turn that may go into looking for alerts to take back.
-const REVIEW_BUDGET_NS: u64 = 300_000;
+const REVIEW_BUDGET_NS: u64 = 20_000;
+/// The same of a turn in which nothing has arrived.
+const REVIEW_BUDGET_IDLE_NS: u64 = 2_000_000;
 
 impl Partition {
     /// Alerts of rules that answer at once, and corrections of those that were told before: record by record in
@@ -140,13 +142,15 @@ impl Partition {
         counts.unrouted += u64::from(sent == 0);
     }
 
-    /// Takes back what stands on entries that the lists in force do not hold any more: for as long as `REVIEW_BUDGET_NS`
-    /// allows in one turn, so that a swap holds nobody up however much has been told.
-    pub(super) fn withdraw(&mut self) {
+    /// Takes back what stands on entries that the lists in force do not hold any more: as far as a turn's budget allows.
+    /// Turns are applied one after the other, so what this takes everybody waits for; a swap must hold nobody up
+    /// however much has been told.
+    pub(super) fn withdraw(&mut self, idle: bool) {
+        let budget_ns = if idle { REVIEW_BUDGET_IDLE_NS } else { REVIEW_BUDGET_NS };
         let started_ns = self.plan.clock.monotonic_ns();
         while self.told.is_reviewing() {
             self.withdraw_some();
-            if self.plan.clock.monotonic_ns().saturating_sub(started_ns) > REVIEW_BUDGET_NS {
+            if self.plan.clock.monotonic_ns().saturating_sub(started_ns) > budget_ns {
                 break;
             }
         }

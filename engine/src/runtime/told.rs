@@ -13,8 +13,8 @@ use crate::alert::{Alert, Hit, plain_hit};
 use crate::operator::Candidate;
 use crate::record::{Digest, Track};
 
-/// Alerts looked at in one go: some tens of microseconds.
-const REVIEW_SLICE: usize = 256;
+/// Alerts looked at in one go: some ten microseconds.
+const REVIEW_SLICE: usize = 32;
 
 /// An alert that was told.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -21,9 +21,8 @@ const CREDENTIALS_FOLDER: &str = "CREDENTIALS_DIRECTORY";
 /// The path of a secret: relative to the configuration, or `credential:NAME` of systemd.
 pub(super) fn path_of(config: &Path, text: &str) -> PathBuf {
     match text.strip_prefix(CREDENTIAL_PREFIX) {
-        Some(name) => {
-            std::env::var_os(CREDENTIALS_FOLDER).map_or_else(|| PathBuf::from(text), PathBuf::from).join(name)
-        }
+        Some(name) => std::env::var_os(CREDENTIALS_FOLDER)
+            .map_or_else(|| PathBuf::from(text), |folder| PathBuf::from(folder).join(name)),
         None => beside(config, text),
     }
 }
