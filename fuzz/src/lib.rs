@@ -138,5 +138,5 @@ pub fn watchlist_open(data: &[u8]) {
     }
     let column: arrow::array::StringViewArray = texts.iter().map(|text| Some(*text)).collect();
     assert!(list.exact_rows(&column).len() <= texts.len());
-    let _ = (list.still_lists("E1", 1, 0), list.expired(0), list.ids_of(&[1]));
+    let _ = (list.still_lists("E1", 1, 0), list.expired(0, Effort::Beside), list.ids_of(&[1]));
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use weir_rules::pack::{Body, Measure};
+use weir_rules::pack::{Body, Grade, Measure};
 
 use crate::operator::columns_read;
 use crate::runtime::{BuildError, Trial, TrialParts};
@@ -105,7 +105,11 @@ pub fn plan(parts: &TrialParts, rule: &str) -> Result<Option<RulePlan>, BuildErr
         let lookup = planned.rule.body.lookups().first().map_or("", |lookup| lookup.on.as_str()).to_owned();
         let list = &plan.probes[kind][probe].list;
         let sharing = plan.rules.iter().filter(|other| other.kind == planned.kind && other.probe == Some(probe));
-        let text = format!("{lookup} in list {} ({} entries)", list.spec.id, list.len());
+        let grade = match plan.probes[kind][probe].min_grade {
+            Grade::Pattern => String::new(),
+            grade => format!(", down to {}", grade.word()),
+        };
+        let text = format!("{lookup} in list {} ({} entries{grade})", list.spec.id, list.len());
         (text, others(sharing.map(|other| other.rule.id.as_str()).collect()))
     });
     let panes = planned.panes.map(|panes| {

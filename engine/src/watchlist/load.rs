@@ -148,7 +148,7 @@ pub fn load(path: &Path, spec: ListSpec, with: &Loading<'_>) -> Result<(Arc<Watc
     } else {
         let stat = with.vfs.stat(path).map_err(io)?;
         if let Some(known) = with.previous.filter(|list| list.spec == spec && list.is_of(&[stat])) {
-            let expired = known.expired(with.now_ms);
+            let expired = known.expired(with.now_ms, with.effort);
             let mut report = LoadReport { live: known.len().saturating_sub(expired), expired, ..LoadReport::default() };
             guard(&file, known, with, &mut report)?;
             return Ok((Arc::clone(known), report));
@@ -252,7 +252,7 @@ fn load_snapshot(path: &Path, spec: ListSpec, with: &Loading<'_>) -> Result<(Wat
     }
     let (version, created_ms) = (newest.version.clone(), newest.manifest.created_ms);
     let list = Watchlist::new(spec, layers, version, created_ms);
-    report.expired = list.expired(with.now_ms);
+    report.expired = list.expired(with.now_ms, with.effort);
     report.live = list.len().saturating_sub(report.expired);
     Ok((list, report))
 }

@@ -200,9 +200,9 @@ impl Watchlist {
     }
 
     /// Entries that have ended. O(n), a few nanoseconds each.
-    pub fn expired(&self, now_ms: i64) -> u64 {
+    pub fn expired(&self, now_ms: i64, effort: Effort) -> u64 {
         if let [only] = &self.layers[..] {
-            return only.expired(now_ms);
+            return only.expired(now_ms, effort);
         }
         let mut expired = 0;
         self.each_entry(|_, layer, number| expired += u64::from(layer.expires_ms(number) <= now_ms));

@@ -313,10 +313,14 @@ impl Snapshot {
     }
 
     /// Entries that have ended.
-    pub(super) fn expired(&self, now_ms: i64) -> u64 {
+    pub(super) fn expired(&self, now_ms: i64, effort: Effort) -> u64 {
         let now_s = u32::try_from(now_ms.div_euclid(1000)).unwrap_or(0);
-        let expires = self.bytes[self.at.expires.clone()].chunks_exact(4);
-        expires.filter(|bytes| u32::from_le_bytes((*bytes).try_into().expect("four bytes")) <= now_s).count() as u64
+        let has_ended = |bytes: &&[u8]| u32::from_le_bytes((*bytes).try_into().expect("four bytes")) <= now_s;
+        let mut expired = 0;
+        effort.pieces(&self.bytes[self.at.expires.clone()], |piece| {
+            expired += piece.chunks_exact(4).filter(has_ended).count() as u64;
+        });
+        expired
     }
 
     /// When an entry ends.
