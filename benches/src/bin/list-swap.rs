@@ -1,7 +1,7 @@
 //! A list of N entries swapped every second while records come at half of the maximum rate: what it does to
 //! the latency of alerts, and whether every record is judged by exactly one version.
 //!
-//! Usage: list-swap FOLDER [ENTRIES] [SECONDS] (10,000,000 and 60). Records are sent on a schedule and their
+//! Usage: `list-swap FOLDER [ENTRIES] [SECONDS]` (10,000,000 and 60). Records are sent on a schedule and their
 //! latency counts from the moment that the schedule says, however late they were sent. One record in a hundred
 //! hits. Both versions list the same entries; their case reference names the version.
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
 //! A list of N random plates and documents: built, opened, probed; beside hashbrown and dashmap on the same
 //! column, and beside other prefilters.
 //!
-//! Usage: watchlists FOLDER [ENTRIES ...] (1,000,000 and 10,000,000). Half of the entries are plates, half are
+//! Usage: `watchlists FOLDER [ENTRIES ...]` (1,000,000 and 10,000,000). Half of the entries are plates, half are
 //! document numbers of 18 characters; one key in a thousand of the column is on the list. Every figure is the
 //! median of RUNS runs (5), one after the other in turn.
 #![forbid(unsafe_code)]
