@@ -46,7 +46,7 @@ pub(super) fn check(pattern: &str) -> Result<(), String> {
 }
 
 /// The patterns of a list.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Patterns {
     texts: Vec<String>,
     automaton: Option<RegexSet>,
