@@ -4,6 +4,10 @@
 //! Usage: `list-swap FOLDER [ENTRIES] [SECONDS]` (10,000,000 and 60). Records are sent on a schedule and their
 //! latency counts from the moment that the schedule says, however late they were sent. One record in a hundred
 //! hits. Both versions list the same entries; their case reference names the version.
+//!
+//! Seconds with a swap and seconds without lie in one run, five of each in turn, SECONDS of each in all: this machine
+//! is faster in one minute than in the next, and runs one after the other would compare its minutes. A second without
+//! swaps that follows one with a swap is judged by the same tables in the same caches.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -33,8 +37,10 @@ rules:
 const HIT_EVERY: u64 = 100;
 /// Until tables have grown to their size; not measured.
 const WARM_UP_S: f64 = 3.0;
-/// How often both are run, in turn.
+/// How many runs.
 const ROUNDS: u32 = 3;
+/// Seconds with a swap, and then seconds without.
+const PERIOD_S: u64 = 5;
 /// How long the maximum rate is measured.
 const SATURATED_S: f64 = 5.0;
 
@@ -53,29 +59,25 @@ fn main() {
     let maximum = saturated.records as f64 / saturated.elapsed_s;
     println!("maximum: {maximum:.0} records/s; half of it is sent");
     for round in 1..=ROUNDS {
-        let quiet = run(&pack, &first, None, maximum / 2.0, seconds);
-        let swapped = run(&pack, &first, Some(&paths), maximum / 2.0, seconds);
-        println!("round {round}");
-        for (name, outcome) in [("without swaps", &quiet), ("with a swap every second", &swapped)] {
+        let outcome = run(&pack, &first, Some(&paths), maximum / 2.0, WARM_UP_S + 2.0 * seconds);
+        println!(
+            "round {round}: {} records, {} alerts, {} swaps, {} versions; torn {}, missing {}",
+            outcome.records, outcome.alerts, outcome.swaps, outcome.versions, outcome.torn, outcome.missing
+        );
+        for (name, part) in [("without", &outcome.quiet), ("with a swap", &outcome.swapped)] {
             println!(
-                "  {name}: {} records, {} alerts, {} swaps, {} versions; ms p50 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}, p99.9 of a usual second {:.2}; torn {}, missing {}",
-                outcome.records,
-                outcome.alerts,
-                outcome.swaps,
-                outcome.versions,
-                outcome.at(0.5),
-                outcome.at(0.99),
-                outcome.at(0.999),
-                outcome.at(1.0),
-                outcome.usual_p99_9(),
-                outcome.torn,
-                outcome.missing
+                "  seconds {name}: ms p50 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}; p99.9 of a usual second {:.2}",
+                part.at(0.5),
+                part.at(0.99),
+                part.at(0.999),
+                part.at(1.0),
+                part.usual_p99_9()
             );
         }
-        let usual = swapped.usual_p99_9() - quiet.usual_p99_9();
         println!(
-            "  with swaps less without: p99.9 {:.2} ms, p99.9 of a usual second {usual:.2} ms",
-            swapped.at(0.999) - quiet.at(0.999)
+            "  with swaps less without: p99.9 {:.2} ms, p99.9 of a usual second {:.2} ms",
+            outcome.swapped.at(0.999) - outcome.quiet.at(0.999),
+            outcome.swapped.usual_p99_9() - outcome.quiet.usual_p99_9()
         );
     }
     for path in paths {
@@ -129,24 +131,45 @@ struct Outcome {
     alerts: u64,
     swaps: u64,
     elapsed_s: f64,
-    /// Milliseconds, sorted.
-    latencies: Vec<f64>,
-    /// The p99.9 of each second, sorted.
-    seconds_p99_9: Vec<f64>,
+    quiet: Latencies,
+    swapped: Latencies,
     torn: u64,
     missing: u64,
     versions: usize,
 }
 
-impl Outcome {
+struct Latencies {
+    /// Milliseconds, sorted.
+    all: Vec<f64>,
+    /// The p99.9 of each second, sorted.
+    seconds_p99_9: Vec<f64>,
+}
+
+impl Latencies {
+    /// Of second and milliseconds.
+    fn of(latencies: impl Iterator<Item = (u64, f64)>) -> Self {
+        let mut by_second: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        for (second, ms) in latencies {
+            by_second.entry(second).or_default().push(ms);
+        }
+        let all = sorted(by_second.values().flatten().copied().collect());
+        let seconds_p99_9 = sorted(by_second.into_values().map(|second| quantile(&sorted(second), 0.999)).collect());
+        Self { all, seconds_p99_9 }
+    }
+
     fn at(&self, share: f64) -> f64 {
-        quantile(&self.latencies, share)
+        quantile(&self.all, share)
     }
 
     /// The p99.9 of a second as it usually is: every second has a swap in it, and few have a stall of the machine.
     fn usual_p99_9(&self) -> f64 {
         quantile(&self.seconds_p99_9, 0.5)
     }
+}
+
+/// Whether a list is swapped in this second of the run.
+fn has_swap(second: u64) -> bool {
+    second / PERIOD_S % 2 == 1
 }
 
 fn sorted(mut figures: Vec<f64>) -> Vec<f64> {
@@ -179,9 +202,12 @@ fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, rate: f6
         std::thread::spawn(move || {
             let mut swaps = 0;
             while !over.load(Ordering::Relaxed) {
-                let next = Instant::now() + Duration::from_secs(1);
-                swaps += 1;
-                handle.swap_list(&open(&paths[swaps as usize % 2], &pack)).expect("a swap");
+                let second = started.elapsed().as_secs();
+                if has_swap(second) {
+                    swaps += 1;
+                    handle.swap_list(&open(&paths[swaps as usize % 2], &pack)).expect("a swap");
+                }
+                let next = started + Duration::from_secs(second + 1);
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
             swaps
@@ -193,24 +219,19 @@ fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, rate: f6
     let elapsed_s = started.elapsed().as_secs_f64();
     let seen = std::mem::take(&mut *seen.lock().expect("the sink is done"));
     let records = sent.load(Ordering::Relaxed);
-    let mut by_second: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    for (second, ms) in &seen.latencies_ms {
-        by_second.entry(*second).or_default().push(*ms);
-    }
-    let seconds_p99_9 = sorted(by_second.into_values().map(|second| quantile(&sorted(second), 0.999)).collect());
-    let latencies = sorted(seen.latencies_ms.iter().map(|(_, ms)| *ms).collect());
-    let alerts = seen.alerts;
-    let versions = seen.versions.len();
+    let of = |with_swap: bool| {
+        Latencies::of(seen.latencies_ms.iter().copied().filter(|(second, _)| has_swap(*second) == with_swap))
+    };
     Outcome {
-        seconds_p99_9,
         records,
-        alerts,
+        alerts: seen.alerts,
         swaps,
         elapsed_s,
-        latencies,
+        quiet: of(false),
+        swapped: of(true),
         torn: seen.torn,
-        missing: records / HIT_EVERY - alerts,
-        versions,
+        missing: records / HIT_EVERY - seen.alerts,
+        versions: seen.versions.len(),
     }
 }
 
