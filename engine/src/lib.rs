@@ -16,6 +16,7 @@ pub mod credential;
 pub mod decode;
 pub mod explain;
 pub mod limits;
+pub mod live;
 pub mod metrics;
 pub mod normalise;
 mod operator;

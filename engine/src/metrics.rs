@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::live::{Live, LiveBoard};
+
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -111,12 +113,18 @@ pub struct SinkCounts {
 pub struct Progress {
     received: AtomicU64,
     alerts: AtomicU64,
+    pub(crate) board: LiveBoard,
 }
 
 impl Progress {
     pub(crate) fn add(&self, received: u64, alerts: u64) {
         self.received.fetch_add(received, Ordering::Relaxed);
         self.alerts.fetch_add(alerts, Ordering::Relaxed);
+    }
+
+    /// Where zones and devices stand; a quarter of a second old at most while records come, and empty at first.
+    pub fn live(&self) -> Live {
+        self.board.read()
     }
 
     /// Records judged so far.

@@ -17,6 +17,7 @@ mod given;
 mod history;
 mod present;
 mod reload;
+mod report;
 mod status;
 mod watch;
 

@@ -430,6 +430,7 @@ fn notes(text: &mut String, summary: &Summary) {
         note(rule.keys_evicted, "keys forgotten early for want of room (limits.sequence_keys)");
         note(rule.steps_overflow, "steps that found no room to wait in (limits.held_observations)");
         note(rule.without_figure, "values of zones that the zone table lacks");
+        note(rule.floored, "times more had gone out of a zone than were inside");
         if summary.stopped {
             note(
                 rule.open_panes as u64,

@@ -67,12 +67,15 @@ fn put(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn status(progress: &Progress, lists: &[ListStatus], running: bool) -> Value {
+    let live = progress.live();
     json!({
         "pid": std::process::id(),
         "running": running,
         "received": progress.received(),
         "alerts": progress.alerts(),
         "lists": lists.iter().map(list_json).collect::<Vec<_>>(),
+        "values": live.values,
+        "devices": live.devices,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use weir_engine::alert::Alert;
+use weir_engine::alert::{Alert, Proposed};
 use weir_engine::{Output, Sink, SinkError};
 
 /// How outputs are written.
@@ -36,6 +36,7 @@ impl Sink for StdoutSink {
         for output in outputs {
             match (self.format, output) {
                 (StdoutFormat::Text { coloured }, Output::Alert(alert)) => lines.push_str(&line(alert, coloured)),
+                (StdoutFormat::Text { coloured }, Output::Proposal(it)) => lines.push_str(&proposal(it, coloured)),
                 _ => lines.push_str(&output.to_json()),
             }
             lines.push('\n');
@@ -46,6 +47,23 @@ impl Sink for StdoutSink {
             .and_then(|()| stdout.flush())
             .map_err(|error| SinkError(format!("standard output: {error}")))
     }
+}
+
+fn proposal(proposed: &Proposed, coloured: bool) -> String {
+    let (bold, dim, end) = if coloured { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+    let place: Vec<&str> = proposed.key.values().map(String::as_str).collect();
+    let what = match (proposed.action, proposed.per_minute) {
+        ("limit_tickets", Some(limit)) => format!("let in {limit} people a minute"),
+        ("hold_gate", _) => "keep the gate shut".to_owned(),
+        ("open_exit", _) => "open a further exit".to_owned(),
+        (action, _) => action.to_owned(),
+    };
+    let (rule, level, until) = (&proposed.rule, &proposed.level, &proposed.valid_until);
+    format!(
+        "proposal {dim}{}{end} {bold}{rule}{end} {} [{level}]: {what} until {until}{dim} (a person confirms){end}",
+        proposed.from,
+        place.join(", ")
+    )
 }
 
 fn line(alert: &Alert, coloured: bool) -> String {

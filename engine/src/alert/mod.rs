@@ -8,7 +8,9 @@ mod suppression;
 mod text;
 
 pub(crate) use identity::{AlertIdentity, digest_bytes};
-pub use output::{Alert, DeadLetter, Hit, LateRecord, Output, Stream, WindowRange, WindowValue};
+pub use output::{
+    Alert, DeadLetter, Hit, LateRecord, Notice, Outlook, Output, Proposed, Stream, WindowRange, WindowValue,
+};
 pub(crate) use routing::{Guards, Router};
 pub use routing::{Sink, SinkError, SinkSpec};
 pub(crate) use suppression::{SavedSuppression, Suppression};

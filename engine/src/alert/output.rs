@@ -94,15 +94,21 @@ pub struct Alert {
     /// Value of the window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
+    /// Half of the interval around the value in which the truth lies in 95 of 100 cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
     /// Level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
-    /// `enter` or `exit` of a level; `revised`, `retracted` or `withdrawn` of an alert that was told before.
+    /// `enter`, `exit` or `expected` of a level; `silent` or `heard` of a key's devices; `revised`, `retracted` or `withdrawn` of an alert that was told before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<&'static str>,
     /// Share of the expected devices that reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completeness: Option<f64>,
+    /// A look ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Outlook>,
     /// Text for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub say: Option<String>,
@@ -114,6 +120,27 @@ pub struct Alert {
     /// Monotonic time of the read that led to it.
     #[serde(skip)]
     pub received_ns: u64,
+}
+
+/// A look ahead.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outlook {
+    /// How far, milliseconds.
+    pub ahead_ms: i64,
+    /// What is expected then.
+    pub value: f64,
+    /// In 80 of 100 cases no less...
+    pub low: f64,
+    /// ...and no more.
+    pub high: f64,
+    /// By how much the value grows in a minute now.
+    pub trend_per_minute: f64,
+    /// The next level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// Until the rule's quantile of what may come crosses that level, if it does by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes_to_level: Option<f64>,
 }
 
 /// The value of one key in one window (`emit: windows`).
@@ -131,13 +158,75 @@ pub struct WindowValue {
     pub start_ms: i64,
     /// First moment after, epoch milliseconds.
     pub end_ms: i64,
+    /// 0 at first; counts up when late records change the value (`revise_for`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub revision: u32,
     /// As written in the rule.
     pub measure: String,
     /// Value.
     pub value: f64,
+    /// Half of the interval around the value in which the truth lies in 95 of 100 cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
     /// Share of the expected devices that reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completeness: Option<f64>,
+    /// A look ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Outlook>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(revision: &u32) -> bool {
+    *revision == 0
+}
+
+/// Something an operator is asked to do. Nothing happens before he confirms it; no actuator gets it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Proposed {
+    /// 32 hexadecimal digits; the same on every replay.
+    pub proposal_id: String,
+    /// Rule.
+    pub rule: String,
+    /// Purpose.
+    pub purpose: String,
+    /// The alert it goes with.
+    pub alert_id: String,
+    /// Values of the key's columns.
+    pub key: BTreeMap<String, String>,
+    /// The level that was entered.
+    pub level: String,
+    /// `limit_tickets`, `hold_gate` or `open_exit`.
+    pub action: &'static str,
+    /// For `limit_tickets`: people a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_minute: Option<f64>,
+    /// `proposed`.
+    pub status: &'static str,
+    /// When it was made, RFC 3339, event time.
+    pub from: String,
+    /// It lapses then, RFC 3339, event time.
+    pub valid_until: String,
+}
+
+/// Something is wrong with a device. Holds no identifier of anybody.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Notice {
+    /// `silent`, `heard`, `clock_behind`, `clock_ahead`, `stuck_reading` or `negative_occupancy`.
+    pub notice: &'static str,
+    /// Source, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Zone, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Event time, RFC 3339.
+    pub ts: String,
+    /// What it is and what to do.
+    pub say: String,
 }
 
 /// A record that came after its pane had closed. Holds no identifier.
@@ -186,6 +275,10 @@ pub enum Stream {
     Late,
     /// [`Output::DeadLetter`].
     DeadLetters,
+    /// [`Output::Proposal`].
+    Proposals,
+    /// [`Output::Notice`].
+    Notices,
 }
 
 impl Stream {
@@ -195,6 +288,8 @@ impl Stream {
         ("windows", Self::Windows),
         ("late", Self::Late),
         ("dead_letters", Self::DeadLetters),
+        ("proposals", Self::Proposals),
+        ("notices", Self::Notices),
     ];
 }
 
@@ -209,6 +304,10 @@ pub enum Output {
     Late(Arc<LateRecord>),
     /// A refused record.
     DeadLetter(Arc<DeadLetter>),
+    /// Something an operator is asked to do.
+    Proposal(Arc<Proposed>),
+    /// Something is wrong with a device.
+    Notice(Arc<Notice>),
 }
 
 impl Output {
@@ -219,6 +318,8 @@ impl Output {
             Self::Window(_) => Stream::Windows,
             Self::Late(_) => Stream::Late,
             Self::DeadLetter(_) => Stream::DeadLetters,
+            Self::Proposal(_) => Stream::Proposals,
+            Self::Notice(_) => Stream::Notices,
         }
     }
 
@@ -232,6 +333,8 @@ impl Output {
             Self::Window(window) => serde_json::to_string(window),
             Self::Late(late) => serde_json::to_string(late),
             Self::DeadLetter(letter) => serde_json::to_string(letter),
+            Self::Proposal(proposal) => serde_json::to_string(proposal),
+            Self::Notice(notice) => serde_json::to_string(notice),
         }
         .expect("outputs are plain data")
     }
@@ -242,9 +345,11 @@ impl Output {
             Self::Alert(alert) => Some(format!("{}-{}", alert.alert_id, alert.revision)),
             Self::Window(window) => {
                 let key: Vec<&str> = window.key.values().map(String::as_str).collect();
-                Some(format!("{}-{}-{}", window.rule, key.join(","), window.end_ms))
+                let (rule, end_ms, revision) = (&window.rule, window.end_ms, window.revision);
+                Some(format!("{rule}-{}-{end_ms}-{revision}", key.join(",")))
             }
-            Self::Late(_) | Self::DeadLetter(_) => None,
+            Self::Proposal(proposal) => Some(proposal.proposal_id.clone()),
+            Self::Late(_) | Self::DeadLetter(_) | Self::Notice(_) => None,
         }
     }
 }

@@ -84,7 +84,7 @@ struct Route {
 pub(crate) struct Router {
     routes: Vec<Route>,
     /// Whether any sink takes the stream: others are not built at all.
-    wanted: [bool; 4],
+    wanted: [bool; STREAMS],
     /// Takes everything, whatever its purpose: for those who feed a pipeline by hand and read it at once.
     collector: Option<Sender<Output>>,
 }
@@ -92,6 +92,8 @@ pub(crate) struct Router {
 /// A sink's thread, and what it gives back.
 pub(super) type SinkThread = JoinHandle<(String, SinkCounts, LatencyBook)>;
 
+/// How many streams there are.
+const STREAMS: usize = Stream::WORDS.len();
 /// Outputs taken from a queue at once.
 const DELIVERY_MAX: usize = 1024;
 
@@ -119,7 +121,7 @@ impl Router {
             threads.push(thread);
             routes.push(Route { spec, queue });
         }
-        let mut wanted = [false; 4];
+        let mut wanted = [false; STREAMS];
         for stream in routes.iter().flat_map(|route| &route.spec.streams) {
             wanted[*stream as usize] = true;
         }
@@ -129,7 +131,7 @@ impl Router {
     /// Collects everything; whoever feeds the pipeline reads what comes out.
     pub(crate) fn collecting() -> (Self, Receiver<Output>) {
         let (collector, outputs) = unbounded();
-        (Self { routes: Vec::new(), wanted: [true; 4], collector: Some(collector) }, outputs)
+        (Self { routes: Vec::new(), wanted: [true; STREAMS], collector: Some(collector) }, outputs)
     }
 
     fn collect(&self, output: &Output) -> usize {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use weir_rules::pack::{Body, Grade, Measure};
+use weir_rules::pack::{Body, Grade};
 
 use crate::operator::columns_read;
 use crate::runtime::{BuildError, Trial, TrialParts};
@@ -141,7 +141,7 @@ pub fn plan(parts: &TrialParts, rule: &str) -> Result<Option<RulePlan>, BuildErr
         Body::Match | Body::Watchlist(_) => (0, "it keeps nothing".to_owned()),
         Body::Window(spec) => {
             let sharers = panes.as_ref().map_or(1, |(_, others)| others.len() + 1) as f64;
-            let distinct = matches!(spec.measure, Measure::Distinct(_));
+            let distinct = spec.measure.is_distinct();
             record_ns += (cost::PANE_NS + if distinct { cost::DIGEST_NS } else { 0.0 }) / sharers;
             let bytes = GROUP_BYTES + if distinct { DISTINCT_BYTES } else { 0 };
             (

@@ -49,6 +49,13 @@ pub(crate) struct PlannedRule {
     pub(crate) route: Vec<String>,
 }
 
+impl PlannedRule {
+    /// Whether something follows from nothing being heard.
+    pub(crate) fn waits_for_silence(&self) -> bool {
+        matches!(&self.rule.body, Body::Window(spec) if spec.silence.is_some())
+    }
+}
+
 /// What a batch is judged with, and what has been found out about it.
 pub(crate) struct Judging<'a> {
     pub(crate) layout: &'a KindLayout,
@@ -114,7 +121,7 @@ pub(crate) fn columns_read(rule: &Rule) -> Vec<String> {
     match &rule.body {
         Body::Window(spec) => {
             columns.extend(spec.key.iter().cloned());
-            columns.extend(spec.measure.column().map(str::to_owned));
+            columns.extend(spec.measure.columns().map(str::to_owned));
             columns.push("count".to_owned());
             return columns;
         }

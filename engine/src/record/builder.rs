@@ -16,7 +16,7 @@ use weir_rules::schema::{Column, ColumnType, Identifies, Kind, Normaliser, score
 
 use super::convert::{Cell, Converter};
 use super::symbols::{SymbolCache, Symbols};
-use super::{Cause, Digest, Field, KindId, KindLayout, Layouts, Pseudonyms, Reason, SymbolId};
+use super::{Cause, Digest, Field, KindId, KindLayout, Layouts, Pseudonyms, Reason, SymbolId, Wholes};
 use crate::credential::{Outcome, Verifier};
 use crate::normalise::TimeReader;
 
@@ -229,6 +229,8 @@ pub struct KindRows {
     pub source: Vec<u16>,
     /// The passage each record is about; empty if no record of the batch says.
     pub(crate) tracks: Vec<Option<Track>>,
+    /// Whether a row is there because its zone holds one that the record lies in; empty if no row is.
+    pub(crate) inherited: Vec<bool>,
 }
 
 /// A device's own account of one passage, which it may correct (Axis NEW, UPDATE, LOST).
@@ -250,6 +252,11 @@ pub(crate) enum ReadState {
 }
 
 impl KindRows {
+    /// Whether a row is there because its zone holds one that the record lies in.
+    pub(crate) fn is_inherited(&self, row: usize) -> bool {
+        self.inherited.get(row).copied().unwrap_or(false)
+    }
+
     /// The passage a record is about.
     pub(crate) fn track_of(&self, record: u32) -> Option<Track> {
         self.tracks.get(record as usize).copied().flatten()
@@ -281,7 +288,9 @@ pub struct KindBuilder {
     source: Vec<u16>,
     tracks: Vec<Option<Track>>,
     zones: Vec<SymbolId>,
+    inherited: Vec<bool>,
     verifier: Arc<Verifier>,
+    wholes: Arc<Wholes>,
 }
 
 /// Positions of the common columns in the kind's declaration.
@@ -353,6 +362,7 @@ impl KindBuilder {
                 credential: CredentialIndex::new(&layout.kind, &columns),
             },
             verifier: Arc::clone(&layouts.verifier),
+            wholes: Arc::clone(&layouts.wholes),
             columns,
             record_of_row: Vec::new(),
             ts: Vec::new(),
@@ -361,6 +371,7 @@ impl KindBuilder {
             source: Vec::new(),
             tracks: Vec::new(),
             zones: Vec::new(),
+            inherited: Vec::new(),
         }
     }
 
@@ -416,10 +427,10 @@ impl KindBuilder {
     ) -> Result<(i64, SymbolId, Digest), Cause> {
         let index = &self.index;
         let ts_ms = self.columns.converter.timestamp("ts", fields(index.ts), time)?;
-        if ts_ms > now_limit_ms {
-            return Err(Reason::ClockAhead { ahead_ms: ts_ms - now_limit_ms }.into());
-        }
         let device = self.columns.converter.required_symbol("device", fields(index.device), &mut self.devices)?;
+        if ts_ms > now_limit_ms {
+            return Err(Reason::ClockAhead { ahead_ms: ts_ms - now_limit_ms, device }.into());
+        }
         let event = self.columns.converter.with_required_text("event_id", fields(index.event_id), |text| {
             self.pseudonyms.event(origin.source, text)
         })?;
@@ -501,6 +512,21 @@ impl KindBuilder {
             self.columns.append(cells);
             self.record_of_row.push(record);
         }
+        let Some(place) = self.zone_place.filter(|_| !self.wholes.is_empty()) else { return };
+        self.inherited.resize(self.record_of_row.len(), false);
+        // Each zone once, however many of its parts the record lies in.
+        let mut above: Vec<SymbolId> = Vec::new();
+        for whole in zones.iter().filter_map(|zone| self.wholes.get(zone)).flat_map(|wholes| wholes.iter()) {
+            if !zones.contains(whole) && !above.contains(whole) {
+                above.push(*whole);
+            }
+        }
+        for whole in above {
+            cells[place] = Cell::Symbol(whole);
+            self.columns.append(cells);
+            self.record_of_row.push(record);
+            self.inherited.push(true);
+        }
     }
 
     /// Takes the records out.
@@ -514,6 +540,7 @@ impl KindBuilder {
             device: std::mem::take(&mut self.device),
             source: std::mem::take(&mut self.source),
             tracks: std::mem::take(&mut self.tracks),
+            inherited: std::mem::take(&mut self.inherited),
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::SymbolId;
+
 /// Why a record was refused. One word wide, because every step of decoding returns it or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause(Box<Reason>);
@@ -18,6 +20,14 @@ impl Cause {
     /// A short stable word, for counters.
     pub fn word(&self) -> &'static str {
         self.0.word()
+    }
+
+    /// By how much a clock is too far ahead, and whose, if that is the cause.
+    pub(crate) fn clock_ahead(&self) -> Option<(i64, SymbolId)> {
+        match *self.0 {
+            Reason::ClockAhead { ahead_ms, device } => Some((ahead_ms, device)),
+            _ => None,
+        }
     }
 }
 
@@ -44,7 +54,7 @@ pub enum Reason {
     NotAValue { column: String },
     TimeOutOfRange,
     TimeInSeconds,
-    ClockAhead { ahead_ms: i64 },
+    ClockAhead { ahead_ms: i64, device: SymbolId },
     TooManySymbols { column: String, max: usize },
     TooManyZones { max: usize },
     NoSuchUnNumber,
@@ -95,7 +105,7 @@ impl fmt::Display for Reason {
             Self::TimeInSeconds => {
                 write!(f, "`ts` looks like seconds; epoch times are milliseconds")
             }
-            Self::ClockAhead { ahead_ms } => {
+            Self::ClockAhead { ahead_ms, .. } => {
                 write!(f, "`ts` lies {} s in the future; check the device's clock", ahead_ms / 1000)
             }
             Self::TooManySymbols { column, max } => {

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use weir_rules::schema::{Catalog, ColumnType, Kind};
 
-use super::Symbols;
+use super::{SymbolId, Symbols};
 use crate::credential::Verifier;
 
 /// A kind, and the part of it that this pipeline reads.
@@ -55,7 +57,12 @@ pub struct Layouts {
     pub symbols: SymbolTables,
     /// What credentials are verified with.
     pub(crate) verifier: Arc<Verifier>,
+    /// By zone, the zones it lies in: a record in one counts in all of them.
+    pub(crate) wholes: Arc<Wholes>,
 }
+
+/// The zones that a zone lies in, from the inside out.
+pub(crate) type Wholes = HashMap<SymbolId, Box<[SymbolId]>, RandomState>;
 
 impl Layouts {
     /// Lays out the catalog; `read` names the columns each kind must build.
@@ -79,6 +86,6 @@ impl Layouts {
         let none = BTreeSet::new();
         let kinds: Vec<KindLayout> =
             catalog.kinds().iter().map(|kind| KindLayout::new(kind, read.get(&kind.name).unwrap_or(&none))).collect();
-        Self { kinds, symbols: symbols.clone(), verifier: Arc::default() }
+        Self { kinds, symbols: symbols.clone(), verifier: Arc::default(), wholes: Arc::default() }
     }
 }

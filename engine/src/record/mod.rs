@@ -16,6 +16,7 @@ pub(crate) use builder::{Columns, Origin, ReadState, Track};
 pub use builder::{KindBuilder, KindRows};
 pub use cause::{Cause, Reason};
 pub use field::Field;
+pub(crate) use layout::Wholes;
 pub use layout::{KindLayout, Layouts, SymbolTables};
 pub(crate) use pseudonym::low;
 pub use pseudonym::{Digest, Pseudonyms, RootKey, Subjects};

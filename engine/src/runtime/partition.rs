@@ -18,12 +18,14 @@ use super::summary::{RuleCounts, Summary};
 use super::told::Told;
 use super::windows::WindowSet;
 use crate::alert::{Alert, DeadLetter, Guards, LateRecord, Output, Router, Stream, Suppression, format_time};
+use crate::decode::{Place, Rejected};
+use crate::live::{LIVE_EVERY_MS, LIVE_MAX, Live, LiveDevice};
 use crate::metrics::{Buckets, Progress};
 use crate::operator::{PlannedRule, window::WindowOutcome};
-use crate::record::KindRows;
+use crate::record::{KindRows, SymbolId};
 use crate::source::Outcome;
 use crate::testing::sabotage::{self, Wrong};
-use crate::window::{Devices, FOREVER};
+use crate::window::{Devices, FOREVER, Fault, FaultKind, TOLD_AGAIN_MS};
 
 /// How often silent devices are looked for.
 const TICK_MS: i64 = 100;
@@ -41,6 +43,9 @@ pub(crate) struct Partition {
     /// Alerts taken back because their entry was withdrawn.
     pub(super) withdrawn: u64,
     last_tick_ms: i64,
+    last_live_ms: i64,
+    /// When it was told of a device that its clock is ahead.
+    ahead_told_ms: BTreeMap<(u16, SymbolId), i64>,
     last_received_ns: u64,
     by_source: Vec<Buckets>,
     by_kind: Vec<Buckets>,
@@ -64,6 +69,8 @@ impl Partition {
             suppression: Suppression::new(limits.suppressed_keys_max),
             told: Told::new(limits.told_alerts_max, limits.told_for_ms),
             last_tick_ms: 0,
+            last_live_ms: 0,
+            ahead_told_ms: BTreeMap::new(),
             last_received_ns: 0,
             by_source: vec![Buckets::default(); plan.sources.len()],
             by_kind: vec![Buckets::default(); plan.layouts.kinds.len()],
@@ -94,9 +101,14 @@ impl Partition {
         self.count(&judged, &fates);
         self.withdraw(judged.arrivals.is_empty());
         self.send_candidates(&mut judged, &fates);
-        self.close_windows(FOREVER);
+        self.close_windows(FOREVER, FOREVER);
         self.advance_steps(now_ms, FOREVER);
         self.send_dead_letters(&judged);
+        self.send_notices(&judged.rejected, now_ms);
+        if now_ms - self.last_live_ms >= LIVE_EVERY_MS && self.progress.board.is_wanted() {
+            self.last_live_ms = now_ms;
+            self.progress.board.write(self.live());
+        }
         let received: u64 = judged.received.values().sum();
         self.progress.add(received, 0);
         reply(judged, &fates);
@@ -186,22 +198,33 @@ impl Partition {
         assert!(self.by_source.iter().all(Buckets::conserved), "every record ends in exactly one bucket");
     }
 
-    /// Closes windows that end by `to_ms` and that the watermarks have passed.
-    fn close_windows(&mut self, to_ms: i64) {
+    /// Closes windows that end by `to_ms` and that the watermarks have passed; looks for silence up to `quiet_to_ms`.
+    fn close_windows(&mut self, to_ms: i64, quiet_to_ms: i64) {
         let plan = Arc::clone(&self.plan);
         let mut outcomes = Vec::new();
-        self.windows.close(&plan, &mut self.devices, to_ms, |rule, outcome| outcomes.push((rule, outcome)));
+        let now_ms = self.last_tick_ms;
+        let quiet_to = |devices: &Devices, kind, passed_ms: i64| {
+            passed_ms.max(devices.silent_until(kind, now_ms).unwrap_or(i64::MIN)).min(quiet_to_ms)
+        };
+        self.windows.close(&plan, &mut self.devices, to_ms, quiet_to, |rule, outcome| outcomes.push((rule, outcome)));
         for (rule, outcome) in outcomes {
             let planned = &plan.rules[rule];
             match outcome {
                 WindowOutcome::Value(value) => {
                     self.rules[rule].windows += 1;
                     if planned.rule.status == Status::Active {
-                        let output = Output::Window(Arc::new(value));
+                        let output = Output::Window(Arc::new(*value));
                         self.router.send(&output, &planned.rule.purpose, Guards::default(), &planned.route);
                     }
                 }
                 WindowOutcome::Level(alert) => self.send_state_alert(planned, *alert),
+                WindowOutcome::Proposal(proposal) => {
+                    if planned.rule.status == Status::Active {
+                        let output = Output::Proposal(Arc::new(*proposal));
+                        let guards = Guards { review_required: true, unsure: false };
+                        self.router.send(&output, &planned.rule.purpose, guards, &planned.route);
+                    }
+                }
             }
         }
     }
@@ -240,19 +263,66 @@ impl Partition {
         }
     }
 
+    /// Where zones and devices stand.
+    fn live(&self) -> Live {
+        let newest_ms = self.devices.newest_ms();
+        let mut devices: Vec<LiveDevice> = self
+            .devices
+            .list()
+            .take(LIVE_MAX)
+            .map(|(source, device, device_ms, silent)| LiveDevice {
+                source: self.plan.sources[usize::from(source)].name.to_string(),
+                device: self.plan.layouts.symbols["device"].text(device).to_string(),
+                newest_ms: device_ms,
+                behind_ms: newest_ms - device_ms,
+                silent,
+            })
+            .collect();
+        devices.sort_by(|a, b| (&a.source, &a.device).cmp(&(&b.source, &b.device)));
+        Live { values: self.windows.live(&self.plan), devices }
+    }
+
+    /// What is wrong with devices.
+    fn send_notices(&mut self, rejected: &[(Place, Rejected)], now_ms: i64) {
+        let mut faults = self.devices.take_faults();
+        faults.extend(self.windows.take_faults());
+        for (_, rejected) in rejected {
+            let Some((ahead_ms, device)) = rejected.cause.clock_ahead() else { continue };
+            let told_ms = self.ahead_told_ms.entry((rejected.source, device)).or_insert(i64::MIN / 2);
+            if now_ms - *told_ms >= TOLD_AGAIN_MS {
+                *told_ms = now_ms;
+                let kind = FaultKind::ClockAhead { by_ms: ahead_ms + self.plan.limits.max_ahead_ms };
+                faults.push(Fault { kind, source: Some(rejected.source), device, zone: None, at_ms: now_ms });
+            }
+        }
+        if !self.router.wants(Stream::Notices) {
+            return;
+        }
+        let symbols = &self.plan.layouts.symbols;
+        for fault in faults {
+            let source = fault.source.map(|source| self.plan.sources[usize::from(source)].name.to_string());
+            let zone = fault.zone.map(|zone| symbols["zone"].text(zone).to_string());
+            let notice = fault.notice(source, symbols["device"].text(fault.device).to_string(), zone);
+            self.router.send_plain(&Output::Notice(Arc::new(notice)));
+        }
+    }
+
     /// All sources are drained: every window is complete. A deadline that the data did not reach has not passed.
     pub(crate) fn end(&mut self) {
         let newest_ms = self.devices.newest_ms();
         self.devices.end();
-        self.close_windows(FOREVER);
+        self.close_windows(FOREVER, newest_ms);
         self.advance_steps(self.last_tick_ms, newest_ms);
+        self.send_notices(&[], self.last_tick_ms);
+        self.progress.board.write(self.live());
     }
 
     /// Time runs on to a moment without further records, or until nothing is left to happen.
     pub(crate) fn settle(&mut self, until_ms: Option<i64>) {
+        let quiet_to_ms = until_ms.unwrap_or_else(|| self.devices.newest_ms());
         let until_ms = until_ms.unwrap_or(FOREVER - 1);
         self.devices.end();
-        self.close_windows(until_ms);
+        self.close_windows(until_ms, quiet_to_ms);
         self.advance_steps(self.last_tick_ms, until_ms);
     }
 
@@ -331,8 +401,9 @@ impl Partition {
         let name = |source: &Arc<crate::decode::SourcePlan>| source.name.to_string();
         let mut rules = self.rules;
         for (index, counts) in rules.iter_mut().enumerate() {
-            let (open_panes, overflow, without_figure) = self.windows.account(&self.plan, index);
-            (counts.open_panes, counts.groups_overflow, counts.without_figure) = (open_panes, overflow, without_figure);
+            let held = self.windows.account(&self.plan, index);
+            (counts.open_panes, counts.open_groups, counts.groups_overflow) = (held.open, held.groups, held.overflow);
+            (counts.without_figure, counts.floored) = (held.without_figure, held.floored);
             let steps = self.steps.account(index);
             counts.open_keys = steps.keys + steps.waiting;
             (counts.keys_evicted, counts.steps_overflow) = (steps.keys_evicted, steps.overflow);

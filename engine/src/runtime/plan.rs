@@ -22,9 +22,9 @@ use crate::operator::probe::{Probe, ProbeId};
 use crate::operator::steps::StepLayout;
 use crate::operator::window::{PanePositions, PlannedPanes};
 use crate::operator::{PlannedRule, columns_read};
-use crate::record::{KindId, Layouts, Pseudonyms, Subjects, Symbols};
+use crate::record::{KindId, Layouts, Pseudonyms, Subjects, SymbolId, Symbols, Wholes};
 use crate::watchlist::Watchlist;
-use crate::window::{PaneClock, ViewLength, ZoneTable};
+use crate::window::{PaneClock, ViewLength, Zone, ZoneTable};
 
 /// A pack, and the lists its rules look things up in.
 pub(super) type PackWithLists = (Pack, Vec<Arc<Watchlist>>);
@@ -111,6 +111,17 @@ impl Blueprint {
         Layouts::new(catalog, &BTreeMap::new(), symbols_max).symbols
     }
 
+    /// By zone, the zones it lies in.
+    fn wholes(&self) -> Wholes {
+        let symbols = &self.symbols["zone"];
+        let above = |zone: &Zone| {
+            let above: Box<[SymbolId]> =
+                self.zones.ancestors(&zone.id).filter_map(|whole| symbols.intern(&whole.id)).collect();
+            (!above.is_empty()).then_some(above)
+        };
+        self.zones.iter().filter_map(|zone| Some((symbols.intern(&zone.id)?, above(zone)?))).collect()
+    }
+
     /// The plan for a set of packs: rules compiled and laid out over the columns they read.
     pub(super) fn plan(&self, generation: u64, packs: &[PackWithLists]) -> Result<Plan, BuildError> {
         let running = || {
@@ -124,6 +135,7 @@ impl Blueprint {
         }
         let layouts = Layouts {
             verifier: Arc::new(Verifier::new(Arc::clone(&self.issuers), revocations(packs))),
+            wholes: Arc::new(self.wholes()),
             ..Layouts::with_symbols(&self.catalog, &read, &self.symbols)
         };
         let kinds = layouts.kinds.len();
@@ -295,11 +307,25 @@ impl Planner<'_> {
 
     fn panes_for(&mut self, planned: &PlannedRule, spec: &WindowSpec) -> usize {
         let conditions: Vec<String> = planned.rule.conditions.iter().map(Expression::meaning).collect();
-        let positions = PanePositions::new(spec, &self.layouts.kinds[usize::from(planned.kind)]);
-        let clock = PaneClock { kind: planned.kind, pane_ms: spec.pane_ms(), lateness_ms: spec.lateness_ms };
+        let positions = PanePositions::new(spec, &self.layouts.kinds[usize::from(planned.kind)], self.layouts);
+        let clock = PaneClock {
+            kind: planned.kind,
+            pane_ms: spec.pane_ms(),
+            lateness_ms: spec.lateness_ms,
+            revise_for_ms: spec.revise_for_ms,
+        };
+        let gap_ms = spec.session.then_some(spec.last_ms);
+        let shape = match gap_ms {
+            Some(gap_ms) => format!(", sessions with a gap of {gap_ms} ms"),
+            // Windows that are revised keep panes of their own: what a late record changes depends on their ends.
+            None if spec.revise_for_ms > 0 => {
+                format!(", revised for {} ms, last {} every {}", spec.revise_for_ms, spec.last_ms, spec.every_ms)
+            }
+            None => String::new(),
+        };
         let meaning = format!(
-            "{} of {} where {} by {} in {} ms, lateness {} ms{}",
-            spec.measure.text(),
+            "{} of {} where {} by {} in {} ms, lateness {} ms{shape}{}",
+            spec.measure.meaning(),
             planned.rule.from,
             conditions.join(" AND "),
             spec.key.join(","),
@@ -318,12 +344,15 @@ impl Planner<'_> {
                 key: spec.key.clone(),
                 positions: positions.clone(),
                 clock,
+                gap_ms,
+                early: false,
                 views: Vec::new(),
                 rules: Vec::new(),
             });
             self.panes.len() - 1
         });
         let panes = &mut self.panes[index];
+        panes.early |= spec.early;
         let view = ViewLength { last_ms: spec.last_ms, every_ms: spec.every_ms };
         if !panes.views.contains(&view) {
             panes.views.push(view);

@@ -47,6 +47,10 @@ pub struct RuleCounts {
     pub cost_ns: u64,
     /// Values left out because the zone table has no figure to divide them by.
     pub without_figure: u64,
+    /// Keys in open windows.
+    pub open_groups: usize,
+    /// Times at which more had gone out of a zone than were inside.
+    pub floored: u64,
 }
 
 impl RuleCounts {
@@ -70,6 +74,8 @@ impl RuleCounts {
             steps_overflow: 0,
             cost_ns: 0,
             without_figure: 0,
+            floored: 0,
+            open_groups: 0,
         }
     }
 }

@@ -8,9 +8,12 @@ use weir_rules::pack::{Body, Measure};
 use super::fate::{Fate, KindFates};
 use super::plan::Plan;
 use super::shard::JudgedKind;
-use crate::operator::window::{SavedLevels, WindowOperator, WindowOutcome, roster};
+use crate::live::LiveValue;
+use crate::operator::PlannedRule;
+use crate::operator::window::{PlannedPanes, SavedLevels, WindowOperator, WindowOutcome, parts, roster};
 use crate::window::{
-    Closed, Devices, Observation, PaneClock, Panes, Reporters, SavedPanes, SavedReporters, ViewLength,
+    Closed, Devices, Fault, Observation, PaneClock, Panes, PanesSpec, Reporters, SavedPanes, SavedReporters,
+    SavedSessions, Sessions, ViewLength,
 };
 
 /// A record that came too late for some panes.
@@ -21,39 +24,95 @@ pub(super) struct LateFor {
     pub(super) late_by_ms: i64,
 }
 
+/// Where records are gathered until their window closes.
+enum Store {
+    Panes(Box<Panes>),
+    Sessions(Box<Sessions>),
+}
+
+#[derive(Serialize, Deserialize)]
+enum SavedStore {
+    Panes(SavedPanes),
+    Sessions(SavedSessions),
+}
+
+impl Store {
+    fn new(planned: &PlannedPanes, plan: &Plan) -> Self {
+        let groups_max = plan.limits.window_groups_max;
+        match planned.gap_ms {
+            Some(gap_ms) => {
+                Self::Sessions(Box::new(Sessions::new(&planned.measure, gap_ms, planned.clock.lateness_ms, groups_max)))
+            }
+            None => Self::Panes(Box::new(Panes::new(PanesSpec {
+                measure: planned.measure.clone(),
+                clock: planned.clock,
+                groups_max,
+                roster: roster(&planned.key, &plan.layouts, &plan.zones),
+                parts: parts(&planned.key, &plan.layouts, &plan.zones),
+                early: planned.early,
+                views: planned.views.clone(),
+            }))),
+        }
+    }
+
+    fn observe(&mut self, observation: &Observation) {
+        match self {
+            Self::Panes(panes) => panes.observe(observation),
+            Self::Sessions(sessions) => sessions.observe(observation),
+        }
+    }
+
+    fn needed_from(&self) -> i64 {
+        match self {
+            Self::Panes(panes) => panes.needed_from(),
+            Self::Sessions(_) => i64::MAX,
+        }
+    }
+}
+
+/// What a rule's windows hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    /// Panes or sessions that are open.
+    pub(super) open: usize,
+    /// Keys in them.
+    pub(super) groups: usize,
+    /// Records without room.
+    pub(super) overflow: u64,
+    /// Values without a figure.
+    pub(super) without_figure: u64,
+    /// Times at which more had gone out of a zone than were inside.
+    pub(super) floored: u64,
+}
+
 pub(super) struct WindowSet {
     reporters: BTreeMap<PaneClock, Reporters>,
     /// By position in the plan's panes.
-    panes: Vec<Panes>,
+    stores: Vec<Store>,
     /// By position in the plan's rules; `None` for other kinds of rule.
     rules: Vec<Option<WindowOperator>>,
+    /// What is wrong with devices and not yet told.
+    faults: Vec<Fault>,
 }
 
 /// A [`WindowSet`] as it is kept in a checkpoint; panes by meaning, rules by position.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SavedWindows {
     reporters: Vec<(PaneClock, SavedReporters)>,
-    panes: Vec<(String, SavedPanes)>,
+    stores: Vec<(String, SavedStore)>,
     rules: Vec<Option<SavedLevels>>,
 }
 
 impl WindowSet {
     pub(super) fn new(plan: &Plan) -> Self {
-        let mut set = Self { reporters: BTreeMap::new(), panes: Vec::new(), rules: Vec::new() };
+        let mut set = Self { reporters: BTreeMap::new(), stores: Vec::new(), rules: Vec::new(), faults: Vec::new() };
         for planned in &plan.panes {
             let with_instants = planned.measure == Measure::Snapshot;
             set.reporters
                 .entry(planned.clock)
                 .or_insert_with(|| Reporters::new(planned.clock, with_instants))
                 .keep_instants(with_instants);
-            set.panes.push(Panes::new(
-                &planned.measure,
-                planned.clock.pane_ms,
-                planned.clock.lateness_ms,
-                plan.limits.window_groups_max,
-                roster(&planned.key, &plan.layouts, &plan.zones),
-                planned.views.iter().copied(),
-            ));
+            set.stores.push(Store::new(planned, plan));
         }
         set.rules = plan
             .rules
@@ -75,12 +134,14 @@ impl WindowSet {
                 *reporters = known;
             }
         }
-        let mut old_panes: BTreeMap<&str, Panes> =
-            old_plan.panes.iter().map(|planned| planned.meaning.as_str()).zip(old.panes).collect();
-        for (planned, panes) in plan.panes.iter().zip(&mut self.panes) {
-            if let Some(mut known) = old_panes.remove(planned.meaning.as_str()) {
-                known.want_views(&planned.views);
-                *panes = known;
+        let mut old_stores: BTreeMap<&str, Store> =
+            old_plan.panes.iter().map(|planned| planned.meaning.as_str()).zip(old.stores).collect();
+        for (planned, store) in plan.panes.iter().zip(&mut self.stores) {
+            if let Some(mut known) = old_stores.remove(planned.meaning.as_str()) {
+                if let Store::Panes(panes) = &mut known {
+                    panes.want(&planned.views, planned.early);
+                }
+                *store = known;
             }
             if let Some(reporters) = self.reporters.get_mut(&planned.clock) {
                 reporters.keep_instants(planned.measure == Measure::Snapshot);
@@ -100,85 +161,171 @@ impl WindowSet {
         let clocks: Vec<PaneClock> = self.reporters.keys().filter(|clock| clock.kind == rows.kind).copied().collect();
         for clock in clocks {
             let reporters = self.reporters.get_mut(&clock).expect("it was just listed");
-            let mut late: BTreeMap<usize, i64> = BTreeMap::new();
+            // By record: by how much it is late, and how far its device had come.
+            let mut late: BTreeMap<usize, (i64, i64)> = BTreeMap::new();
             for (record, fate) in fates.iter().enumerate() {
                 let Some(progress_ms) = fate.progress_ms() else { continue };
                 match clock.late_by_ms(rows.ts[record], progress_ms) {
-                    Some(late_by_ms) => drop(late.insert(record, late_by_ms)),
+                    Some(late_by_ms) => drop(late.insert(record, (late_by_ms, progress_ms - clock.lateness_ms))),
                     None => reporters.report(rows.ts[record], rows.device[record]),
                 }
             }
             for input in judged.windows.iter().filter(|input| plan.panes[input.panes].clock == clock) {
-                let panes = &mut self.panes[input.panes];
+                let store = &mut self.stores[input.panes];
                 for row in input.selection.iter(rows.record_of_row.len()) {
                     let record = rows.record_of_row[row] as usize;
                     if matches!(fates[record], Fate::Duplicate) {
                         continue;
                     }
-                    if let Some(late_by_ms) = late.get(&record) {
-                        let told =
-                            late_for.last().is_some_and(|it: &LateFor| it.panes == input.panes && it.record == record);
-                        if !told {
-                            late_for.push(LateFor { panes: input.panes, record, late_by_ms: *late_by_ms });
+                    let observation = || Observation {
+                        ts_ms: rows.ts[record],
+                        key: input.key(row),
+                        inherited: rows.is_inherited(row),
+                        contribution: input.contribution(row, rows.device[record], &judged.digests),
+                    };
+                    match (late.get(&record), &mut *store) {
+                        (None, store) => store.observe(&observation()),
+                        (Some((late_by_ms, passed_ms)), Store::Panes(panes)) if *late_by_ms <= clock.revise_for_ms => {
+                            panes.revise(&observation(), *passed_ms);
                         }
-                        continue;
+                        (Some((late_by_ms, _)), _) => {
+                            let told = late_for
+                                .last()
+                                .is_some_and(|it: &LateFor| it.panes == input.panes && it.record == record);
+                            if !told {
+                                late_for.push(LateFor { panes: input.panes, record, late_by_ms: *late_by_ms });
+                            }
+                        }
                     }
-                    let contribution = input.contribution(row, rows.device[record], &judged.digests);
-                    panes.observe(&Observation { ts_ms: rows.ts[record], key: input.key(row), contribution });
                 }
             }
         }
         late_for
     }
 
-    /// Closes windows that the watermarks have passed, and none that ends after `to_ms`. What follows goes to
-    /// `emit` with the position of its rule, in the order of rules.
+    /// Closes windows that the watermarks have passed, and none that ends after `to_ms`. Silence is looked for up to
+    /// what `quiet_to_ms` says of a kind that has come so far. What follows goes to `emit` with the position of its rule, in the order of rules.
     pub(super) fn close(
         &mut self,
         plan: &Plan,
         devices: &mut Devices,
         to_ms: i64,
+        quiet_to_ms: impl Fn(&Devices, u16, i64) -> i64,
         mut emit: impl FnMut(usize, WindowOutcome),
     ) {
         let mut closed: BTreeMap<(usize, ViewLength), Vec<Closed>> = BTreeMap::new();
         let mut watermarks: Vec<Option<i64>> = vec![None; plan.layouts.kinds.len()];
-        for (at, (planned, panes)) in plan.panes.iter().zip(&mut self.panes).enumerate() {
+        for (at, (planned, store)) in plan.panes.iter().zip(&mut self.stores).enumerate() {
             let watermark_ms =
                 *watermarks[usize::from(planned.kind)].get_or_insert_with(|| devices.advance(planned.kind));
-            let reporters = &self.reporters[&planned.clock];
-            panes.close(reporters, watermark_ms, to_ms, |length, it| {
-                closed.entry((at, length)).or_default().push(it);
-            });
+            let mut push = |length, it| closed.entry((at, length)).or_default().push(it);
+            match store {
+                Store::Panes(panes) => {
+                    panes.close(&self.reporters[&planned.clock], watermark_ms, to_ms, push);
+                    let place = planned.key.iter().position(|name| name == "zone");
+                    self.faults.extend(panes.take_faults().into_iter().map(|(key, kind, device, at_ms)| Fault {
+                        kind,
+                        source: None,
+                        device,
+                        zone: place.map(|place| key[place]),
+                        at_ms,
+                    }));
+                }
+                Store::Sessions(sessions) => {
+                    let length = planned.views[0];
+                    sessions.close(watermark_ms, to_ms, |it| push(length, it));
+                }
+            }
         }
-        if closed.is_empty() {
+        let touched = self.take_touched();
+        let waits = plan.rules.iter().any(PlannedRule::waits_for_silence);
+        if closed.is_empty() && touched.is_empty() && !waits {
             return;
         }
-        for (clock, reporters) in &mut self.reporters {
-            let needed = plan.panes.iter().zip(&self.panes).filter(|(planned, _)| planned.clock == *clock);
-            reporters.forget_before(needed.map(|(_, panes)| panes.needed_from()).min().unwrap_or(i64::MAX));
+        for (clock, reporters) in self.reporters.iter_mut().filter(|_| !closed.is_empty()) {
+            let needed = plan.panes.iter().zip(&self.stores).filter(|(planned, _)| planned.clock == *clock);
+            reporters.forget_before(needed.map(|(_, store)| store.needed_from()).min().unwrap_or(i64::MAX));
         }
         for planned in &plan.rules {
-            let (Some(panes), Body::Window(spec)) = (planned.panes, &planned.rule.body) else { continue };
+            let (Some(at), Body::Window(spec)) = (planned.panes, &planned.rule.body) else { continue };
             let length = ViewLength { last_ms: spec.last_ms, every_ms: spec.every_ms };
-            let (Some(closed), Some(operator)) = (closed.get(&(panes, length)), &mut self.rules[planned.index]) else {
-                continue;
-            };
-            plan.timed(planned.index, || operator.take(planned, closed, |outcome| emit(planned.index, outcome)));
+            let Some(operator) = &mut self.rules[planned.index] else { continue };
+            let closed = closed.get(&(at, length)).map_or(&[][..], Vec::as_slice);
+            let quiet_to_ms = spec.silence.map_or(i64::MIN, |_| {
+                let watermark_ms = watermarks[usize::from(planned.kind)].unwrap_or(i64::MIN / 4);
+                let passed_ms = watermark_ms.saturating_sub(spec.lateness_ms).min(to_ms);
+                quiet_to_ms(devices, planned.kind, passed_ms)
+            });
+            if !closed.is_empty() || spec.silence.is_some() {
+                plan.timed(planned.index, || {
+                    operator.take(planned, closed, quiet_to_ms, |outcome| emit(planned.index, outcome));
+                });
+            }
+            if let (Store::Panes(panes), Some(touched)) = (&self.stores[at], touched.get(&at)) {
+                let reporters = &self.reporters[&plan.panes[at].clock];
+                plan.timed(planned.index, || {
+                    operator.take_early(planned, panes, reporters, touched, |outcome| emit(planned.index, outcome));
+                });
+            }
         }
     }
 
-    /// Open panes, records without room and values without a figure, for one rule.
-    pub(super) fn account(&self, plan: &Plan, rule: usize) -> (usize, u64, u64) {
-        let Some(panes) = plan.rules[rule].panes else { return (0, 0, 0) };
-        let open = self.reporters[&plan.panes[panes].clock].len();
+    /// Keys of panes with rules that want to know of them early.
+    fn take_touched(&mut self) -> BTreeMap<usize, Vec<crate::window::GroupKey>> {
+        let panes = self.stores.iter_mut().enumerate().filter_map(|(at, store)| match store {
+            Store::Panes(panes) => Some((at, panes.take_touched())),
+            Store::Sessions(_) => None,
+        });
+        panes.filter(|(_, keys)| !keys.is_empty()).collect()
+    }
+
+    /// Where the keys of all rules stand.
+    pub(super) fn live(&self, plan: &Plan) -> Vec<LiveValue> {
+        let mut values = Vec::new();
+        for planned in &plan.rules {
+            if let Some(operator) = &self.rules[planned.index] {
+                operator.live(planned, &mut values);
+            }
+        }
+        values.sort_by(|a, b| (&a.rule, &a.key).cmp(&(&b.rule, &b.key)));
+        values
+    }
+
+    /// What is wrong with devices since this was asked last.
+    pub(super) fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.faults)
+    }
+
+    /// What the windows of one rule hold.
+    pub(super) fn account(&self, plan: &Plan, rule: usize) -> Held {
+        let Some(at) = plan.rules[rule].panes else { return Held::default() };
         let without_figure = self.rules[rule].as_ref().map_or(0, |operator| operator.without_figure);
-        (open, self.panes[panes].overflow, without_figure)
+        match &self.stores[at] {
+            Store::Panes(panes) => Held {
+                open: self.reporters[&plan.panes[at].clock].len(),
+                groups: panes.groups(),
+                overflow: panes.overflow,
+                without_figure,
+                floored: panes.floored(),
+            },
+            Store::Sessions(sessions) => Held {
+                open: sessions.len(),
+                groups: sessions.len(),
+                overflow: sessions.overflow,
+                without_figure,
+                floored: 0,
+            },
+        }
     }
 
     pub(super) fn save(&self, plan: &Plan) -> SavedWindows {
+        let save = |store: &Store| match store {
+            Store::Panes(panes) => SavedStore::Panes(panes.save()),
+            Store::Sessions(sessions) => SavedStore::Sessions(sessions.save()),
+        };
         SavedWindows {
             reporters: self.reporters.iter().map(|(clock, it)| (*clock, it.save())).collect(),
-            panes: plan.panes.iter().map(|it| it.meaning.clone()).zip(self.panes.iter().map(Panes::save)).collect(),
+            stores: plan.panes.iter().map(|it| it.meaning.clone()).zip(self.stores.iter().map(save)).collect(),
             rules: self.rules.iter().map(|it| it.as_ref().map(WindowOperator::save)).collect(),
         }
     }
@@ -189,10 +336,12 @@ impl WindowSet {
                 reporters.load(saved);
             }
         }
-        let mut saved_panes: BTreeMap<String, SavedPanes> = saved.panes.into_iter().collect();
-        for (planned, panes) in plan.panes.iter().zip(&mut self.panes) {
-            if let Some(saved) = saved_panes.remove(&planned.meaning) {
-                panes.load(saved);
+        let mut saved_stores: BTreeMap<String, SavedStore> = saved.stores.into_iter().collect();
+        for (planned, store) in plan.panes.iter().zip(&mut self.stores) {
+            match (store, saved_stores.remove(&planned.meaning)) {
+                (Store::Panes(panes), Some(SavedStore::Panes(saved))) => panes.load(saved),
+                (Store::Sessions(sessions), Some(SavedStore::Sessions(saved))) => sessions.load(saved),
+                _ => {}
             }
         }
         for (operator, saved) in self.rules.iter_mut().zip(saved.rules) {

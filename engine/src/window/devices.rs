@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use super::fault::{Fault, FaultKind};
 use crate::record::{KindId, SymbolId};
 
 /// Before any record.
@@ -16,14 +17,21 @@ pub(crate) const NEVER: i64 = i64::MIN / 4;
 /// After all records.
 pub(crate) const FOREVER: i64 = i64::MAX / 4;
 
+/// A clock that is so far behind the others of its source is told of.
+const BEHIND_MS: i64 = 10 * 60_000;
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Device {
+    source: u16,
+    symbol: SymbolId,
     /// Newest event time over all kinds.
     newest_ms: i64,
     /// For each kind, where the device starts; `None` while it has not sent that kind.
     floor_ms: Vec<Option<i64>>,
     last_arrival_ms: i64,
     idle: bool,
+    /// Whether it was told that its clock is behind.
+    behind: bool,
 }
 
 impl Device {
@@ -40,6 +48,10 @@ pub(crate) struct Devices {
     watermark_ms: Vec<i64>,
     idle_after_ms: i64,
     ended: bool,
+    /// Newest event time by source.
+    newest_of_source: Vec<i64>,
+    /// Not yet told.
+    faults: Vec<Fault>,
 }
 
 /// [`Devices`] as they are kept in a checkpoint.
@@ -58,6 +70,8 @@ impl Devices {
             watermark_ms: vec![NEVER; kinds],
             idle_after_ms,
             ended: false,
+            newest_of_source: Vec::new(),
+            faults: Vec::new(),
         }
     }
 
@@ -67,6 +81,9 @@ impl Devices {
         let devices = &mut self.all;
         let number = *self.numbers.entry((source, device)).or_insert_with(|| {
             devices.push(Device {
+                source,
+                symbol: device,
+                behind: false,
                 newest_ms: NEVER,
                 floor_ms: vec![None; kinds],
                 last_arrival_ms: now_ms,
@@ -77,13 +94,45 @@ impl Devices {
         let at = number as usize;
         let starts = self.all[at].idle || self.all[at].floor_ms[usize::from(kind)].is_none();
         if starts {
+            if self.all[at].idle {
+                self.fault(at, FaultKind::Heard, ts_ms);
+            }
             self.start(at, kind);
         }
+        self.compare_clocks(at, source, ts_ms);
         let device = &mut self.all[at];
         let before_ms = device.progress(kind).unwrap_or(NEVER);
         device.newest_ms = device.newest_ms.max(ts_ms);
         device.last_arrival_ms = now_ms;
         before_ms
+    }
+
+    /// Notes how far the source's devices have come, and whether this one is far behind.
+    fn compare_clocks(&mut self, at: usize, source: u16, ts_ms: i64) {
+        let source = usize::from(source);
+        if self.newest_of_source.len() <= source {
+            self.newest_of_source.resize(source + 1, NEVER);
+        }
+        let newest_ms = self.newest_of_source[source].max(ts_ms);
+        self.newest_of_source[source] = newest_ms;
+        let by_ms = newest_ms - self.all[at].newest_ms.max(ts_ms);
+        if by_ms > BEHIND_MS && !self.all[at].behind {
+            self.all[at].behind = true;
+            self.fault(at, FaultKind::ClockBehind { by_ms }, ts_ms);
+        } else if by_ms < BEHIND_MS / 2 {
+            self.all[at].behind = false;
+        }
+    }
+
+    #[cold]
+    fn fault(&mut self, at: usize, kind: FaultKind, at_ms: i64) {
+        let Device { source, symbol, .. } = self.all[at];
+        self.faults.push(Fault { kind, source: Some(source), device: symbol, zone: None, at_ms });
+    }
+
+    /// What is wrong with devices since this was asked last.
+    pub(crate) fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.faults)
     }
 
     #[cold]
@@ -113,8 +162,13 @@ impl Devices {
 
     /// Marks the devices that have fallen silent.
     pub(crate) fn tick(&mut self, now_ms: i64) {
-        for device in &mut self.all {
-            device.idle |= now_ms - device.last_arrival_ms > self.idle_after_ms;
+        for at in 0..self.all.len() {
+            let device = &mut self.all[at];
+            if !device.idle && now_ms - device.last_arrival_ms > self.idle_after_ms {
+                device.idle = true;
+                let at_ms = device.newest_ms;
+                self.fault(at, FaultKind::Silent, at_ms);
+            }
         }
     }
 
@@ -160,6 +214,11 @@ impl Devices {
     /// Nothing will come any more: every window may close.
     pub(crate) fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// Every device: source, symbol, newest event time, whether it is silent.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (u16, SymbolId, i64, bool)> {
+        self.all.iter().map(|device| (device.source, device.symbol, device.newest_ms, device.idle))
     }
 
     /// How many devices are known, and how many of them are idle.

@@ -9,6 +9,12 @@ use weir_rules::pack::Level;
 pub(crate) enum Change {
     Enter,
     Exit,
+    /// It is expected to be entered.
+    Expected,
+    /// No values come any more.
+    Silent,
+    /// Values have returned.
+    Heard,
 }
 
 impl Change {
@@ -17,8 +23,18 @@ impl Change {
         match self {
             Self::Enter => "enter",
             Self::Exit => "exit",
+            Self::Expected => "expected",
+            Self::Silent => "silent",
+            Self::Heard => "heard",
         }
     }
+}
+
+/// The thresholds that hold for a key at a moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Thresholds {
+    pub(crate) enter: f64,
+    pub(crate) exit: f64,
 }
 
 /// One level of one key.
@@ -27,12 +43,16 @@ pub(crate) struct LevelState {
     active: bool,
     /// Windows in a row that speak for the other state.
     streak: u32,
+    /// The end of the window of which it was told before it closed that it enters the level.
+    pub(crate) told_early: Option<i64>,
+    /// Whether it was told that the level will be entered.
+    pub(crate) expected: bool,
 }
 
 impl LevelState {
     /// Takes the value of the next window. `follows` says whether it is the one right after the last.
-    pub(crate) fn step(&mut self, level: &Level, value: f64, follows: bool) -> Option<Change> {
-        let against = if self.active { value < level.exit } else { value >= level.enter };
+    pub(crate) fn step(&mut self, level: &Level, at: Thresholds, value: f64, follows: bool) -> Option<Change> {
+        let against = if self.active { value < at.exit } else { value >= at.enter };
         if !against {
             self.streak = 0;
             return None;
@@ -45,6 +65,21 @@ impl LevelState {
         self.streak = 0;
         self.active = !self.active;
         Some(if self.active { Change::Enter } else { Change::Exit })
+    }
+
+    /// Whether a value at or above the threshold in the next window would enter the level.
+    pub(crate) fn would_enter(&self, level: &Level, follows: bool) -> bool {
+        !self.active && if follows { self.streak + 1 } else { 1 } >= level.enter_windows
+    }
+
+    /// Whether the level holds.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Nothing is known any more; whether the level held.
+    pub(crate) fn clear(&mut self) -> bool {
+        std::mem::take(self).active
     }
 }
 
@@ -61,9 +96,17 @@ mod tests {
             exit: 3.0,
             exit_windows: 3,
             severity: RuleSeverity::High,
+            for_zones: Vec::new(),
+            propose: None,
         };
         let mut state = LevelState::default();
-        values.iter().enumerate().filter_map(|(at, value)| Some((at, state.step(&level, *value, true)?))).collect()
+        values
+            .iter()
+            .enumerate()
+            .filter_map(|(at, value)| {
+                Some((at, state.step(&level, Thresholds { enter: 4.0, exit: 3.0 }, *value, true)?))
+            })
+            .collect()
     }
 
     #[test]
@@ -84,10 +127,13 @@ mod tests {
             exit: 1.0,
             exit_windows: 1,
             severity: RuleSeverity::High,
+            for_zones: Vec::new(),
+            propose: None,
         };
         let mut state = LevelState::default();
-        assert_eq!(state.step(&level, 2.0, true), None);
-        assert_eq!(state.step(&level, 2.0, false), None);
-        assert_eq!(state.step(&level, 2.0, true), Some(Change::Enter));
+        let at = Thresholds { enter: 1.0, exit: 1.0 };
+        assert_eq!(state.step(&level, at, 2.0, true), None);
+        assert_eq!(state.step(&level, at, 2.0, false), None);
+        assert_eq!(state.step(&level, at, 2.0, true), Some(Change::Enter));
     }
 }

@@ -8,6 +8,8 @@ use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::Measure;
 
+use super::occupancy::{Moment, Moments};
+use super::sketch::{Buckets, Registers};
 use crate::record::Digest;
 
 const MICRO: f64 = 1e6;
@@ -23,7 +25,7 @@ pub(crate) fn from_micro(micro: i128) -> f64 {
 }
 
 /// What one record adds to its pane.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Contribution {
     /// How many people or things it stands for, in millionths.
     pub(crate) weight: i128,
@@ -33,12 +35,62 @@ pub(crate) struct Contribution {
     pub(crate) digest: Option<Digest>,
     /// The device that saw it.
     pub(crate) device: u32,
+    /// Which way it went, if the measure asks.
+    pub(crate) direction: Option<Direction>,
+    /// An absolute reading of how many people are inside, millionths.
+    pub(crate) reading: Option<i128>,
+}
+
+/// Which way somebody went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Direction {
+    In,
+    Out,
+}
+
+/// What of a record is added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Amount {
+    Weight,
+    Number,
+    In,
+    Out,
+    Net,
+}
+
+impl Amount {
+    fn of(self, contribution: &Contribution) -> i128 {
+        match (self, contribution.direction) {
+            (Self::Weight, _) | (Self::In | Self::Net, Some(Direction::In)) | (Self::Out, Some(Direction::Out)) => {
+                contribution.weight
+            }
+            (Self::Net, Some(Direction::Out)) => -contribution.weight,
+            (Self::Number, _) => contribution.number.map_or(0, to_micro),
+            (Self::In | Self::Out | Self::Net, _) => 0,
+        }
+    }
+}
+
+/// How records are added up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Adding(Amount);
+
+impl Adding {
+    pub(crate) fn new(measure: &Measure) -> Self {
+        Self(match measure {
+            Measure::Sum(_) => Amount::Number,
+            Measure::Inflow => Amount::In,
+            Measure::Outflow => Amount::Out,
+            Measure::NetFlow => Amount::Net,
+            _ => Amount::Weight,
+        })
+    }
 }
 
 /// The state of one measure for one key in one pane.
 #[derive(Debug, Clone)]
 pub(crate) enum Accumulator {
-    /// `count`, `sum`: millionths.
+    /// `count`, `sum`, flows: millionths.
     Sum(i128),
     /// `reads`.
     Reads(u64),
@@ -50,8 +102,14 @@ pub(crate) enum Accumulator {
     Max(f64),
     /// `distinct`, exact. Digests are uniform already.
     Distinct(HashSet<Digest, RandomState>),
+    /// `approx_distinct`.
+    Registers(Registers),
+    /// `quantile`.
+    Buckets(Buckets),
     /// `snapshot`: observations of each device, millionths.
     Snapshot(Vec<(u32, i128)>),
+    /// `occupancy`.
+    Passages(Moments),
 }
 
 /// An [`Accumulator`] as it is kept in a checkpoint.
@@ -63,7 +121,10 @@ pub(crate) enum SavedAccumulator {
     Min(f64),
     Max(f64),
     Distinct(Vec<Digest>),
+    Registers(Vec<u8>),
+    Buckets(Vec<(i32, u64)>),
     Snapshot(Vec<(u32, i128)>),
+    Passages(Vec<(i64, Moment)>),
 }
 
 impl Accumulator {
@@ -79,7 +140,10 @@ impl Accumulator {
                 seen.sort_unstable();
                 SavedAccumulator::Distinct(seen)
             }
+            Self::Registers(registers) => SavedAccumulator::Registers(registers.bytes().to_vec()),
+            Self::Buckets(buckets) => SavedAccumulator::Buckets(buckets.sorted()),
             Self::Snapshot(devices) => SavedAccumulator::Snapshot(devices.clone()),
+            Self::Passages(moments) => SavedAccumulator::Passages(moments.iter().map(|(at, it)| (*at, *it)).collect()),
         }
     }
 
@@ -91,28 +155,33 @@ impl Accumulator {
             SavedAccumulator::Min(least) => Self::Min(least),
             SavedAccumulator::Max(most) => Self::Max(most),
             SavedAccumulator::Distinct(seen) => Self::Distinct(seen.into_iter().collect()),
+            SavedAccumulator::Registers(bytes) => Self::Registers(Registers::from_bytes(&bytes)),
+            SavedAccumulator::Buckets(buckets) => Self::Buckets(Buckets::from_sorted(buckets)),
             SavedAccumulator::Snapshot(devices) => Self::Snapshot(devices),
+            SavedAccumulator::Passages(moments) => Self::Passages(moments.into_iter().collect()),
         }
     }
 
     /// Nothing yet.
     pub(crate) fn new(measure: &Measure) -> Self {
         match measure {
-            Measure::Count | Measure::Sum(_) => Self::Sum(0),
+            Measure::Count | Measure::Sum(_) | Measure::Inflow | Measure::Outflow | Measure::NetFlow => Self::Sum(0),
             Measure::Reads => Self::Reads(0),
             Measure::Avg(_) => Self::Mean(0, 0),
             Measure::Min(_) => Self::Min(f64::NAN),
             Measure::Max(_) => Self::Max(f64::NAN),
             Measure::Distinct(_) => Self::Distinct(HashSet::default()),
+            Measure::ApproxDistinct(_) => Self::Registers(Registers::new()),
+            Measure::Quantile(..) => Self::Buckets(Buckets::default()),
             Measure::Snapshot => Self::Snapshot(Vec::new()),
+            Measure::Occupancy(_) => Self::Passages(Moments::new()),
         }
     }
 
     /// Adds a record.
-    pub(crate) fn add(&mut self, contribution: &Contribution, weighted: bool) {
+    pub(crate) fn add(&mut self, ts_ms: i64, contribution: &Contribution, adding: Adding) {
         match self {
-            Self::Sum(sum) if weighted => *sum += contribution.weight,
-            Self::Sum(sum) => *sum += contribution.number.map_or(0, to_micro),
+            Self::Sum(sum) => *sum += adding.0.of(contribution),
             Self::Reads(reads) => *reads += 1,
             Self::Mean(sum, n) => {
                 if let Some(number) = contribution.number {
@@ -123,8 +192,26 @@ impl Accumulator {
             Self::Min(least) => *least = least.min(contribution.number.unwrap_or(f64::NAN)),
             Self::Max(most) => *most = most.max(contribution.number.unwrap_or(f64::NAN)),
             Self::Distinct(seen) => seen.extend(contribution.digest),
+            Self::Registers(registers) => contribution.digest.into_iter().for_each(|digest| registers.add(digest)),
+            Self::Buckets(buckets) => contribution.number.into_iter().for_each(|number| buckets.add(number)),
             Self::Snapshot(devices) => add_observations(devices, contribution.device, contribution.weight),
+            Self::Passages(moments) => {
+                let moment = Moment {
+                    entered: Amount::In.of(contribution),
+                    left: Amount::Out.of(contribution),
+                    reading: contribution.reading,
+                    device: contribution.device,
+                };
+                if !moment.is_empty() {
+                    moments.entry(ts_ms).or_default().merge(&moment);
+                }
+            }
         }
+    }
+
+    /// Whether it divides what this device saw by the instants at which the device reported.
+    pub(crate) fn is_seen_by(&self, device: u32) -> bool {
+        matches!(self, Self::Snapshot(devices) if devices.iter().any(|(known, _)| *known == device))
     }
 
     /// Adds another pane of the same measure.
@@ -139,9 +226,16 @@ impl Accumulator {
             (Self::Min(least), Self::Min(other)) => *least = least.min(*other),
             (Self::Max(most), Self::Max(other)) => *most = most.max(*other),
             (Self::Distinct(seen), Self::Distinct(more)) => seen.extend(more),
+            (Self::Registers(registers), Self::Registers(more)) => registers.merge(more),
+            (Self::Buckets(buckets), Self::Buckets(more)) => buckets.merge(more),
             (Self::Snapshot(devices), Self::Snapshot(more)) => {
                 for (device, weight) in more {
                     add_observations(devices, *device, *weight);
+                }
+            }
+            (Self::Passages(moments), Self::Passages(more)) => {
+                for (at, moment) in more {
+                    moments.entry(*at).or_default().merge(moment);
                 }
             }
             _ => debug_assert!(false, "panes of one rule hold one measure"),
@@ -162,21 +256,28 @@ impl Accumulator {
                     add_observations(devices, *device, -*weight);
                 }
             }
+            (Self::Buckets(buckets), Self::Buckets(less)) => buckets.unmerge(less),
             _ => debug_assert!(false, "only sums slide"),
         }
     }
 
     /// The value; `None` when there is nothing to take a mean or an extreme of. `instants` gives the
     /// distinct instants at which a device reported in the window.
-    pub(crate) fn value(&self, instants: impl Fn(u32) -> u64) -> Option<f64> {
+    pub(crate) fn value(&self, measure: &Measure, instants: impl Fn(u32) -> u64) -> Option<f64> {
         let value = match self {
             Self::Sum(sum) => from_micro(*sum),
             Self::Reads(reads) => *reads as f64,
-            Self::Mean(_, 0) => return None,
+            // A pane knows who came and went; who is inside, its ledger knows.
+            Self::Mean(_, 0) | Self::Passages(_) => return None,
             Self::Mean(sum, n) => from_micro(*sum) / *n as f64,
             Self::Min(value) | Self::Max(value) if value.is_nan() => return None,
             Self::Min(value) | Self::Max(value) => *value,
             Self::Distinct(seen) => seen.len() as f64,
+            Self::Registers(registers) => registers.count(),
+            Self::Buckets(buckets) => {
+                let Measure::Quantile(_, thousandths) = measure else { return None };
+                return buckets.quantile(*thousandths);
+            }
             Self::Snapshot(devices) => {
                 // Added from small to large: device numbers follow the order of arrival, and the sum must not.
                 let mut shares: Vec<f64> = devices
@@ -192,7 +293,7 @@ impl Accumulator {
 
     /// The value of a window in which the devices reported and nothing was seen.
     pub(crate) fn zero(measure: &Measure) -> Option<f64> {
-        Self::new(measure).value(|_| 1)
+        Self::new(measure).value(measure, |_| 1)
     }
 }
 
@@ -213,10 +314,10 @@ enum SlidingSum {
 }
 
 impl Sliding {
-    /// Nothing yet; `None` for extremes, whose panes are merged anew for each window.
+    /// Nothing yet; `None` for extremes and estimates that cannot be taken back, whose panes are merged anew for each window.
     pub(crate) fn new(measure: &Measure) -> Option<Self> {
         let sum = match measure {
-            Measure::Min(_) | Measure::Max(_) => return None,
+            Measure::Min(_) | Measure::Max(_) | Measure::ApproxDistinct(_) | Measure::Occupancy(_) => return None,
             Measure::Distinct(_) => SlidingSum::Distinct(HashMap::default()),
             _ => SlidingSum::Plain(Accumulator::new(measure)),
         };
@@ -258,9 +359,9 @@ impl Sliding {
     }
 
     /// The value of the window.
-    pub(crate) fn value(&self, instants: impl Fn(u32) -> u64) -> Option<f64> {
+    pub(crate) fn value(&self, measure: &Measure, instants: impl Fn(u32) -> u64) -> Option<f64> {
         match &self.sum {
-            SlidingSum::Plain(sum) => sum.value(instants),
+            SlidingSum::Plain(sum) => sum.value(measure, instants),
             SlidingSum::Distinct(seen) => Some(seen.len() as f64),
         }
     }

@@ -6,15 +6,28 @@
 //! how devices interleave.
 
 mod devices;
+mod fault;
+mod forecast;
+mod ledgers;
 mod level;
 mod measure;
+mod occupancy;
 mod panes;
 mod reporters;
+mod revisions;
+mod sessions;
+mod sketch;
+mod view;
 mod zones;
 
 pub(crate) use devices::{Devices, FOREVER, SavedDevices};
-pub(crate) use level::{Change, LevelState};
-pub(crate) use measure::{Contribution, to_micro};
-pub(crate) use panes::{Closed, GroupKey, Observation, Panes, SavedPanes, ViewLength, ZoneDevices, ZoneRoster};
+pub(crate) use fault::{Fault, FaultKind, TOLD_AGAIN_MS};
+pub(crate) use forecast::{Forecaster, normal_quantile};
+pub(crate) use level::{Change, LevelState, Thresholds};
+pub(crate) use measure::{Contribution, Direction, to_micro};
+pub(crate) use panes::{Closed, GroupKey, Observation, Panes, PanesSpec, SavedPanes, ZoneDevices, ZoneRoster};
 pub(crate) use reporters::{PaneClock, Reporters, SavedReporters};
-pub use zones::{Zone, ZoneError, ZoneTable};
+pub(crate) use sessions::{SavedSessions, Sessions};
+pub(crate) use sketch::APPROX_DISTINCT_ERROR;
+pub(crate) use view::ViewLength;
+pub use zones::{ZONE_DEPTH_MAX, Zone, ZoneError, ZoneTable, zone_of};

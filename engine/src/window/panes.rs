@@ -1,17 +1,22 @@
 //! Panes of one measure over one set of records, and the windows they add up to.
 //!
 //! Rules that count the same records by the same key in panes of the same length share the panes,
-//! however long their windows are: each length is a [`View`] that slides over them.
+//! however long their windows are: each length is a view that slides over them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::Measure;
 
-use super::measure::{Accumulator, Contribution, SavedAccumulator, Sliding};
-use super::reporters::Reporters;
+use super::fault::FaultKind;
+use super::ledgers::{Ledgers, SavedLedgers};
+use super::measure::{Accumulator, Adding, Contribution, SavedAccumulator, Sliding};
+use super::reporters::{PaneClock, Reporters};
+use super::revisions::{Revisions, SavedRevisions};
+use super::view::{SavedView, View, ViewLength};
 use crate::record::SymbolId;
 use crate::testing::sabotage::{self, Wrong};
 
@@ -25,11 +30,13 @@ pub(crate) struct Observation {
     pub(crate) ts_ms: i64,
     /// Key; `None` when a key column is empty, such as outside all zones.
     pub(crate) key: Option<GroupKey>,
+    /// Whether it lies in a part of this zone, and counts here because of that.
+    pub(crate) inherited: bool,
     /// What it adds.
     pub(crate) contribution: Contribution,
 }
 
-type Groups = HashMap<GroupKey, Accumulator, RandomState>;
+pub(super) type Groups = HashMap<GroupKey, Accumulator, RandomState>;
 
 /// Devices of one zone of the zone table.
 #[derive(Debug, Clone)]
@@ -47,81 +54,47 @@ pub(crate) type ZoneRoster = HashMap<GroupKey, ZoneDevices, RandomState>;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Closed {
     pub(crate) key: GroupKey,
+    /// First moment inside.
+    pub(crate) start_ms: i64,
     pub(crate) end_ms: i64,
     pub(crate) value: f64,
+    /// Half of the interval in which the true value lies in 95 of 100 cases, where the measure states one.
+    pub(crate) margin: Option<f64>,
     /// Share of the zone's devices that reported, where it is known which they are.
     pub(crate) completeness: Option<f64>,
+    /// 0 at first; counts up when late records change the value.
+    pub(crate) revision: u32,
 }
 
-/// Length of a window, and how often one ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct ViewLength {
-    pub(crate) last_ms: i64,
-    pub(crate) every_ms: i64,
-}
-
-/// Windows of one length over the panes.
-struct View {
-    length: ViewLength,
-    /// Earlier panes are in no window that is still open.
-    from: i64,
-    closed_to_ms: Option<i64>,
-    /// Windows of several panes: the panes inside, summed; unused for extremes.
-    sliding: HashMap<GroupKey, Sliding, RandomState>,
-    /// Panes before this one have entered `sliding`.
-    entered_to: i64,
-    /// Panes before this one have left it again.
-    left_to: i64,
-}
-
-impl View {
-    fn new(length: ViewLength) -> Self {
-        Self {
-            length,
-            from: i64::MIN,
-            closed_to_ms: None,
-            sliding: HashMap::default(),
-            entered_to: i64::MIN,
-            left_to: i64::MIN,
-        }
-    }
-
-    /// Panes up to a window's end enter the sums. They are complete: the watermark has passed them.
-    fn slide_to(&mut self, open: &BTreeMap<i64, Groups>, measure: &Measure, to: i64) {
-        for groups in open.range(self.entered_to.min(to)..to).map(|(_, groups)| groups) {
-            for (key, accumulator) in groups {
-                let sliding = self.sliding.entry(*key).or_insert_with(|| Sliding::new(measure).expect("it slides"));
-                sliding.enter(accumulator);
-            }
-        }
-        self.entered_to = to;
-    }
-
-    /// Panes that no later window of this length holds leave the sums.
-    fn slide_out(&mut self, open: &BTreeMap<i64, Groups>) {
-        let to = self.from.min(self.entered_to);
-        for groups in open.range(self.left_to.min(to)..to).map(|(_, groups)| groups) {
-            for (key, accumulator) in groups {
-                let Some(sliding) = self.sliding.get_mut(key) else { continue };
-                if sliding.leave(accumulator) {
-                    self.sliding.remove(key);
-                }
-            }
-        }
-        self.left_to = to;
-    }
+/// What panes are made for.
+pub(crate) struct PanesSpec {
+    pub(crate) measure: Measure,
+    pub(crate) clock: PaneClock,
+    pub(crate) groups_max: usize,
+    pub(crate) roster: ZoneRoster,
+    /// The zones that are part of a zone.
+    pub(crate) parts: BTreeMap<GroupKey, Vec<GroupKey>>,
+    /// Whether a rule wants to know of values before their window closes.
+    pub(crate) early: bool,
+    pub(crate) views: Vec<ViewLength>,
 }
 
 /// State of one measure over one set of records.
 pub(crate) struct Panes {
     measure: Measure,
-    pane_ms: i64,
-    lateness_ms: i64,
+    adding: Adding,
+    clock: PaneClock,
     open: BTreeMap<i64, Groups>,
     groups: usize,
     groups_max: usize,
     roster: ZoneRoster,
     views: Vec<View>,
+    /// Who is inside, for `occupancy`.
+    ledgers: Option<Ledgers>,
+    /// Late records and what was told before them, where windows are revised.
+    revisions: Option<Revisions>,
+    /// Keys that got a record since the last time this was asked, where early alerts are wanted.
+    touched: Option<HashSet<GroupKey, RandomState>>,
     /// Observations that found no room.
     pub(crate) overflow: u64,
 }
@@ -132,72 +105,91 @@ pub(crate) struct SavedPanes {
     open: Vec<(i64, Vec<(GroupKey, SavedAccumulator)>)>,
     learned: Vec<(GroupKey, Vec<(SymbolId, i64)>)>,
     views: Vec<SavedView>,
+    ledgers: Option<SavedLedgers>,
+    revisions: Option<SavedRevisions>,
     overflow: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct SavedView {
-    length: ViewLength,
-    from: i64,
-    closed_to_ms: Option<i64>,
-    entered_to: i64,
-    left_to: i64,
-}
-
 impl Panes {
-    pub(crate) fn new(
-        measure: &Measure,
-        pane_ms: i64,
-        lateness_ms: i64,
-        groups_max: usize,
-        roster: ZoneRoster,
-        views: impl IntoIterator<Item = ViewLength>,
-    ) -> Self {
+    pub(crate) fn new(spec: PanesSpec) -> Self {
         Self {
-            measure: measure.clone(),
-            pane_ms,
-            lateness_ms,
+            adding: Adding::new(&spec.measure),
+            ledgers: match &spec.measure {
+                Measure::Occupancy(occupancy) => Some(Ledgers::new(occupancy, spec.parts)),
+                _ => None,
+            },
+            revisions: (spec.clock.revise_for_ms > 0).then(Revisions::default),
+            touched: spec.early.then(HashSet::default),
+            measure: spec.measure,
+            clock: spec.clock,
             open: BTreeMap::new(),
             groups: 0,
-            groups_max,
-            roster,
-            views: views.into_iter().map(View::new).collect(),
+            groups_max: spec.groups_max,
+            roster: spec.roster,
+            views: spec.views.into_iter().map(View::new).collect(),
             overflow: 0,
         }
     }
 
     /// Keeps the views that are wanted and adds those that are new.
-    pub(crate) fn want_views(&mut self, wanted: &[ViewLength]) {
+    pub(crate) fn want(&mut self, wanted: &[ViewLength], early: bool) {
         self.views.retain(|view| wanted.contains(&view.length));
         for length in wanted {
             if !self.views.iter().any(|view| view.length == *length) {
                 self.views.push(View::new(*length));
             }
         }
+        match (early, &self.touched) {
+            (true, None) => self.touched = Some(HashSet::default()),
+            (false, Some(_)) => self.touched = None,
+            _ => {}
+        }
     }
 
     /// Adds a record that passes the condition.
     pub(crate) fn observe(&mut self, observation: &Observation) {
         let Some(key) = observation.key else { return };
-        let pane = observation.ts_ms.div_euclid(self.pane_ms);
+        let pane = self.clock.pane_of(observation.ts_ms);
         if let Some(ZoneDevices::Learned(devices)) = self.roster.get_mut(&key) {
             match devices.iter_mut().find(|(known, _)| *known == observation.contribution.device) {
                 Some((_, first)) => *first = pane.min(*first),
                 None => devices.push((observation.contribution.device, pane)),
             }
         }
+        // Who is inside a part of a zone is inside the zone: parts are added when a window closes.
+        if observation.inherited && self.ledgers.is_some() {
+            return;
+        }
         let groups = self.open.entry(pane).or_default();
-        let weighted = matches!(self.measure, Measure::Count);
         if let Some(accumulator) = groups.get_mut(&key) {
-            accumulator.add(&observation.contribution, weighted);
+            accumulator.add(observation.ts_ms, &observation.contribution, self.adding);
         } else if self.groups < self.groups_max {
             self.groups += 1;
             let mut accumulator = Accumulator::new(&self.measure);
-            accumulator.add(&observation.contribution, weighted);
+            accumulator.add(observation.ts_ms, &observation.contribution, self.adding);
             groups.insert(key, accumulator);
         } else {
             self.overflow += 1;
         }
+        if let Some(touched) = &mut self.touched {
+            touched.insert(key);
+        }
+    }
+
+    /// Takes a late record whose windows may be revised. `passed_ms` is how far its device had come.
+    pub(crate) fn revise(&mut self, observation: &Observation, passed_ms: i64) {
+        let Some(revisions) = &mut self.revisions else { return };
+        if revisions.len() >= self.groups_max {
+            self.overflow += 1;
+            return;
+        }
+        let every_ms = self.views.first().map_or(1, |view| view.length.every_ms);
+        revisions.add((passed_ms.div_euclid(every_ms) + 1) * every_ms, *observation);
+    }
+
+    /// Whether the sums of a view's windows move on instead of being made anew.
+    fn slides(&self, length: &ViewLength) -> bool {
+        length.last_ms > self.clock.pane_ms && self.revisions.is_none() && Sliding::new(&self.measure).is_some()
     }
 
     /// Closes every window that the watermark has passed, those of one length in order of their ends; keys
@@ -209,24 +201,31 @@ impl Panes {
         to_ms: i64,
         mut emit: impl FnMut(ViewLength, Closed),
     ) {
-        let slides = |length: &ViewLength| length.last_ms > self.pane_ms && Sliding::new(&self.measure).is_some();
+        let passed_ms = watermark_ms.saturating_sub(self.clock.lateness_ms).min(to_ms);
         for at in 0..self.views.len() {
             let length = self.views[at].length;
-            let slides = slides(&length);
-            while let Some(end_ms) = self.next_end(&self.views[at], reporters) {
-                if end_ms > watermark_ms.saturating_sub(self.lateness_ms) || end_ms > to_ms {
-                    break;
+            let slides = self.slides(&length);
+            loop {
+                let next_end_ms = self.next_end(&self.views[at], reporters).filter(|end_ms| *end_ms <= passed_ms);
+                if self.apply_next_revision(reporters, at, next_end_ms.unwrap_or(passed_ms), &mut emit) {
+                    continue;
                 }
+                let Some(end_ms) = next_end_ms else { break };
                 if slides {
-                    self.views[at].slide_to(&self.open, &self.measure, end_ms.div_euclid(self.pane_ms));
+                    self.views[at].slide_to(&self.open, &self.measure, self.clock.pane_of(end_ms));
                 }
-                self.close_one(&self.views[at], reporters, end_ms, slides, |closed| emit(length, closed));
+                self.close_one(at, reporters, end_ms, slides, |closed| emit(length, closed));
                 let view = &mut self.views[at];
                 view.closed_to_ms = Some(end_ms);
-                view.from = (end_ms + length.every_ms - length.last_ms).div_euclid(self.pane_ms);
+                view.from = self.clock.pane_of(end_ms + length.every_ms - length.last_ms);
                 if slides {
                     view.slide_out(&self.open);
                 }
+            }
+            if let Some(revisions) = &mut self.revisions {
+                revisions.forget_before(
+                    passed_ms.saturating_sub(self.clock.revise_for_ms + length.last_ms + 2 * length.every_ms),
+                );
             }
         }
         let from = self.needed_from();
@@ -238,7 +237,10 @@ impl Panes {
     /// The end of the next window in which a device reported.
     fn next_end(&self, view: &View, reporters: &Reporters) -> Option<i64> {
         let every_ms = view.length.every_ms;
-        let first_end_ms = (reporters.first_from(view.from)? + 1) * self.pane_ms;
+        let reported = reporters.first_from(view.from);
+        // Where nobody reported in time somebody may have reported late.
+        let late = self.revisions.as_ref().and_then(|_| self.open.range(view.from..).next()).map(|(pane, _)| *pane);
+        let first_end_ms = (reported.into_iter().chain(late).min()? + 1) * self.clock.pane_ms;
         let mut end_ms = first_end_ms.div_euclid(every_ms) * every_ms;
         if end_ms < first_end_ms {
             end_ms += every_ms;
@@ -246,64 +248,220 @@ impl Panes {
         Some(view.closed_to_ms.map_or(end_ms, |closed_to_ms| end_ms.max(closed_to_ms + every_ms)))
     }
 
-    /// The first pane that a window still open may hold.
+    /// The first pane that a window still open, or one that may be revised, may hold.
     pub(crate) fn needed_from(&self) -> i64 {
-        self.views.iter().map(|view| view.from).min().unwrap_or(i64::MAX)
+        let from = self.views.iter().map(|view| view.from).min().unwrap_or(i64::MAX);
+        if self.revisions.is_none() || from == i64::MIN {
+            return from;
+        }
+        // A late record takes effect with the next window, and its own window may lie as far back as it may be late.
+        let every_ms = self.views.iter().map(|view| view.length.every_ms).max().unwrap_or(0);
+        from - (self.clock.revise_for_ms + every_ms) / self.clock.pane_ms - 1
     }
 
-    fn close_one(&self, view: &View, reporters: &Reporters, end_ms: i64, slides: bool, mut emit: impl FnMut(Closed)) {
-        let range = (end_ms - view.length.last_ms).div_euclid(self.pane_ms)..end_ms.div_euclid(self.pane_ms);
+    fn panes_of(&self, length: ViewLength, end_ms: i64) -> Range<i64> {
+        self.clock.pane_of(end_ms - length.last_ms)..self.clock.pane_of(end_ms)
+    }
+
+    /// At how many distinct instants a device reported, late reports that have taken effect included.
+    fn instants(&self, reporters: &Reporters, range: &Range<i64>, device: SymbolId) -> u64 {
+        let late = self.revisions.as_ref().map_or(0, |revisions| {
+            revisions.instants(range.start * self.clock.pane_ms..range.end * self.clock.pane_ms, device)
+        });
+        reporters.instants(range.clone(), device) + late
+    }
+
+    /// How many devices a zone has by the end of a window, and how many of them reported.
+    fn watch(&self, key: &GroupKey, reporters: &Reporters, range: &Range<i64>) -> Option<(usize, usize)> {
+        let reported = |device: SymbolId| reporters.reported(range.clone(), device);
+        Some(match self.roster.get(key)? {
+            ZoneDevices::Declared(devices) => {
+                (devices.len(), devices.iter().filter(|device| reported(**device)).count())
+            }
+            ZoneDevices::Learned(devices) => {
+                let known = devices.iter().filter(|(_, first)| *first < range.end).map(|(device, _)| *device);
+                known.fold((0, 0), |(all, here), device| (all + 1, here + usize::from(reported(device))))
+            }
+        })
+    }
+
+    fn close_one(&mut self, at: usize, reporters: &Reporters, end_ms: i64, slides: bool, mut emit: impl FnMut(Closed)) {
+        let length = self.views[at].length;
+        let range = self.panes_of(length, end_ms);
         let (range, slides) =
             if sabotage::is(Wrong::FirstPaneDropped) { (range.start + 1..range.end, false) } else { (range, slides) };
-        let instants = |device: u32| reporters.instants(range.clone(), device);
-        let reported = |device: SymbolId| reporters.reported(range.clone(), device);
-        // How many devices the zone has by the end of this window, and how many of them reported.
-        let watch = |devices: &ZoneDevices| -> (usize, usize) {
-            match devices {
-                ZoneDevices::Declared(devices) => {
-                    (devices.len(), devices.iter().filter(|device| reported(**device)).count())
-                }
-                ZoneDevices::Learned(devices) => {
-                    let known = devices.iter().filter(|(_, first)| *first < range.end).map(|(device, _)| *device);
-                    known.fold((0, 0), |(all, here), device| (all + 1, here + usize::from(reported(device))))
-                }
-            }
-        };
-        let completeness = |key: &GroupKey| {
-            let (known, reported) = watch(self.roster.get(key)?);
-            (known > 0).then(|| reported as f64 / known as f64)
-        };
-        let mut push = |key: GroupKey, value: Option<f64>| {
-            if let Some(value) = value {
-                emit(Closed { key, end_ms, value, completeness: completeness(&key) });
-            }
-        };
-        let mut keys: BTreeSet<GroupKey> = BTreeSet::new();
+        if self.ledgers.is_some() {
+            return self.close_ledgers(reporters, length, end_ms, &range, emit);
+        }
+        let instants = |device: u32| self.instants(reporters, &range, device);
+        let mut told: Vec<(GroupKey, Option<f64>)> = Vec::new();
         if slides {
-            for (key, sliding) in &view.sliding {
-                keys.insert(*key);
-                push(*key, sliding.value(instants));
-            }
+            let values = self.views[at].sliding.iter();
+            told.extend(values.map(|(key, sliding)| (*key, sliding.value(&self.measure, instants))));
         } else if range.end - range.start == 1 {
-            for (key, accumulator) in self.open.get(&range.start).into_iter().flatten() {
-                keys.insert(*key);
-                push(*key, accumulator.value(instants));
-            }
+            let values = self.open.get(&range.start).into_iter().flatten();
+            told.extend(values.map(|(key, accumulator)| (*key, accumulator.value(&self.measure, instants))));
         } else {
             let mut sums: Groups = HashMap::default();
             for (key, accumulator) in self.open.range(range.clone()).flat_map(|(_, groups)| groups) {
                 sums.entry(*key).or_insert_with(|| Accumulator::new(&self.measure)).merge(accumulator);
             }
-            for (key, accumulator) in sums {
-                keys.insert(key);
-                push(key, accumulator.value(instants));
+            told.extend(sums.iter().map(|(key, sum)| (*key, sum.value(&self.measure, instants))));
+        }
+        if !self.roster.is_empty() {
+            let keys: BTreeSet<GroupKey> = told.iter().map(|(key, _)| *key).collect();
+            let silent = self.roster.keys().filter(|key| !keys.contains(*key));
+            let seen_empty = silent.filter(|key| self.watch(key, reporters, &range).is_some_and(|(_, here)| here > 0));
+            told.extend(seen_empty.map(|key| (*key, Accumulator::zero(&self.measure))).collect::<Vec<_>>());
+        }
+        for (key, value) in told {
+            let Some(value) = value else { continue };
+            if let Some(revisions) = &mut self.revisions {
+                revisions.told(end_ms, key, 0);
+            }
+            let completeness = self.completeness(&key, reporters, &range);
+            emit(Closed {
+                key,
+                start_ms: end_ms - length.last_ms,
+                end_ms,
+                value,
+                margin: None,
+                completeness,
+                revision: 0,
+            });
+        }
+    }
+
+    fn completeness(&self, key: &GroupKey, reporters: &Reporters, range: &Range<i64>) -> Option<f64> {
+        let (known, reported) = self.watch(key, reporters, range)?;
+        (known > 0).then(|| reported as f64 / known as f64)
+    }
+
+    /// Who is inside at the end of a window: of every zone in which something happened or whose devices reported.
+    fn close_ledgers(
+        &mut self,
+        reporters: &Reporters,
+        length: ViewLength,
+        end_ms: i64,
+        range: &Range<i64>,
+        mut emit: impl FnMut(Closed),
+    ) {
+        let Some(mut ledgers) = self.ledgers.take() else { return };
+        let happened = self.open.get(&range.start);
+        ledgers.take(happened, end_ms);
+        let seen = |key: &GroupKey| self.watch(key, reporters, range).is_some_and(|(_, here)| here > 0);
+        let roster = self.roster.keys().filter(|key| seen(key)).copied();
+        let keys: BTreeSet<GroupKey> =
+            happened.into_iter().flat_map(|groups| groups.keys().copied()).chain(roster).collect();
+        for key in ledgers.with_wholes(&keys) {
+            let inside = ledgers.told(ledgers.inside(&key));
+            emit(Closed {
+                key,
+                start_ms: end_ms - length.last_ms,
+                end_ms,
+                value: inside.people,
+                margin: Some(inside.margin()),
+                completeness: self.completeness(&key, reporters, range),
+                revision: 0,
+            });
+        }
+        self.ledgers = Some(ledgers);
+    }
+
+    /// The late records whose turn comes next, by `to_ms`, change their panes, and windows that have closed are told
+    /// anew. Whether there were any.
+    fn apply_next_revision(
+        &mut self,
+        reporters: &Reporters,
+        at: usize,
+        to_ms: i64,
+        emit: &mut impl FnMut(ViewLength, Closed),
+    ) -> bool {
+        let Some(late) = self.revisions.as_mut().and_then(|revisions| revisions.next(to_ms)) else { return false };
+        let View { length, closed_to_ms, .. } = self.views[at];
+        let mut changed: BTreeSet<(i64, GroupKey)> = BTreeSet::new();
+        for observation in late {
+            let Some(key) = observation.key else { continue };
+            self.observe(&observation);
+            if let Some(revisions) = &mut self.revisions
+                && !reporters.has(observation.ts_ms, observation.contribution.device)
+            {
+                revisions.report(observation.ts_ms, observation.contribution.device);
+            }
+            let first_end_ms = (observation.ts_ms.div_euclid(length.every_ms) + 1) * length.every_ms;
+            let ends = (0..).map(|n| first_end_ms + n * length.every_ms);
+            // Windows that have not closed yet will close with it.
+            let holds = |end_ms: &i64| {
+                closed_to_ms.is_some_and(|closed_to_ms| *end_ms <= closed_to_ms)
+                    && end_ms - length.last_ms <= observation.ts_ms
+            };
+            for end_ms in ends.take_while(holds) {
+                changed.insert((end_ms, key));
+                // What the device saw elsewhere is divided by one instant more.
+                let panes = self.open.range(self.panes_of(length, end_ms)).flat_map(|(_, groups)| groups);
+                let divided = panes.filter(|(_, pane)| pane.is_seen_by(observation.contribution.device));
+                changed.extend(divided.map(|(key, _)| (end_ms, *key)));
             }
         }
-        for (key, devices) in &self.roster {
-            if !keys.contains(key) && watch(devices).1 > 0 {
-                push(*key, Accumulator::zero(&self.measure));
+        for (end_ms, key) in changed {
+            let range = self.panes_of(length, end_ms);
+            let instants = |device: u32| self.instants(reporters, &range, device);
+            let mut sum = Accumulator::new(&self.measure);
+            for accumulator in self.open.range(range.clone()).filter_map(|(_, groups)| groups.get(&key)) {
+                sum.merge(accumulator);
             }
+            let Some(value) = sum.value(&self.measure, instants) else { continue };
+            let completeness = self.completeness(&key, reporters, &range);
+            let Some(revisions) = &mut self.revisions else { continue };
+            let revision = revisions.next_revision(end_ms, key);
+            let start_ms = end_ms - length.last_ms;
+            emit(length, Closed { key, start_ms, end_ms, value, margin: None, completeness, revision });
         }
+        true
+    }
+
+    /// Keys that got a record since this was asked last.
+    pub(crate) fn take_touched(&mut self) -> Vec<GroupKey> {
+        self.touched.as_mut().map_or_else(Vec::new, |touched| {
+            let mut keys: Vec<GroupKey> = touched.drain().collect();
+            keys.sort_unstable();
+            keys
+        })
+    }
+
+    /// The end of the first window of this length that is still open.
+    pub(crate) fn first_open_end(&self, length: ViewLength, reporters: &Reporters) -> Option<i64> {
+        self.next_end(self.views.iter().find(|view| view.length == length)?, reporters)
+    }
+
+    /// The value of a key in a window that is still open, if it may have reached `at_least` already. For measures that
+    /// only grow.
+    pub(crate) fn partial(&self, key: &GroupKey, length: ViewLength, end_ms: i64, at_least: f64) -> Option<f64> {
+        let inside = || self.open.range(self.panes_of(length, end_ms)).filter_map(|(_, groups)| groups.get(key));
+        let no_more_than: f64 = inside().filter_map(|pane| pane.value(&self.measure, |_| 1)).sum();
+        if no_more_than < at_least {
+            return None;
+        }
+        let mut sum = Accumulator::new(&self.measure);
+        for pane in inside() {
+            sum.merge(pane);
+        }
+        sum.value(&self.measure, |_| 1).filter(|value| *value >= at_least)
+    }
+
+    /// Keys in panes, and bytes they take, as far as that can be told without looking at each.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// What is wrong with devices since this was asked last, with the key it is about.
+    pub(crate) fn take_faults(&mut self) -> Vec<(GroupKey, FaultKind, SymbolId, i64)> {
+        self.ledgers.as_mut().map_or_else(Vec::new, Ledgers::take_faults)
+    }
+
+    /// Times at which more had gone out of a zone than were inside.
+    pub(crate) fn floored(&self) -> u64 {
+        self.ledgers.as_ref().map_or(0, Ledgers::floored)
     }
 
     pub(crate) fn save(&self) -> SavedPanes {
@@ -327,17 +485,9 @@ impl Panes {
                 })
                 .collect(),
             learned,
-            views: self
-                .views
-                .iter()
-                .map(|view| SavedView {
-                    length: view.length,
-                    from: view.from,
-                    closed_to_ms: view.closed_to_ms,
-                    entered_to: view.entered_to,
-                    left_to: view.left_to,
-                })
-                .collect(),
+            views: self.views.iter().map(View::save).collect(),
+            ledgers: self.ledgers.as_ref().map(Ledgers::save),
+            revisions: self.revisions.as_ref().map(Revisions::save),
             overflow: self.overflow,
         }
     }
@@ -354,14 +504,16 @@ impl Panes {
                 *known = ZoneDevices::Learned(devices);
             }
         }
+        if let (Some(ledgers), Some(saved)) = (&mut self.ledgers, saved.ledgers) {
+            ledgers.load(saved);
+        }
+        if let (Some(revisions), Some(saved)) = (&mut self.revisions, saved.revisions) {
+            revisions.load(saved);
+        }
         for saved in saved.views {
+            let slides = self.slides(&saved.length);
             let Some(view) = self.views.iter_mut().find(|view| view.length == saved.length) else { continue };
-            (view.from, view.closed_to_ms, view.left_to) = (saved.from, saved.closed_to_ms, saved.left_to);
-            view.entered_to = saved.left_to;
-            if view.length.last_ms > self.pane_ms && Sliding::new(&self.measure).is_some() {
-                view.slide_to(&self.open, &self.measure, saved.entered_to);
-            }
-            view.entered_to = saved.entered_to;
+            view.load(&saved, &self.open, &self.measure, slides);
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct PaneClock {
     pub(crate) kind: u16,
     pub(crate) pane_ms: i64,
     pub(crate) lateness_ms: i64,
+    /// How much later than that a record may still revise what was told.
+    pub(crate) revise_for_ms: i64,
 }
 
 impl PaneClock {
@@ -75,6 +77,10 @@ impl Reporters {
 
     /// A device reported at this instant, wherever it looked.
     pub(crate) fn report(&mut self, ts_ms: i64, device: SymbolId) {
+        if self.clock.pane_ms == 1 {
+            // Sessions do not ask who reported.
+            return;
+        }
         let instants = self.panes.entry(self.clock.pane_of(ts_ms)).or_default().entry(device).or_default();
         if self.with_instants {
             instants.add(ts_ms);
@@ -94,6 +100,12 @@ impl Reporters {
     /// At how many distinct instants a device reported in a range of panes.
     pub(crate) fn instants(&self, panes: std::ops::Range<i64>, device: SymbolId) -> u64 {
         self.panes.range(panes).filter_map(|(_, devices)| devices.get(&device)).map(|it| it.0.len() as u64).sum()
+    }
+
+    /// Whether a device reported at an instant, as far as instants are kept.
+    pub(crate) fn has(&self, ts_ms: i64, device: SymbolId) -> bool {
+        let devices = self.panes.get(&self.clock.pane_of(ts_ms));
+        devices.and_then(|devices| devices.get(&device)).is_some_and(|it| it.0.binary_search(&ts_ms).is_ok())
     }
 
     /// No window needs panes before this one any more.

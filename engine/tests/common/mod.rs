@@ -99,8 +99,22 @@ pub struct Way {
 
 pub const ONE_BATCH: Way = Way { shards: 1, lines_per_block: usize::MAX, batch_bytes: 1 << 20 };
 
-/// Runs a pack over lines; outputs as JSON without latency, sorted, and the account.
+/// Runs a pack over lines; outputs as JSON without latency, sorted, and the account. Notices are left out: which of
+/// several devices they name depends on the order of arrival.
 pub fn run(pack: &Pack, lists: Vec<Arc<Watchlist>>, zones: &str, lines: &[String], way: Way) -> (Vec<String>, Summary) {
+    let (mut outputs, summary) = run_with_notices(pack, lists, zones, lines, way);
+    outputs.retain(|line| !line.contains("\"notice\":"));
+    (outputs, summary)
+}
+
+/// The same with notices.
+pub fn run_with_notices(
+    pack: &Pack,
+    lists: Vec<Arc<Watchlist>>,
+    zones: &str,
+    lines: &[String],
+    way: Way,
+) -> (Vec<String>, Summary) {
     let collect = Collect::default();
     let outputs = Arc::clone(&collect.0);
     let blocks =
@@ -108,7 +122,7 @@ pub fn run(pack: &Pack, lists: Vec<Arc<Watchlist>>, zones: &str, lines: &[String
     let sink = SinkSpec {
         name: "all".to_owned(),
         purposes: pack.purposes.iter().map(|purpose| purpose.name.clone()).collect(),
-        streams: vec![Stream::Alerts, Stream::Windows, Stream::Late, Stream::DeadLetters],
+        streams: Stream::WORDS.iter().map(|(_, stream)| *stream).collect(),
         actuator: false,
         reviewers: true,
     };

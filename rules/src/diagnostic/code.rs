@@ -192,7 +192,7 @@ codes! {
         "Take one of the measures the message lists."
         "measure: sum(zone) # sum(count)";
     BAD_WINDOW "WR0213" Error "window cannot be formed"
-        "A window is `{ every: 1m }` (tumbling) or `{ last: 60s, every: 5s }` (hopping), and `last` is a multiple of `every`'s pane."
+        "A window is `{ every: 1m }` (tumbling), `{ last: 60s, every: 5s }` (hopping) or `{ gap: 5m }` (a session), and some measures and keys go with some of them only."
         "The pack does not load."
         "Correct the lengths."
         "window: { last: 5s, every: 60s }      # last: 60s, every: 5s";
@@ -242,15 +242,10 @@ codes! {
         "Add the purpose to a sink, or name a sink in `route`."
         "sinks:\n  desk: { type: stdout, purposes: [crowd_safety] }";
     NO_AREA "WR0224" Error "zones without the needed figure"
-        "`per: area` and `per: capacity` divide by a figure of the zone table."
+        "`per` divides by a figure of the zone table: area_m2, capacity or daily_capacity."
         "The configuration does not load. A division by nothing would give no value, and no alarm."
         "Give the configuration a zone table with that column filled in and above 0."
         "zone,area_m2\nsquare,400";
-    WHEN_SILENT_NOT_YET "WR0225" Warning "`when_silent` is not acted on by this version"
-        "Levels hold their state while devices are silent."
-        "A level that was entered stays entered until values return."
-        "Keep the line; a later version acts on it."
-        "when_silent: { after: 20s, do: alert }";
     ALERT_FOR_EVERYBODY "WR0226" Error "an alert that names everybody"
         "A `match` rule without a condition on the record would write down the identifier of everybody who passes. Who did nothing leaves no trace."
         "The pack does not load."
@@ -306,6 +301,16 @@ codes! {
         "The pack does not load."
         "Ask for a grade that the column has."
         "- { kind: watchlist, from: id, on: doc_number, min_grade: confusable }   # exact";
+    SMALL_AREA "WR0237" Error "density of a zone that is too small"
+        "In a zone under 4 m2 one step of one person changes the density by more than a level is wide (classic density; see the bottleneck experiment)."
+        "The configuration does not load. Such a rule would raise false alarms."
+        "Count in a larger zone around it, or say that it is meant."
+        "- { id: gate, measure: snapshot, per: area, small_areas: true, ... }";
+    UNKNOWN_CLASS "WR0238" Error "class that no zone has"
+        "`for_zones` names a class that does not occur in the zone table."
+        "The configuration does not load. The thresholds would never hold."
+        "Correct the class, or give it to a zone."
+        "for_zones: [{ class: staton, enter: 5, exit: 4 }]      # station";
 
     SQL_SYNTAX "WR0301" Error "expression cannot be parsed"
         "The text is not a SQL expression."

@@ -1,6 +1,8 @@
 //! What a pack can only be checked for once the configuration is known.
 
-use super::{Body, Pack, Per, Review, Status};
+use std::collections::BTreeSet;
+
+use super::{Body, Pack, Per, Review, Rule, Status, WindowSpec};
 use crate::diagnostic::{Diagnostic, Diagnostics, codes, did_you_mean};
 use crate::schema::OUTCOME_COLUMN;
 
@@ -17,15 +19,42 @@ pub struct SinkFacts {
     pub reviewers: bool,
 }
 
+/// What the checker needs to know of a zone.
+#[derive(Debug, Clone, Default)]
+pub struct ZoneFacts {
+    /// Name.
+    pub id: String,
+    /// Area, m2.
+    pub area_m2: Option<f64>,
+    /// How many people it holds at one moment.
+    pub capacity: Option<f64>,
+    /// How many people it takes in a day.
+    pub daily_capacity: Option<f64>,
+    /// Class.
+    pub class: Option<String>,
+}
+
+impl ZoneFacts {
+    fn figure(&self, per: Per) -> Option<f64> {
+        match per {
+            Per::Area => self.area_m2,
+            Per::Capacity => self.capacity,
+            Per::DailyCapacity => self.daily_capacity,
+        }
+    }
+}
+
+/// Areas below this give a density that jumps with every step of one person: 0.64 m2 peaked at 10.8 people/m2 where
+/// 9 m2 before it saw 4.2 (bottleneck experiment, Juelich).
+const DENSITY_AREA_MIN_M2: f64 = 4.0;
+
 /// What the configuration brings.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// Sinks.
     pub sinks: Vec<SinkFacts>,
-    /// Whether the zone table gives every zone an area above 0.
-    pub zones_have_area: bool,
-    /// Whether the zone table gives every zone a capacity above 0.
-    pub zones_have_capacity: bool,
+    /// Zones of the zone table.
+    pub zones: Vec<ZoneFacts>,
     /// Size of the population that lists of persons are drawn from.
     pub population: Option<u64>,
     /// Whether keys of issuers of credentials are named.
@@ -38,27 +67,11 @@ pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &m
         check_routes(rule, environment, diagnostics);
     }
     for rule in &pack.rules {
-        let Body::Window(spec) = &rule.body else {
-            continue;
-        };
-        let (figure, there) = match spec.per {
-            Some(Per::Area) => ("area", environment.zones_have_area),
-            Some(Per::Capacity) => ("capacity", environment.zones_have_capacity),
-            None => continue,
-        };
-        if !there {
-            diagnostics.push(
-                Diagnostic::new(
-                    &codes::NO_AREA,
-                    &rule.file,
-                    rule.span.clone(),
-                    format!("rule `{}` divides by the zone's {figure}, which not every zone has", rule.id),
-                )
-                .help(format!("give the configuration a zone table in which every {figure} is above 0")),
-            );
+        if let Body::Window(spec) = &rule.body {
+            check_zones(rule, spec, environment, diagnostics);
         }
     }
-    let verified = |rule: &&super::Rule| {
+    let verified = |rule: &&Rule| {
         rule.status.runs() && rule.expressions().any(|it| it.columns.iter().any(|name| name == OUTCOME_COLUMN))
     };
     for rule in pack.rules.iter().filter(|rule| !environment.issuers && rule.from == "code").filter(verified) {
@@ -90,7 +103,56 @@ pub fn check_environment(pack: &Pack, environment: &Environment, diagnostics: &m
     }
 }
 
-fn check_routes(rule: &super::Rule, environment: &Environment, diagnostics: &mut Diagnostics) {
+/// A window rule's figures and classes are there.
+fn check_zones(rule: &Rule, spec: &WindowSpec, environment: &Environment, diagnostics: &mut Diagnostics) {
+    let problem = |code, message: String| Diagnostic::new(code, &rule.file, rule.span.clone(), message);
+    let named = |zones: &[&ZoneFacts]| {
+        let shown: Vec<&str> = zones.iter().take(3).map(|zone| zone.id.as_str()).collect();
+        format!("{}{}", shown.join(", "), if zones.len() > shown.len() { ", ..." } else { "" })
+    };
+    if let Some(per) = spec.per {
+        let without: Vec<&ZoneFacts> = environment.zones.iter().filter(|zone| zone.figure(per).is_none()).collect();
+        if environment.zones.is_empty() || !without.is_empty() {
+            let which = if without.is_empty() { String::new() } else { format!(": {}", named(&without)) };
+            diagnostics.push(
+                problem(
+                    &codes::NO_AREA,
+                    format!("rule `{}` divides by the zone's {}, which not every zone has{which}", rule.id, per.word()),
+                )
+                .help(format!("give the configuration a zone table in which every {} is above 0", per.word())),
+            );
+        }
+        let small: Vec<&ZoneFacts> = environment
+            .zones
+            .iter()
+            .filter(|zone| per == Per::Area && zone.area_m2.is_some_and(|area| area < DENSITY_AREA_MIN_M2))
+            .collect();
+        if !small.is_empty() && !spec.small_areas {
+            diagnostics.push(
+                problem(
+                    &codes::SMALL_AREA,
+                    format!(
+                        "rule `{}` divides by areas under {DENSITY_AREA_MIN_M2} m2 ({}), where a density jumps with every step",
+                        rule.id,
+                        named(&small)
+                    ),
+                )
+                .help("count in a larger zone, or write `small_areas: true` if it is meant"),
+            );
+        }
+    }
+    for class in spec.levels.iter().flat_map(|level| &level.for_zones).filter_map(|it| it.class.as_deref()) {
+        let known: BTreeSet<&str> = environment.zones.iter().filter_map(|zone| zone.class.as_deref()).collect();
+        if !known.contains(class) {
+            diagnostics.push(
+                problem(&codes::UNKNOWN_CLASS, format!("no zone of the zone table has the class `{class}`"))
+                    .maybe_help(did_you_mean(class, known.iter().copied())),
+            );
+        }
+    }
+}
+
+fn check_routes(rule: &Rule, environment: &Environment, diagnostics: &mut Diagnostics) {
     let serves = |sink: &SinkFacts| sink.purposes.contains(&rule.purpose);
     let may_take = |sink: &SinkFacts| !(sink.actuator && rule.alerting.review == Review::Required);
     let unsure = rule.body.lookups().into_iter().find(|lookup| !lookup.min_grade.may_page());

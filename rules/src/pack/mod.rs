@@ -21,7 +21,7 @@ mod steps;
 mod testing;
 mod window;
 
-pub use environment::{Environment, SinkFacts, check_environment};
+pub use environment::{Environment, SinkFacts, ZoneFacts, check_environment};
 pub use list::{BadRows, Grade, ListDecl, ListKind, WhenStale};
 pub use lookup::Lookup;
 pub use model::{Alerting, Body, Dedupe, Pack, Purpose, Review, Rule, RuleSeverity, Status};
@@ -30,7 +30,10 @@ pub use say::{Piece, Places, Template};
 pub use schema_doc::json_schema;
 pub use steps::{AbsenceSpec, STEPS_MAX, SequenceSpec, Step};
 pub use testing::{Expectation, PackTest, TEST_EVENTS_MAX, TestEvent, Wanted};
-pub use window::{LATENESS_DEFAULT_MS, Level, Measure, PANES_PER_WINDOW_MAX, Per, WindowSpec};
+pub use window::{
+    Action, DailyTime, Forecast, Hours, LATENESS_DEFAULT_MS, Level, Measure, OccupancySpec, PANES_PER_WINDOW_MAX, Per,
+    Proposal, Silence, Threshold, WhenSilent, WindowSpec,
+};
 
 #[cfg(test)]
 mod tests;

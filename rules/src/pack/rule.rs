@@ -455,7 +455,19 @@ fn text_fields<'a>(kind: &'a Kind, body_kind: BodyKind, body: Option<&'a Body>) 
                 Some(Body::Window(spec)) => spec.key.iter().map(String::as_str).collect(),
                 _ => harmless().collect(),
             };
-            let own = ["value", "level", "change", "threshold", "window.start", "window.end", "completeness"];
+            let own = [
+                "value",
+                "margin",
+                "level",
+                "change",
+                "threshold",
+                "window.start",
+                "window.end",
+                "completeness",
+                "trend",
+                "forecast",
+                "minutes_to_level",
+            ];
             key.into_iter().chain(own).collect()
         }
         BodyKind::Sequence => harmless().chain(["started", "took"]).collect(),

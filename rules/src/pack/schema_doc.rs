@@ -237,6 +237,8 @@ rule! {
         key: Texts,
         /// count, reads, snapshot, sum(c), avg(c), min(c), max(c), distinct(c).
         measure: String,
+        /// How people inside are counted; for `measure: occupancy`.
+        occupancy: Option<OccupancyDoc>,
         /// Divides by a figure of the zone.
         per: Option<PerDoc>,
         /// Length and distance of windows.
@@ -249,6 +251,14 @@ rule! {
         emit: Option<EmitDoc>,
         /// What to do when devices are silent.
         when_silent: Option<WhenSilentDoc>,
+        /// Whether a level of a measure that only grows is entered the moment that is certain; false if absent.
+        early: Option<bool>,
+        /// Whether a density of zones under 4 m2 is meant.
+        small_areas: Option<bool>,
+        /// For how long a window's value is told anew when late records come; only with `emit: windows`.
+        revise_for: Option<Duration>,
+        /// How far to look ahead, such as 15m, or with a quantile.
+        forecast: Option<ForecastDoc>,
     }
 }
 
@@ -329,16 +339,49 @@ struct FullStepDoc {
 enum PerDoc {
     Area,
     Capacity,
+    DailyCapacity,
 }
 
-/// Tumbling with `every` alone, hopping with `last` and `every`.
+/// How people inside are counted.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct OccupancyDoc {
+    /// Time of day at which nobody is inside, such as "04:00".
+    reset: Option<String>,
+    /// IANA name of the time zone of `reset`; UTC if absent.
+    timezone: Option<String>,
+    /// Whether the share of passages that the counter misses is learned from absolute readings; true if absent.
+    learn: Option<bool>,
+}
+
+/// A look ahead: a duration, or with the quantile that is compared with a level.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum ForecastDoc {
+    Ahead(Duration),
+    Full(FullForecastDoc),
+}
+
+/// A look ahead.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct FullForecastDoc {
+    /// How far.
+    ahead: Duration,
+    /// Share of cases in which no more will come, 0.5 to 0.99; 0.8 if absent.
+    quantile: Option<f64>,
+}
+
+/// Tumbling with `every` alone, hopping with `last` and `every`, a session with `gap`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct WindowLengthsDoc {
     /// Length; `every` if absent.
     last: Option<Duration>,
     /// How often a window ends.
-    every: Duration,
+    every: Option<Duration>,
+    /// A session: the window ends when nothing has come for so long.
+    gap: Option<Duration>,
 }
 
 /// A two-threshold level with dwell.
@@ -357,6 +400,45 @@ struct LevelDoc {
     exit_for: Option<Duration>,
     /// Urgency of the alert at this level.
     severity: Option<SeverityDoc>,
+    /// Other thresholds for classes of zones and hours of the day; the last that fits counts.
+    for_zones: Option<Vec<ThresholdDoc>>,
+    /// What an operator is asked to do when the level is entered.
+    propose: Option<ProposeDoc>,
+}
+
+/// Thresholds for some zones or hours.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct ThresholdDoc {
+    /// Class of the zone table.
+    class: Option<String>,
+    /// Part of the zone's day, such as 07:00-09:00.
+    hours: Option<String>,
+    /// Entered at or above this value.
+    enter: f64,
+    /// Left below this value; `enter` if absent.
+    exit: Option<f64>,
+}
+
+/// What an operator is asked to do; nothing happens by itself.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct ProposeDoc {
+    /// What to do.
+    action: ActionDoc,
+    /// For limit_tickets: people a minute.
+    per_minute: Option<f64>,
+    /// How long the proposal stands; 10m if absent.
+    valid_for: Option<Duration>,
+}
+
+/// Things that can be proposed.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum ActionDoc {
+    LimitTickets,
+    HoldGate,
+    OpenExit,
 }
 
 /// What a window rule gives beside alerts.
@@ -418,6 +500,16 @@ struct ZoneDoc {
     area_m2: Option<f64>,
     /// How many people it holds at one moment.
     capacity: Option<f64>,
+    /// How many people it takes in a day.
+    daily_capacity: Option<f64>,
+    /// Class, such as station or scenic.
+    class: Option<String>,
+    /// The zone it is part of.
+    parent: Option<String>,
+    /// IANA name of its time zone; UTC if absent.
+    timezone: Option<String>,
+    /// Its opening hours, such as 08:30-17:00; always if absent.
+    open: Option<String>,
     /// Devices that watch it.
     devices: Option<Texts>,
 }

@@ -238,7 +238,7 @@ impl TestParser<'_> {
 
     fn parse_zones(&self, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> String {
         let Some(mut zones) = map.take_map("zones", diagnostics) else { return String::new() };
-        let mut text = "zone,area_m2,capacity,devices\n".to_owned();
+        let mut text = "zone,area_m2,capacity,daily_capacity,class,parent,timezone,open,devices\n".to_owned();
         for (name, key, node) in zones.entries() {
             let Some(mut zone) = MapReader::open(self.file, node, format!("zone `{name}`"), diagnostics) else {
                 continue;
@@ -254,11 +254,14 @@ impl TestParser<'_> {
                 }
                 figure.map_or_else(String::new, |figure| figure.to_string())
             };
-            let (area, capacity) = (figure("area_m2"), figure("capacity"));
+            let figures = ["area_m2", "capacity", "daily_capacity"].map(&mut figure).join(",");
+            let words = ["class", "parent", "timezone", "open"]
+                .map(|key| zone.take_text(key, diagnostics).map_or("", |(text, _)| text))
+                .join(",");
             let devices: Vec<&str> =
                 zone.take_texts("devices", diagnostics).unwrap_or_default().into_iter().map(|(text, _)| text).collect();
             zone.finish(diagnostics);
-            text.push_str(&format!("{name},{area},{capacity},{}\n", devices.join(";")));
+            text.push_str(&format!("{name},{figures},{words},{}\n", devices.join(";")));
         }
         text
     }

@@ -13,6 +13,7 @@ use weir_rules::{Diagnostics, SourceFile, yaml};
 
 use super::{EXIT_FAILED, EXIT_WRONG};
 use crate::config::{self, Config, ListContext, SinkKind};
+use crate::report::Report;
 use crate::status::StatusFile;
 use crate::{present, reload};
 
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     /// Do not reload packs when their files change; SIGHUP still does.
     #[arg(long)]
     no_watch: bool,
+    /// Draws values, levels and transitions of all window rules with `emit: windows` into this SVG file at the end.
+    #[arg(long, value_name = "FILE.svg")]
+    report: Option<PathBuf>,
     /// No summary and no progress line.
     #[arg(long, short)]
     quiet: bool,
@@ -51,7 +55,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let machine_output = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout { ndjson: true });
     let config = Arc::new(config);
     let files = if args.no_watch { Vec::new() } else { reload::files_of(&loaded.packs) };
-    let assembled = match config::assemble(&config, loaded, &root, &vfs, runtime.handle(), args.shards) {
+    let report = args.report.as_ref().map(|_| Report::new(loaded.packs.iter().map(|(pack, _)| pack)));
+    let assembled = match config::assemble(&config, loaded, &root, &vfs, runtime.handle(), args.shards, report.as_ref())
+    {
         Ok(assembled) => assembled,
         Err(error) => return fail(&error),
     };
@@ -101,6 +107,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         } else {
             println!("{text}");
         }
+    }
+    if let (Some(path), Some(report)) = (&args.report, &report)
+        && let Err(error) = report.write(path)
+    {
+        return fail(&format!("the report {} cannot be written: {error}", path.display()));
     }
     for (source, error) in &summary.source_errors {
         eprintln!("weir: source `{source}` failed: {error}");

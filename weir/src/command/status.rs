@@ -86,5 +86,51 @@ fn describe(status: &Value) -> String {
             ));
         }
     }
+    lines.extend(status["values"].as_array().into_iter().flatten().map(value_line));
+    for device in status["devices"].as_array().into_iter().flatten() {
+        let state = if device["silent"] == true { ", silent" } else { "" };
+        let behind_s = device["behind_ms"].as_i64().unwrap_or_default() / 1_000;
+        lines.push(format!(
+            "device {} ({}): {behind_s} s behind{state}",
+            text(&device["device"]),
+            text(&device["source"])
+        ));
+    }
     lines.join("\n")
+}
+
+/// `square (square-inside): 0.81 +-0.002, stop-selling; +0.011 a minute, full in 14 min; 100 % of its devices report`
+fn value_line(value: &Value) -> String {
+    let figure = |value: &Value, digits: usize| value.as_f64().map(|it| format!("{it:.digits$}"));
+    let words = |value: &Value| -> String {
+        let texts = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+        texts.collect::<Vec<_>>().join(", ")
+    };
+    let key: Vec<&str> =
+        value["key"].as_object().into_iter().flat_map(|key| key.values()).filter_map(Value::as_str).collect();
+    let mut line = format!(
+        "{} ({}): {}",
+        key.join(", "),
+        value["rule"].as_str().unwrap_or_default(),
+        figure(&value["value"], 3).unwrap_or_else(|| "-".to_owned())
+    );
+    if let Some(margin) = figure(&value["margin"], 3) {
+        line.push_str(&format!(" +-{margin}"));
+    }
+    let levels = words(&value["levels"]);
+    line.push_str(&format!(", {}", if levels.is_empty() { "no level" } else { &levels }));
+    let forecast = &value["forecast"];
+    if let Some(trend) = forecast["trend_per_minute"].as_f64() {
+        line.push_str(&format!("; {trend:+.3} a minute"));
+    }
+    if let (Some(level), Some(minutes)) = (forecast["level"].as_str(), figure(&forecast["minutes_to_level"], 0)) {
+        line.push_str(&format!(", {level} in {minutes} min"));
+    }
+    if let Some(share) = value["completeness"].as_f64() {
+        line.push_str(&format!("; {:.0} % of its devices report", share * 100.0));
+    }
+    if value["silent"] == true {
+        line.push_str("; SILENT");
+    }
+    line
 }

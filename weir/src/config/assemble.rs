@@ -13,6 +13,8 @@ use weir_engine::record::{Pseudonyms, RootKey};
 use weir_engine::vfs::Vfs;
 use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec};
 
+use crate::report::Report;
+
 use super::{Config, Loaded, SinkDecl, SinkKind, SourceDecl, SourceKind};
 
 /// Longest token file.
@@ -33,12 +35,17 @@ pub(crate) fn assemble(
     vfs: &Arc<dyn Vfs>,
     runtime: &Handle,
     shards: Option<usize>,
+    report: Option<&Report>,
 ) -> Result<Assembled, String> {
     let mut builder = Pipeline::builder(config.catalog.clone()).zones(loaded.zones).limits(config.limits.clone());
     if let Some(shards) = shards.or(config.shards) {
         builder = builder.shards(shards);
     }
     builder = builder.pseudonyms(Pseudonyms::from_root(root.bytes()).of_epoch(epoch_now())).issuers(loaded.issuers);
+    if let Some(report) = report {
+        let packs = || loaded.packs.iter().map(|(pack, _)| pack);
+        builder = builder.sink(Report::sink_spec(packs()), report.clone());
+    }
     for (pack, lists) in loaded.packs {
         builder = builder.shared_pack(pack, lists);
     }

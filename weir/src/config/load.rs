@@ -6,12 +6,12 @@ use std::sync::Arc;
 use weir_engine::credential::Issuers;
 use weir_engine::vfs::Vfs;
 use weir_engine::watchlist::Watchlist;
-use weir_engine::window::ZoneTable;
+use weir_engine::window::{Zone, ZoneTable};
 use weir_rules::diagnostic::{codes, did_you_mean};
-use weir_rules::pack::{self, Environment, Pack, SinkFacts};
+use weir_rules::pack::{self, Environment, Pack, SinkFacts, ZoneFacts};
 use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, yaml};
 
-use super::{Config, ListContext, SourceKind, beside, keys, load_lists, read_key};
+use super::{Config, ListContext, SourceKind, beside, keys, load_lists, read_key, zones};
 
 /// Longest zone table.
 const ZONES_BYTES_MAX: u64 = 64 << 20;
@@ -41,8 +41,7 @@ pub(crate) fn load(config: &Config, context: &ListContext, vfs: &dyn Vfs, diagno
                 reviewers: sink.reviewers,
             })
             .collect(),
-        zones_have_area: zones.all_have_area(),
-        zones_have_capacity: zones.all_have_capacity(),
+        zones: zones.iter().map(facts).collect(),
         population: config.population,
         issuers: !config.issuers.is_empty(),
     };
@@ -76,12 +75,25 @@ pub(crate) fn load(config: &Config, context: &ListContext, vfs: &dyn Vfs, diagno
     Loaded { packs, zones, issuers: keys::load_issuers(config, vfs, diagnostics), kept }
 }
 
+fn facts(zone: &Zone) -> ZoneFacts {
+    ZoneFacts {
+        id: zone.id.clone(),
+        area_m2: zone.area_m2,
+        capacity: zone.capacity,
+        daily_capacity: zone.daily_capacity,
+        class: zone.class.clone(),
+    }
+}
+
 fn load_zones(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> ZoneTable {
     let Some(named) = &config.zones else {
         return ZoneTable::default();
     };
     let name = named.path.display();
     match vfs.read_text(&named.path, ZONES_BYTES_MAX) {
+        Ok(text) if named.path.extension().is_some_and(|it| it == "yaml" || it == "yml") => {
+            zones::from_yaml(&SourceFile::new(name.to_string(), text), diagnostics)
+        }
         Ok(text) => ZoneTable::from_csv(&text).unwrap_or_else(|error| {
             diagnostics.push(Diagnostic::new(
                 &codes::BAD_ZONES,

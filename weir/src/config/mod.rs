@@ -11,6 +11,7 @@ mod load;
 mod parse;
 mod sinks;
 mod sources;
+mod zones;
 
 use std::io;
 use std::ops::Range;

@@ -1,0 +1,404 @@
+//! What one window rule keeps for itself: where each key stands among the levels, and what it will be.
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+use weir_rules::pack::{Body, Level, Silence, WhenSilent, WindowSpec};
+
+use super::outlook::outlook;
+use super::outputs::{Told, WindowOutcome, tell};
+use crate::alert::Outlook;
+use crate::live::{LIVE_MAX, LiveValue};
+use crate::operator::PlannedRule;
+use crate::record::{Layouts, SymbolId, Symbols};
+use crate::window::{
+    Change, Closed, Forecaster, GroupKey, LevelState, Panes, Reporters, Thresholds, ViewLength, Zone, ZoneTable,
+};
+
+/// Keys of one rule that are forecast; a forecast takes 3 KiB.
+const FORECASTS_MAX: usize = 10_000;
+/// How many times in a row it is looked whether a zone that was closed when it fell silent is open again.
+const SILENCE_CHECKS_MAX: i64 = 100_000;
+
+/// What one window rule keeps for itself.
+pub(crate) struct WindowOperator {
+    symbols: Vec<Symbols>,
+    /// Zones of the zone table, by symbol.
+    zones: HashMap<SymbolId, Zone, RandomState>,
+    /// Place of the zone in the key, if it is there.
+    zone_place: Option<usize>,
+    keys: HashMap<GroupKey, KeyState, RandomState>,
+    forecasts: usize,
+    /// Texts of keys, as they are needed at every close.
+    texts: HashMap<GroupKey, KeyTexts, RandomState>,
+    groups_max: usize,
+    /// Values of zones that the zone table does not have, left out because nothing can divide them.
+    pub(crate) without_figure: u64,
+}
+
+/// Texts of a key's values, in the order of its columns.
+pub(super) type KeyTexts = Arc<[Arc<str>]>;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct KeyState {
+    levels: Vec<LevelState>,
+    last_end_ms: i64,
+    /// Up to where silence has been looked for; of a silent key, when it was told.
+    quiet_to_ms: i64,
+    silent: bool,
+    forecaster: Option<Box<Forecaster>>,
+    /// For whoever asks where the key stands.
+    #[serde(skip)]
+    last: Option<Box<(Closed, Option<Outlook>)>>,
+}
+
+/// A [`WindowOperator`] as it is kept in a checkpoint.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SavedLevels {
+    keys: Vec<(GroupKey, KeyState)>,
+    without_figure: u64,
+}
+
+impl WindowOperator {
+    pub(crate) fn new(spec: &WindowSpec, layouts: &Layouts, zones: &ZoneTable, groups_max: usize) -> Self {
+        let symbols: Vec<Symbols> = spec.key.iter().map(|name| layouts.symbols[name].clone()).collect();
+        let zone_place = spec.key.iter().position(|name| name == "zone");
+        let zones = match zone_place {
+            Some(place) => {
+                zones.iter().filter_map(|zone| Some((symbols[place].intern(&zone.id)?, zone.clone()))).collect()
+            }
+            None => HashMap::default(),
+        };
+        Self {
+            symbols,
+            zones,
+            zone_place,
+            keys: HashMap::default(),
+            forecasts: 0,
+            texts: HashMap::default(),
+            groups_max,
+            without_figure: 0,
+        }
+    }
+
+    fn zone(&self, key: &GroupKey) -> Option<&Zone> {
+        self.zones.get(&key[self.zone_place?])
+    }
+
+    /// What the values of a key are divided by; `None` if the zone table does not say.
+    fn figure(&self, spec: &WindowSpec, key: &GroupKey) -> Option<f64> {
+        match spec.per {
+            None => Some(1.0),
+            Some(per) => self.zone(key)?.figure(per),
+        }
+    }
+
+    fn thresholds(&self, level: &Level, key: &GroupKey, end_ms: i64) -> Thresholds {
+        if level.for_zones.is_empty() {
+            return Thresholds { enter: level.enter, exit: level.exit };
+        }
+        let zone = self.zone(key);
+        let minute = zone.map_or_else(|| Zone::default().minute_of_day(end_ms), |zone| zone.minute_of_day(end_ms));
+        let (enter, exit) = level.thresholds(zone.and_then(|zone| zone.class.as_deref()), minute);
+        Thresholds { enter, exit }
+    }
+
+    /// Takes closed windows; what follows goes to `emit`, ordered by window end and key text. Silence is looked for up
+    /// to `quiet_to_ms`.
+    pub(crate) fn take(
+        &mut self,
+        planned: &PlannedRule,
+        closed: &[Closed],
+        quiet_to_ms: i64,
+        emit: impl FnMut(WindowOutcome),
+    ) {
+        let Body::Window(spec) = &planned.rule.body else { return };
+        // Windows of one key come in order of their ends. Most values change nothing and go nowhere; only those
+        // that do need names and their place in the order.
+        let mut told: Vec<Told<'_>> = Vec::new();
+        for closed in closed {
+            let mut closed = closed.clone();
+            let Some(figure) = self.figure(spec, &closed.key) else {
+                self.without_figure += 1;
+                continue;
+            };
+            closed.value /= figure;
+            closed.margin = closed.margin.map(|margin| margin / figure);
+            // What is told anew, or for the first time after later windows, is a value; levels have gone on.
+            let is_past = self.keys.get(&closed.key).is_some_and(|known| known.last_end_ms >= closed.end_ms);
+            if closed.revision > 0 || is_past && !spec.session {
+                told.push(Told::value(self.texts_of(&closed.key), closed, None));
+                continue;
+            }
+            self.step(spec, closed, &mut told);
+        }
+        if let Some(silence) = spec.silence {
+            self.look_for_silence(spec, silence, quiet_to_ms, &mut told);
+        }
+        tell(planned, spec, told, emit);
+    }
+
+    /// A key's next value.
+    fn step<'s>(&mut self, spec: &'s WindowSpec, closed: Closed, told: &mut Vec<Told<'s>>) {
+        if spec.levels.is_empty() && spec.forecast.is_none() {
+            if spec.emit_windows {
+                told.push(Told::value(self.texts_of(&closed.key), closed, None));
+            }
+            return;
+        }
+        let (key, end_ms) = (closed.key, closed.end_ms);
+        let mut state = self.keys.remove(&key).unwrap_or_else(|| KeyState::new(spec, &closed));
+        if let Some(silence) = spec.silence {
+            let zone = self.zone(&key);
+            let texts = self.texts.get(&key).cloned();
+            if let Some(at_ms) = state.falls_silent(spec, silence, zone, end_ms - 1) {
+                let texts = texts.unwrap_or_else(|| self.texts_of(&key));
+                state.tell_silence(spec, silence, at_ms, &closed, texts, told);
+            }
+        }
+        if std::mem::take(&mut state.silent) && spec.silence.is_some_and(|it| it.action == WhenSilent::Alert) {
+            told.push(Told::change(self.texts_of(&key), closed.clone(), Change::Heard));
+        }
+        let follows = !spec.session && state.last_end_ms + spec.every_ms == end_ms;
+        (state.last_end_ms, state.quiet_to_ms) = (end_ms, end_ms);
+        if spec.forecast.is_some() && state.forecaster.is_none() && self.forecasts < FORECASTS_MAX {
+            self.forecasts += 1;
+            state.forecaster = spec.forecast.map(|it| Box::new(Forecaster::new(spec.every_ms, it.horizon_ms)));
+        }
+        if let Some(forecaster) = &mut state.forecaster {
+            forecaster.learn(end_ms, closed.value);
+        }
+        // A value that may be off by so much is held against a level with all of it.
+        let upper = closed.value + closed.margin.unwrap_or(0.0);
+        let looked = state.forecaster.as_deref().zip(spec.forecast).and_then(|(forecaster, forecast)| {
+            let enter = spec.levels.iter().zip(&state.levels).find(|(_, state)| !state.is_active());
+            let enter = enter.map(|(level, _)| (level, self.thresholds(level, &key, end_ms).enter));
+            outlook(forecaster, forecast, spec.every_ms, upper, enter)
+        });
+        if spec.emit_windows {
+            told.push(Told::value(self.texts_of(&key), closed.clone(), looked.clone()));
+        }
+        for (at, level) in spec.levels.iter().enumerate() {
+            let thresholds = self.thresholds(level, &key, end_ms);
+            let told_early = state.levels[at].told_early.take() == Some(end_ms);
+            let changed = state.levels[at].step(level, thresholds, upper, follows);
+            let mut tell = |change, closed: Closed, revision| {
+                let texts = self.texts_of(&key);
+                told.push(
+                    Told { level: Some((level, thresholds)), revision, ..Told::change(texts, closed, change) }
+                        .seeing(looked.clone()),
+                );
+            };
+            match changed {
+                Some(Change::Enter) if spec.early => {
+                    if !told_early {
+                        tell(Change::Enter, early(&closed, thresholds), 0);
+                    }
+                    tell(Change::Enter, closed.clone(), 1);
+                }
+                Some(change) => tell(change, closed.clone(), 0),
+                None => {}
+            }
+            let comes = looked
+                .as_ref()
+                .is_some_and(|it| it.level.as_deref() == Some(&level.name) && it.minutes_to_level.is_some());
+            let state = &mut state.levels[at];
+            if state.is_active() || upper < thresholds.exit && !comes {
+                state.expected = false;
+            } else if comes && !state.expected && changed.is_none() {
+                state.expected = true;
+                tell(Change::Expected, closed.clone(), 0);
+            }
+        }
+        state.last = Some(Box::new((closed, looked)));
+        self.keys.insert(key, state);
+    }
+
+    /// Where each key stands.
+    pub(crate) fn live(&self, planned: &PlannedRule, values: &mut Vec<LiveValue>) {
+        let Body::Window(spec) = &planned.rule.body else { return };
+        for (key, state) in &self.keys {
+            let Some(last) = state.last.as_deref().filter(|_| values.len() < LIVE_MAX) else { continue };
+            let texts = self.symbols.iter().zip(key).map(|(symbols, id)| symbols.text(*id).to_string());
+            let holding = spec.levels.iter().zip(&state.levels).filter(|(_, state)| state.is_active());
+            values.push(LiveValue {
+                rule: planned.rule.id.clone(),
+                key: spec.key.iter().cloned().zip(texts).collect(),
+                end_ms: state.last_end_ms,
+                value: last.0.value,
+                margin: last.0.margin,
+                completeness: last.0.completeness,
+                levels: holding.map(|(level, _)| level.name.clone()).collect(),
+                silent: state.silent,
+                forecast: last.1.clone(),
+            });
+        }
+    }
+
+    /// Keys that got a record: a level that will surely be entered with the window still open is told at once.
+    pub(crate) fn take_early(
+        &mut self,
+        planned: &PlannedRule,
+        panes: &Panes,
+        reporters: &Reporters,
+        touched: &[GroupKey],
+        emit: impl FnMut(WindowOutcome),
+    ) {
+        let Body::Window(spec) = &planned.rule.body else { return };
+        let length = ViewLength { last_ms: spec.last_ms, every_ms: spec.every_ms };
+        let Some(end_ms) = panes.first_open_end(length, reporters).filter(|_| spec.early) else { return };
+        let mut told: Vec<Told<'_>> = Vec::new();
+        for key in touched {
+            let Some(figure) = self.figure(spec, key) else { continue };
+            for (at, level) in spec.levels.iter().enumerate() {
+                let thresholds = self.thresholds(level, key, end_ms);
+                let fresh = LevelState::default();
+                let known = self.keys.get(key);
+                let state = known.map_or(&fresh, |known| &known.levels[at]);
+                let follows = known.is_none_or(|known| known.last_end_ms + spec.every_ms == end_ms);
+                if state.told_early == Some(end_ms) || !state.would_enter(level, follows) {
+                    continue;
+                }
+                if panes.partial(key, length, end_ms, thresholds.enter * figure).is_none() {
+                    continue;
+                }
+                let closed = Closed {
+                    key: *key,
+                    start_ms: end_ms - spec.last_ms,
+                    end_ms,
+                    value: thresholds.enter,
+                    margin: None,
+                    completeness: None,
+                    revision: 0,
+                };
+                let state = self.keys.entry(*key).or_insert_with(|| KeyState {
+                    last_end_ms: end_ms - spec.every_ms,
+                    quiet_to_ms: end_ms - spec.every_ms,
+                    ..KeyState::new(spec, &closed)
+                });
+                state.levels[at].told_early = Some(end_ms);
+                let texts = self.texts_of(key);
+                let change = Told::change(texts, closed, Change::Enter);
+                told.push(Told { level: Some((level, thresholds)), ..change });
+            }
+        }
+        tell(planned, spec, told, emit);
+    }
+
+    fn look_for_silence<'s>(&mut self, spec: &'s WindowSpec, silence: Silence, to_ms: i64, told: &mut Vec<Told<'s>>) {
+        let waiting = |state: &KeyState| !state.silent && state.last_end_ms + silence.after_ms <= to_ms;
+        let keys: Vec<GroupKey> = self.keys.iter().filter(|(_, state)| waiting(state)).map(|(key, _)| *key).collect();
+        for key in keys {
+            let Some(mut state) = self.keys.remove(&key) else { continue };
+            if let Some(at_ms) = state.falls_silent(spec, silence, self.zone(&key), to_ms) {
+                let last = Closed {
+                    key,
+                    start_ms: at_ms - silence.after_ms,
+                    end_ms: at_ms,
+                    value: f64::NAN,
+                    margin: None,
+                    completeness: Some(0.0),
+                    revision: 0,
+                };
+                state.tell_silence(spec, silence, at_ms, &last, self.texts_of(&key), told);
+            }
+            self.keys.insert(key, state);
+        }
+    }
+
+    fn texts_of(&mut self, key: &GroupKey) -> KeyTexts {
+        if let Some(texts) = self.texts.get(key) {
+            return Arc::clone(texts);
+        }
+        if self.texts.len() >= self.groups_max {
+            self.texts.clear();
+        }
+        let texts: KeyTexts = self.symbols.iter().zip(key).map(|(symbols, id)| symbols.text(*id)).collect();
+        self.texts.insert(*key, Arc::clone(&texts));
+        texts
+    }
+
+    pub(crate) fn save(&self) -> SavedLevels {
+        let mut keys: Vec<_> = self.keys.iter().map(|(key, it)| (*key, it.clone())).collect();
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        SavedLevels { keys, without_figure: self.without_figure }
+    }
+
+    pub(crate) fn load(&mut self, saved: SavedLevels) {
+        self.keys = saved.keys.into_iter().collect();
+        self.forecasts = self.keys.values().filter(|state| state.forecaster.is_some()).count();
+        self.without_figure = saved.without_figure;
+    }
+}
+
+/// A window as it is told before it closes: it has reached the threshold, and may grow.
+fn early(closed: &Closed, thresholds: Thresholds) -> Closed {
+    Closed { value: thresholds.enter, completeness: None, margin: None, ..closed.clone() }
+}
+
+impl KeyState {
+    fn new(spec: &WindowSpec, closed: &Closed) -> Self {
+        Self {
+            levels: vec![LevelState::default(); spec.levels.len()],
+            last_end_ms: closed.end_ms - spec.every_ms,
+            quiet_to_ms: closed.end_ms,
+            silent: false,
+            forecaster: None,
+            last: None,
+        }
+    }
+
+    /// When the key fell silent, if it did by `to_ms`: no value for so long, while its zone was open.
+    fn falls_silent(&mut self, spec: &WindowSpec, silence: Silence, zone: Option<&Zone>, to_ms: i64) -> Option<i64> {
+        if self.silent {
+            return None;
+        }
+        let open = |at_ms: i64| zone.is_none_or(|zone| zone.is_open(at_ms));
+        for _ in 0..SILENCE_CHECKS_MAX {
+            let at_ms = self.quiet_to_ms + silence.after_ms;
+            if at_ms > to_ms {
+                return None;
+            }
+            if open(at_ms) && open(self.quiet_to_ms) {
+                self.silent = true;
+                return Some(at_ms);
+            }
+            self.quiet_to_ms += spec.every_ms;
+        }
+        None
+    }
+
+    fn tell_silence<'s>(
+        &mut self,
+        spec: &'s WindowSpec,
+        silence: Silence,
+        at_ms: i64,
+        last: &Closed,
+        texts: KeyTexts,
+        told: &mut Vec<Told<'s>>,
+    ) {
+        let last = Closed {
+            start_ms: self.last_end_ms,
+            end_ms: at_ms,
+            value: f64::NAN,
+            completeness: Some(0.0),
+            margin: None,
+            ..last.clone()
+        };
+        match silence.action {
+            WhenSilent::Hold => {}
+            WhenSilent::Alert => told.push(Told::change(texts, last, Change::Silent)),
+            WhenSilent::Clear => {
+                for (level, state) in spec.levels.iter().zip(&mut self.levels) {
+                    let thresholds = Thresholds { enter: level.enter, exit: level.exit };
+                    if state.clear() {
+                        let change = Told::change(Arc::clone(&texts), last.clone(), Change::Exit);
+                        told.push(Told { level: Some((level, thresholds)), ..change });
+                    }
+                }
+            }
+        }
+    }
+}

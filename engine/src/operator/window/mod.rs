@@ -1,0 +1,194 @@
+//! `window`: a measure per key over time, and the levels it crosses.
+//!
+//! [`prepare`] computes on the shard what needs no state, once for all rules that share panes. The
+//! panes themselves are the runtime's; a [`WindowOperator`] is what a rule keeps for itself: it
+//! divides values, steps levels and tells which changed.
+
+mod levels;
+mod outlook;
+mod outputs;
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
+use weir_rules::pack::{Measure, WindowSpec};
+
+pub(crate) use levels::{SavedLevels, WindowOperator};
+pub(crate) use outputs::WindowOutcome;
+
+use super::Judging;
+use super::digests::PurposeId;
+use super::predicate::{Filter, Selection};
+use crate::record::{Digest, KindId, KindLayout, Layouts, SymbolId};
+use crate::window::{
+    Contribution, Direction, GroupKey, PaneClock, ViewLength, ZoneDevices, ZoneRoster, ZoneTable, to_micro,
+};
+
+/// Panes that one or several window rules read: same kind, conditions, key, measure, pane length and lateness.
+pub(crate) struct PlannedPanes {
+    pub(crate) kind: KindId,
+    /// Canonical text of what they hold: equal texts, equal panes.
+    pub(crate) meaning: String,
+    pub(crate) filter: Filter,
+    /// Whose pseudonyms are counted.
+    pub(crate) purpose: PurposeId,
+    pub(crate) measure: Measure,
+    pub(crate) key: Vec<String>,
+    /// Where what it reads stands in a batch.
+    pub(crate) positions: PanePositions,
+    pub(crate) clock: PaneClock,
+    /// Of sessions, the gap that ends them.
+    pub(crate) gap_ms: Option<i64>,
+    /// Whether a rule wants to know of values before their window closes.
+    pub(crate) early: bool,
+    pub(crate) views: Vec<ViewLength>,
+    /// The rules that read them, by position in the plan.
+    pub(crate) rules: Vec<usize>,
+}
+
+/// Where the columns that panes read stand in a batch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PanePositions {
+    keys: Vec<usize>,
+    weights: Option<usize>,
+    numbers: Option<usize>,
+    digests: Option<usize>,
+    /// Where the direction stands, and the symbols that mean in and out.
+    directions: Option<(usize, [SymbolId; 2])>,
+    readings: Option<usize>,
+}
+
+impl PanePositions {
+    /// Whether pseudonyms are counted.
+    pub(crate) fn count_subjects(&self) -> bool {
+        self.digests.is_some()
+    }
+
+    pub(crate) fn new(spec: &WindowSpec, layout: &KindLayout, layouts: &Layouts) -> Self {
+        let measured = spec.measure.column().and_then(|name| layout.position_of(name));
+        let distinct = spec.measure.is_distinct();
+        let directions = layout.position_of("direction").filter(|_| spec.measure.reads_direction());
+        let symbol = |word| layouts.symbols["direction"].intern(word).unwrap_or(SymbolId::MAX);
+        Self {
+            keys: spec.key.iter().filter_map(|name| layout.position_of(name)).collect(),
+            weights: layout.position_of("count"),
+            numbers: measured.filter(|_| !distinct),
+            digests: measured.filter(|_| distinct),
+            directions: directions.map(|position| (position, ["in", "out"].map(symbol))),
+            readings: layout.position_of("occupancy").filter(|_| matches!(spec.measure, Measure::Occupancy(_))),
+        }
+    }
+}
+
+/// What the shard has computed of a batch for one set of panes.
+pub(crate) struct WindowInput {
+    /// Position among the plan's panes.
+    pub(crate) panes: usize,
+    pub(crate) selection: Selection,
+    numbers: Option<ArrayRef>,
+    weights: Option<ArrayRef>,
+    /// Purpose, and position of the column whose digests are counted.
+    digests: Option<(PurposeId, usize)>,
+    directions: Option<(ArrayRef, [SymbolId; 2])>,
+    readings: Option<ArrayRef>,
+    keys: Vec<ArrayRef>,
+}
+
+/// Digests of a batch by purpose and position of their column.
+pub(crate) type BatchDigests = BTreeMap<(PurposeId, usize), Vec<Option<Digest>>>;
+
+/// Computes what needs no state. O(rows that pass). Also gives how many could not be computed.
+pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_>) -> (WindowInput, u64) {
+    let (selection, errors) = judging.matcher.select(&planned.filter);
+    let positions = &planned.positions;
+    let column = |position: usize| judging.rows.batch.column(position).clone();
+    if let Some(position) = positions.digests.filter(|_| !selection.is_empty()) {
+        judging.digests.want((planned.purpose, position), &selection);
+    }
+    let input = WindowInput {
+        panes: index,
+        selection,
+        numbers: positions.numbers.map(column),
+        weights: positions.weights.map(column),
+        digests: positions.digests.map(|position| (planned.purpose, position)),
+        directions: positions.directions.map(|(position, words)| (column(position), words)),
+        readings: positions.readings.map(column),
+        keys: positions.keys.iter().map(|position| column(*position)).collect(),
+    };
+    (input, errors)
+}
+
+impl WindowInput {
+    /// The key of a row; `None` where a part of it has no value.
+    pub(crate) fn key(&self, row: usize) -> Option<GroupKey> {
+        let mut key = [0; 4];
+        for (place, column) in key.iter_mut().zip(&self.keys) {
+            let keys = column.as_dictionary::<Int32Type>().keys();
+            if keys.is_null(row) {
+                return None;
+            }
+            *place = keys.value(row) as SymbolId;
+        }
+        Some(key)
+    }
+
+    /// What a row adds to its pane.
+    pub(crate) fn contribution(&self, row: usize, device: SymbolId, digests: &BatchDigests) -> Contribution {
+        let number = |array: &ArrayRef| match array.data_type() {
+            _ if array.is_null(row) => None,
+            DataType::Float64 => Some(array.as_primitive::<Float64Type>().value(row)),
+            DataType::Int64 => Some(array.as_primitive::<Int64Type>().value(row) as f64),
+            _ => None,
+        };
+        Contribution {
+            weight: to_micro(self.weights.as_ref().and_then(number).unwrap_or(1.0)),
+            number: self.numbers.as_ref().and_then(number),
+            digest: self.digests.and_then(|place| digests.get(&place)?[row]),
+            device,
+            direction: self.directions.as_ref().and_then(|(column, [inward, outward])| {
+                let keys = column.as_dictionary::<Int32Type>().keys();
+                match keys.value(row) as SymbolId {
+                    _ if keys.is_null(row) => None,
+                    word if word == *inward => Some(Direction::In),
+                    word if word == *outward => Some(Direction::Out),
+                    _ => None,
+                }
+            }),
+            reading: self.readings.as_ref().and_then(number).map(to_micro),
+        }
+    }
+}
+
+/// Which devices watch which keys, where the key is the zone alone: only then it is known which keys should
+/// have a value.
+pub(crate) fn roster(key: &[String], layouts: &Layouts, zones: &ZoneTable) -> ZoneRoster {
+    let mut roster = ZoneRoster::default();
+    if key != ["zone"] {
+        return roster;
+    }
+    for zone in zones.iter() {
+        let Some(id) = layouts.symbols["zone"].intern(&zone.id) else { continue };
+        let devices: Vec<SymbolId> =
+            zone.devices.iter().filter_map(|device| layouts.symbols["device"].intern(device)).collect();
+        let devices =
+            if devices.is_empty() { ZoneDevices::Learned(Vec::new()) } else { ZoneDevices::Declared(devices) };
+        roster.insert([id, 0, 0, 0], devices);
+    }
+    roster
+}
+
+/// The zones that are part of a zone, where the key is the zone alone.
+pub(crate) fn parts(key: &[String], layouts: &Layouts, zones: &ZoneTable) -> BTreeMap<GroupKey, Vec<GroupKey>> {
+    let mut parts: BTreeMap<GroupKey, Vec<GroupKey>> = BTreeMap::new();
+    if key != ["zone"] {
+        return parts;
+    }
+    let symbol = |id: &str| layouts.symbols["zone"].intern(id).map(|id| [id, 0, 0, 0]);
+    for zone in zones.iter() {
+        if let (Some(part), Some(whole)) = (symbol(&zone.id), zone.parent.as_deref().and_then(symbol)) {
+            parts.entry(whole).or_default().push(part);
+        }
+    }
+    parts
+}
