@@ -184,11 +184,13 @@ fn what_is_in_a_part_is_in_the_whole_once() {
             ((text(&it["rule"]), text(&it["key"]["zone"])), it["value"].as_f64().unwrap())
         })
         .collect();
-    let of = |rule: &str| ["stage", "square", "garden", "park"].map(|zone| values[&(rule.to_owned(), zone.to_owned())]);
+    let of = |rule: &str| {
+        ["stage", "square", "garden", "park"].map(|zone| values[&(rule.to_owned(), zone.to_owned())] as i64)
+    };
     // The second record lies in two parts of the park, and counts there once.
-    assert_eq!(of("count"), [6.0, 6.0, 2.0, 9.0]);
+    assert_eq!(of("count"), [6, 6, 2, 9]);
     // The recount is of the garden alone; the park adds up what its parts hold.
-    assert_eq!(of("inside"), [6.0, 6.0, 7.0, 15.0]);
+    assert_eq!(of("inside"), [6, 6, 7, 15]);
 }
 
 #[test]
@@ -218,8 +220,10 @@ fn an_early_alert_comes_with_the_record_that_makes_it_certain() {
     assert_eq!(told(line(4, 66, 1)), [(1, 19.0)]);
 }
 
-/// (milliseconds, delay, zone)
-fn arrivals() -> impl Strategy<Value = Vec<(i64, i64, bool, u8)>> {
+/// Event time and delay in milliseconds, whether in zone a, device.
+type Arrival = (i64, i64, bool, u8);
+
+fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
     prop::collection::vec((0_i64..60_000, 0_i64..25_000, any::<bool>(), 0_u8..3), 1..60)
 }
 
@@ -260,7 +264,7 @@ proptest! {
         for (rule, last_ms) in [("count", 5_000), ("hop", 15_000), ("snap", 10_000)] {
             for zone in ["a", "b"] {
                 for end_ms in (START_MS / 5_000 * 5_000..START_MS + 80_000).step_by(5_000) {
-                    let inside: Vec<(usize, &(i64, i64, bool, u8))> = arrivals
+                    let inside: Vec<(usize, &Arrival)> = arrivals
                         .iter()
                         .enumerate()
                         .filter(|(_, (ts_ms, ..))| (end_ms - last_ms..end_ms).contains(&(START_MS + ts_ms)))
@@ -276,7 +280,7 @@ proptest! {
                         "hop" => here.iter().map(|(n, _)| n % 7).collect::<BTreeSet<_>>().len() as f64,
                         _ => (0..3_u8)
                             .map(|device| {
-                                let of = |(_, it): &(usize, &(i64, i64, bool, u8))| it.3 == device;
+                                let of = |(_, it): &(usize, &Arrival)| it.3 == device;
                                 let instants: BTreeSet<i64> = inside.iter().filter(|it| of(it)).map(|(_, it)| it.0).collect();
                                 let observed = here.iter().filter(|it| of(it)).count();
                                 if instants.is_empty() { 0.0 } else { observed as f64 / instants.len() as f64 }

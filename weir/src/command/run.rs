@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         if machine_output {
             eprintln!("{text}");
         } else {
-            println!("{text}");
+            present::say_line(&text);
         }
     }
     if let (Some(path), Some(report)) = (&args.report, &report)
