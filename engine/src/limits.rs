@@ -21,6 +21,8 @@ pub struct Limits {
     pub event_ids_for_ms: i64,
     /// Keys of one window rule, over all open panes.
     pub window_groups_max: usize,
+    /// Values that windows keep one by one, over all open panes of one set: distinct values, instants of an occupancy.
+    pub window_values_max: usize,
     /// Suppression entries over all rules.
     pub suppressed_keys_max: usize,
     /// Alerts that may have to be taken back; the oldest leaves first and is counted.
@@ -53,6 +55,7 @@ impl Default for Limits {
             event_ids_max: 8_000_000,
             event_ids_for_ms: 10 * 60_000,
             window_groups_max: 1_000_000,
+            window_values_max: 20_000_000,
             suppressed_keys_max: 1_000_000,
             told_alerts_max: 50_000,
             told_for_ms: 7 * 86_400_000,

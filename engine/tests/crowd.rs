@@ -11,7 +11,7 @@ use flate2::read::GzDecoder;
 use proptest::prelude::*;
 use serde_json::Value;
 use weir_engine::rng::SeededRng;
-use weir_engine::{Trial, TrialParts};
+use weir_engine::{Limits, Trial, TrialParts};
 use weir_rules::Catalog;
 
 const START_MS: i64 = 1_790_000_000_000;
@@ -337,4 +337,86 @@ fn devices_at_fault_are_told_by_name() {
         .collect();
     // The stuck reading hides nobody: 30 and what has come since it was last believed.
     assert!(values.iter().any(|value| *value > 100.0), "{values:?}");
+}
+
+/// What finds no room is counted, and what is there stays right.
+#[test]
+fn windows_hold_no_more_values_than_they_may() {
+    let pack = pack(
+        "  - { id: pane, kind: window, from: person, key: [zone], measure: distinct(person_id), window: { every: 10s }, lateness: 1s, emit: windows, purpose: safety }\n  - { id: session, kind: window, from: person, key: [zone], measure: distinct(person_id), window: { gap: 5s }, lateness: 1s, emit: windows, purpose: safety }\n",
+    );
+    let parts = TrialParts {
+        limits: Limits { window_values_max: 3, max_ahead_ms: i64::MAX, ..Limits::default() },
+        ..TrialParts::new(Catalog::builtin(), vec![(pack, vec![])])
+    };
+    let mut trial = Trial::new(parts).unwrap();
+    for (n, person) in [1, 2, 1, 3, 4, 5, 3].into_iter().enumerate() {
+        trial.feed(&format!(
+            r#"{{"kind":"person","event_id":"{n}","ts":{},"site":"s","device":"d","zone":"a","person_id":"p{person}"}}"#,
+            START_MS + n as i64
+        ));
+    }
+    // Time goes on without anybody, and then there is room again.
+    for (at_ms, person) in [(20_000, ""), (40_000, r#","person_id":"p9""#)] {
+        trial.feed(&format!(
+            r#"{{"kind":"person","event_id":"x{at_ms}","ts":{},"site":"s","device":"d","zone":"a"{person}}}"#,
+            START_MS + at_ms
+        ));
+    }
+    trial.settle(None);
+    let values: Vec<(String, i64)> = trial
+        .outputs()
+        .iter()
+        .map(|output| serde_json::from_str::<Value>(&output.to_json()).unwrap())
+        .map(|it| (it["rule"].as_str().unwrap().to_owned(), it["value"].as_f64().unwrap() as i64))
+        .collect();
+    let of = |rule: &str| values.iter().filter(|(name, _)| name == rule).map(|(_, value)| *value).collect::<Vec<_>>();
+    assert_eq!((of("pane"), of("session")), (vec![3, 0, 1], vec![3, 0, 1]), "{values:?}");
+    let summary = trial.into_summary();
+    assert!(summary.rules.iter().all(|rule| rule.groups_overflow >= 2 && rule.open_values == 0), "{:?}", summary.rules);
+}
+
+/// Two gates that tell running totals, one of which starts anew and one of which rolls over: nobody is counted twice,
+/// nobody is missed, and the order of arrival within the lateness does not matter.
+#[test]
+fn running_totals_count_what_is_new() {
+    let pack = pack(
+        "  - { id: flow, kind: window, from: person, key: [zone], measure: inflow, window: { every: 10s }, lateness: 10s, emit: windows, purpose: safety }\n  - { id: inside, kind: window, from: person, key: [zone], measure: occupancy, occupancy: { learn: false }, window: { every: 10s }, lateness: 10s, emit: windows, purpose: safety }\n",
+    );
+    let readings = [
+        (0, "north", 100),
+        (1, "south", 65_520),
+        (5, "north", 110),
+        (6, "south", 65_530),
+        (12, "north", 7),
+        (13, "south", 4),
+        (22, "north", 9),
+        (23, "south", 900_000),
+    ];
+    let line = |(at_s, device, total): &(i64, &str, i64)| {
+        format!(
+            r#"{{"kind":"person","event_id":"{device}{at_s}","ts":{},"site":"s","device":"{device}","zone":"hall","direction":"in","total":{total}}}"#,
+            START_MS + at_s * 1_000
+        )
+    };
+    let in_order: Vec<String> = readings.iter().map(line).collect();
+    let all = outputs(&pack, "", &in_order);
+    let of = |rule: &str| -> BTreeMap<i64, i64> {
+        let values = all.iter().filter(|it| it["rule"] == rule);
+        values
+            .map(|it| ((it["end_ms"].as_i64().unwrap() - START_MS) / 1_000, it["value"].as_f64().unwrap() as i64))
+            .collect()
+    };
+    // 10 and 10; 7 after the reset and 10 through the roll-over; 2, and a jump that is no crowd.
+    assert_eq!(of("flow"), BTreeMap::from([(10, 20), (20, 17), (30, 2)]));
+    assert_eq!(of("inside"), BTreeMap::from([(10, 20), (20, 37), (30, 39)]));
+    let told: BTreeSet<(&str, &str)> =
+        all.iter().filter_map(|it| Some((it["notice"].as_str()?, it["device"].as_str()?))).collect();
+    assert_eq!(
+        told,
+        BTreeSet::from([("counter_reset", "north"), ("counter_rolled_over", "south"), ("counter_jumped", "south")])
+    );
+    let swapped = [1, 0, 3, 2, 5, 4, 7, 6].map(|at: usize| in_order[at].clone());
+    let single = Way { shards: 2, lines_per_block: 1, batch_bytes: 1 };
+    assert_eq!(run(&pack, vec![], "", &swapped, single).0, run(&pack, vec![], "", &in_order, ONE_BATCH).0);
 }

@@ -426,7 +426,10 @@ fn notes(text: &mut String, summary: &Summary) {
         };
         note(rule.condition_errors, "records whose condition could not be computed; they count as not passing");
         note(rule.unrouted, "alerts that no sink took");
-        note(rule.groups_overflow, "records that found no room among the groups (limits.window_groups)");
+        note(
+            rule.groups_overflow,
+            "records that found no room in its windows (limits.window_groups, limits.window_values)",
+        );
         note(rule.keys_evicted, "keys forgotten early for want of room (limits.sequence_keys)");
         note(rule.steps_overflow, "steps that found no room to wait in (limits.held_observations)");
         note(rule.without_figure, "values of zones that the zone table lacks");
@@ -500,7 +503,7 @@ pub(crate) fn summary_json(summary: &Summary, lists: &[ListStatus]) -> String {
         .map(|rule| {
             let mut row = serde_json::json!({
                 "kind": rule.kind, "shadow": rule.shadow, "alerts": rule.alerts, "suppressed": rule.suppressed,
-                "windows": rule.windows, "late": rule.late, "condition_errors": rule.condition_errors, "open_panes": rule.open_panes,
+                "windows": rule.windows, "late": rule.late, "condition_errors": rule.condition_errors, "open_panes": rule.open_panes, "open_groups": rule.open_groups, "open_values": rule.open_values,
                 "keys_evicted": rule.keys_evicted,
             });
             if rule.shadow {

@@ -10,8 +10,8 @@ use std::net::TcpStream;
 use common::{Place, post, workspace};
 use serde_json::Value;
 
-/// Zone and window end -> density and distinct persons.
-type Values = BTreeMap<(String, i64), (f64, f64)>;
+/// Zone and window end -> mean density, greatest density and distinct persons.
+type Values = BTreeMap<(String, i64), [f64; 3]>;
 
 fn records() -> Vec<String> {
     let path = workspace().join("examples/bottleneck/bottleneck.ndjson.gz");
@@ -80,7 +80,7 @@ fn expected() -> Values {
         .map(|line| {
             let v: Value = serde_json::from_str(line).unwrap();
             let key = (v["zone"].as_str().unwrap().to_owned(), v["window_end_ms"].as_i64().unwrap());
-            (key, (v["density_mean"].as_f64().unwrap(), v["distinct_persons"].as_f64().unwrap()))
+            (key, ["density_mean", "density_max", "distinct_persons"].map(|name| v[name].as_f64().unwrap()))
         })
         .collect()
 }
@@ -107,18 +107,17 @@ fn check_outputs(place: &Place) {
     for window in place.lines("windows.ndjson") {
         let key = (window["key"]["zone"].as_str().unwrap().to_owned(), window["end_ms"].as_i64().unwrap());
         let value = window["value"].as_f64().unwrap();
-        let entry = got.entry(key).or_insert((f64::NAN, f64::NAN));
-        let slot = if window["rule"] == "density" { &mut entry.0 } else { &mut entry.1 };
+        let rule = ["density", "densest", "persons"].iter().position(|rule| window["rule"] == *rule).unwrap();
+        let slot = &mut got.entry(key).or_insert([f64::NAN; 3])[rule];
         assert!(slot.is_nan(), "each window is told once: {window}");
         *slot = value;
     }
     let expected = expected();
     assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "every window of every zone");
-    for (key, (density, distinct)) in &expected {
-        let (got_density, got_distinct) = got[key];
+    for (key, expected) in &expected {
         // The expected densities are written with six digits behind the point.
-        assert!((got_density - density).abs() <= 5e-7, "{key:?}: density {got_density}, expected {density}");
-        assert!((got_distinct - distinct).abs() < f64::EPSILON, "{key:?}: {got_distinct} persons, expected {distinct}");
+        let same = got[key].iter().zip(expected).all(|(got, expected)| (got - expected).abs() <= 5e-7);
+        assert!(same, "{key:?}: {:?}, expected {expected:?}", got[key]);
     }
     let mut transitions: Vec<_> = place
         .lines("alerts.ndjson")

@@ -402,7 +402,8 @@ impl Partition {
         let mut rules = self.rules;
         for (index, counts) in rules.iter_mut().enumerate() {
             let held = self.windows.account(&self.plan, index);
-            (counts.open_panes, counts.open_groups, counts.groups_overflow) = (held.open, held.groups, held.overflow);
+            (counts.open_panes, counts.groups_overflow) = (held.open, held.overflow);
+            (counts.open_groups, counts.open_values) = (held.groups, held.values);
             (counts.without_figure, counts.floored) = (held.without_figure, held.floored);
             let steps = self.steps.account(index);
             counts.open_keys = steps.keys + steps.waiting;

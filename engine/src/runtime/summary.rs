@@ -49,6 +49,8 @@ pub struct RuleCounts {
     pub without_figure: u64,
     /// Keys in open windows.
     pub open_groups: usize,
+    /// Values that open windows keep one by one.
+    pub open_values: usize,
     /// Times at which more had gone out of a zone than were inside.
     pub floored: u64,
 }
@@ -76,6 +78,7 @@ impl RuleCounts {
             without_figure: 0,
             floored: 0,
             open_groups: 0,
+            open_values: 0,
         }
     }
 }

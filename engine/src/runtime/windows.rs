@@ -12,7 +12,7 @@ use crate::live::LiveValue;
 use crate::operator::PlannedRule;
 use crate::operator::window::{PlannedPanes, SavedLevels, WindowOperator, WindowOutcome, parts, roster};
 use crate::window::{
-    Closed, Devices, Fault, Observation, PaneClock, Panes, PanesSpec, Reporters, SavedPanes, SavedReporters,
+    Closed, Devices, Fault, Observation, PaneClock, Panes, PanesSpec, Reporters, Room, SavedPanes, SavedReporters,
     SavedSessions, Sessions, ViewLength,
 };
 
@@ -38,15 +38,15 @@ enum SavedStore {
 
 impl Store {
     fn new(planned: &PlannedPanes, plan: &Plan) -> Self {
-        let groups_max = plan.limits.window_groups_max;
+        let room = Room { groups_max: plan.limits.window_groups_max, values_max: plan.limits.window_values_max };
         match planned.gap_ms {
             Some(gap_ms) => {
-                Self::Sessions(Box::new(Sessions::new(&planned.measure, gap_ms, planned.clock.lateness_ms, groups_max)))
+                Self::Sessions(Box::new(Sessions::new(&planned.measure, gap_ms, planned.clock.lateness_ms, room)))
             }
             None => Self::Panes(Box::new(Panes::new(PanesSpec {
                 measure: planned.measure.clone(),
                 clock: planned.clock,
-                groups_max,
+                room,
                 roster: roster(&planned.key, &plan.layouts, &plan.zones),
                 parts: parts(&planned.key, &plan.layouts, &plan.zones),
                 early: planned.early,
@@ -75,8 +75,9 @@ impl Store {
 pub(super) struct Held {
     /// Panes or sessions that are open.
     pub(super) open: usize,
-    /// Keys in them.
+    /// Keys in them, and values that are kept one by one.
     pub(super) groups: usize,
+    pub(super) values: usize,
     /// Records without room.
     pub(super) overflow: u64,
     /// Values without a figure.
@@ -300,22 +301,13 @@ impl WindowSet {
     pub(super) fn account(&self, plan: &Plan, rule: usize) -> Held {
         let Some(at) = plan.rules[rule].panes else { return Held::default() };
         let without_figure = self.rules[rule].as_ref().map_or(0, |operator| operator.without_figure);
-        match &self.stores[at] {
-            Store::Panes(panes) => Held {
-                open: self.reporters[&plan.panes[at].clock].len(),
-                groups: panes.groups(),
-                overflow: panes.overflow,
-                without_figure,
-                floored: panes.floored(),
-            },
-            Store::Sessions(sessions) => Held {
-                open: sessions.len(),
-                groups: sessions.len(),
-                overflow: sessions.overflow,
-                without_figure,
-                floored: 0,
-            },
-        }
+        let (open, (groups, values), overflow, floored) = match &self.stores[at] {
+            Store::Panes(panes) => {
+                (self.reporters[&plan.panes[at].clock].len(), panes.held(), panes.overflow, panes.floored())
+            }
+            Store::Sessions(sessions) => (sessions.held().0, sessions.held(), sessions.overflow, 0),
+        };
+        Held { open, groups, values, overflow, without_figure, floored }
     }
 
     pub(super) fn save(&self, plan: &Plan) -> SavedWindows {

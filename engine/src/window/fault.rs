@@ -22,6 +22,12 @@ pub(crate) enum FaultKind {
     StuckReading,
     /// More people went out than were inside.
     NegativeOccupancy,
+    /// Its running total has started anew.
+    CounterReset,
+    /// Its running total has gone over the end of its register.
+    CounterRolledOver,
+    /// Its running total has grown by more than can have passed.
+    CounterJumped,
 }
 
 /// A fault with its place and time.
@@ -65,6 +71,19 @@ impl Fault {
                 "stuck_reading",
                 format!(
                     "the reading{place} by {device} does not change though people come and go; it is left out, look at the device"
+                ),
+            ),
+            FaultKind::CounterReset => (
+                "counter_reset",
+                format!("the total of {device}{place} has started anew; what it has counted since is taken"),
+            ),
+            FaultKind::CounterRolledOver => {
+                ("counter_rolled_over", format!("the total of {device}{place} has rolled over; it is counted on"))
+            }
+            FaultKind::CounterJumped => (
+                "counter_jumped",
+                format!(
+                    "the total of {device}{place} has grown by more than can have passed; nothing is counted, look at the device"
                 ),
             ),
             FaultKind::NegativeOccupancy => (

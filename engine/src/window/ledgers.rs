@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::OccupancySpec;
 
-use super::fault::FaultKind;
 use super::measure::Accumulator;
 use super::occupancy::{Inside, Ledger, ResetClock};
-use super::panes::{GroupKey, Groups};
-use crate::record::SymbolId;
+use super::panes::{GroupKey, Groups, KeyFault};
 
 /// Variance of what rounding to a whole number adds or takes.
 const ROUNDING_VARIANCE: f64 = 1.0 / 12.0;
@@ -75,7 +73,7 @@ impl Ledgers {
     }
 
     /// What is wrong since this was asked last, with the zone it is about.
-    pub(super) fn take_faults(&mut self) -> Vec<(GroupKey, FaultKind, SymbolId, i64)> {
+    pub(super) fn take_faults(&mut self) -> Vec<KeyFault> {
         let of = self.of.iter_mut().flat_map(|(key, ledger)| {
             ledger.take_faults().into_iter().map(|(kind, device, at_ms)| (*key, kind, device, at_ms))
         });

@@ -3,6 +3,8 @@
 //! Sums are kept as whole millionths in 128 bits, so that they do not depend on the order of
 //! addition: the same records give the same bits in any order and over any number of panes.
 
+use std::collections::BTreeMap;
+
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
@@ -39,10 +41,12 @@ pub(crate) struct Contribution {
     pub(crate) direction: Option<Direction>,
     /// An absolute reading of how many people are inside, millionths.
     pub(crate) reading: Option<i128>,
+    /// A counter's running total, millionths: what is new since the one before counts.
+    pub(crate) total: Option<i128>,
 }
 
 /// Which way somebody went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Direction {
     In,
     Out,
@@ -108,6 +112,8 @@ pub(crate) enum Accumulator {
     Buckets(Buckets),
     /// `snapshot`: observations of each device, millionths.
     Snapshot(Vec<(u32, i128)>),
+    /// `snapshot_max`: observations by device and instant, millionths.
+    Instants(BTreeMap<(u32, i64), i128>),
     /// `occupancy`.
     Passages(Moments),
 }
@@ -124,6 +130,7 @@ pub(crate) enum SavedAccumulator {
     Registers(Vec<u8>),
     Buckets(Vec<(i32, u64)>),
     Snapshot(Vec<(u32, i128)>),
+    Instants(Vec<(u32, i64, i128)>),
     Passages(Vec<(i64, Moment)>),
 }
 
@@ -143,6 +150,9 @@ impl Accumulator {
             Self::Registers(registers) => SavedAccumulator::Registers(registers.bytes().to_vec()),
             Self::Buckets(buckets) => SavedAccumulator::Buckets(buckets.sorted()),
             Self::Snapshot(devices) => SavedAccumulator::Snapshot(devices.clone()),
+            Self::Instants(seen) => {
+                SavedAccumulator::Instants(seen.iter().map(|((device, at), weight)| (*device, *at, *weight)).collect())
+            }
             Self::Passages(moments) => SavedAccumulator::Passages(moments.iter().map(|(at, it)| (*at, *it)).collect()),
         }
     }
@@ -158,6 +168,9 @@ impl Accumulator {
             SavedAccumulator::Registers(bytes) => Self::Registers(Registers::from_bytes(&bytes)),
             SavedAccumulator::Buckets(buckets) => Self::Buckets(Buckets::from_sorted(buckets)),
             SavedAccumulator::Snapshot(devices) => Self::Snapshot(devices),
+            SavedAccumulator::Instants(seen) => {
+                Self::Instants(seen.into_iter().map(|(device, at, weight)| ((device, at), weight)).collect())
+            }
             SavedAccumulator::Passages(moments) => Self::Passages(moments.into_iter().collect()),
         }
     }
@@ -174,6 +187,7 @@ impl Accumulator {
             Measure::ApproxDistinct(_) => Self::Registers(Registers::new()),
             Measure::Quantile(..) => Self::Buckets(Buckets::default()),
             Measure::Snapshot => Self::Snapshot(Vec::new()),
+            Measure::SnapshotMax => Self::Instants(BTreeMap::new()),
             Measure::Occupancy(_) => Self::Passages(Moments::new()),
         }
     }
@@ -195,6 +209,7 @@ impl Accumulator {
             Self::Registers(registers) => contribution.digest.into_iter().for_each(|digest| registers.add(digest)),
             Self::Buckets(buckets) => contribution.number.into_iter().for_each(|number| buckets.add(number)),
             Self::Snapshot(devices) => add_observations(devices, contribution.device, contribution.weight),
+            Self::Instants(seen) => *seen.entry((contribution.device, ts_ms)).or_default() += contribution.weight,
             Self::Passages(moments) => {
                 let moment = Moment {
                     entered: Amount::In.of(contribution),
@@ -206,6 +221,26 @@ impl Accumulator {
                     moments.entry(ts_ms).or_default().merge(&moment);
                 }
             }
+        }
+    }
+
+    /// Values that are kept one by one.
+    pub(crate) fn values(&self) -> usize {
+        match self {
+            Self::Distinct(seen) => seen.len(),
+            Self::Instants(seen) => seen.len(),
+            Self::Passages(moments) => moments.len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether it would keep one value more.
+    pub(crate) fn would_keep(&self, ts_ms: i64, contribution: &Contribution) -> bool {
+        match self {
+            Self::Distinct(seen) => contribution.digest.is_some_and(|digest| !seen.contains(&digest)),
+            Self::Instants(seen) => !seen.contains_key(&(contribution.device, ts_ms)),
+            Self::Passages(moments) => !moments.contains_key(&ts_ms),
+            _ => false,
         }
     }
 
@@ -231,6 +266,11 @@ impl Accumulator {
             (Self::Snapshot(devices), Self::Snapshot(more)) => {
                 for (device, weight) in more {
                     add_observations(devices, *device, *weight);
+                }
+            }
+            (Self::Instants(seen), Self::Instants(more)) => {
+                for (instant, weight) in more {
+                    *seen.entry(*instant).or_default() += weight;
                 }
             }
             (Self::Passages(moments), Self::Passages(more)) => {
@@ -278,6 +318,14 @@ impl Accumulator {
                 let Measure::Quantile(_, thousandths) = measure else { return None };
                 return buckets.quantile(*thousandths);
             }
+            Self::Instants(seen) => {
+                let mut most: BTreeMap<u32, i128> = BTreeMap::new();
+                for ((device, _), weight) in seen {
+                    let known = most.entry(*device).or_default();
+                    *known = (*known).max(*weight);
+                }
+                from_micro(most.values().sum())
+            }
             Self::Snapshot(devices) => {
                 // Added from small to large: device numbers follow the order of arrival, and the sum must not.
                 let mut shares: Vec<f64> = devices
@@ -317,7 +365,11 @@ impl Sliding {
     /// Nothing yet; `None` for extremes and estimates that cannot be taken back, whose panes are merged anew for each window.
     pub(crate) fn new(measure: &Measure) -> Option<Self> {
         let sum = match measure {
-            Measure::Min(_) | Measure::Max(_) | Measure::ApproxDistinct(_) | Measure::Occupancy(_) => return None,
+            Measure::Min(_)
+            | Measure::Max(_)
+            | Measure::ApproxDistinct(_)
+            | Measure::SnapshotMax
+            | Measure::Occupancy(_) => return None,
             Measure::Distinct(_) => SlidingSum::Distinct(HashMap::default()),
             _ => SlidingSum::Plain(Accumulator::new(measure)),
         };

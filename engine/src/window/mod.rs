@@ -5,6 +5,7 @@
 //! progress, so that the values depend on the order within a device only, never on batching or on
 //! how devices interleave.
 
+mod counters;
 mod devices;
 mod fault;
 mod forecast;
@@ -25,7 +26,7 @@ pub(crate) use fault::{Fault, FaultKind, TOLD_AGAIN_MS};
 pub(crate) use forecast::{Forecaster, normal_quantile};
 pub(crate) use level::{Change, LevelState, Thresholds};
 pub(crate) use measure::{Contribution, Direction, to_micro};
-pub(crate) use panes::{Closed, GroupKey, Observation, Panes, PanesSpec, SavedPanes, ZoneDevices, ZoneRoster};
+pub(crate) use panes::{Closed, GroupKey, Observation, Panes, PanesSpec, Room, SavedPanes, ZoneDevices, ZoneRoster};
 pub(crate) use reporters::{PaneClock, Reporters, SavedReporters};
 pub(crate) use sessions::{SavedSessions, Sessions};
 pub(crate) use sketch::APPROX_DISTINCT_ERROR;

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::Measure;
 
+use super::counters::{Counters, SavedCounters};
 use super::fault::FaultKind;
 use super::ledgers::{Ledgers, SavedLedgers};
 use super::measure::{Accumulator, Adding, Contribution, SavedAccumulator, Sliding};
@@ -23,8 +25,11 @@ use crate::testing::sabotage::{self, Wrong};
 /// Numbers of the key's values; unused places are 0.
 pub(crate) type GroupKey = [SymbolId; 4];
 
+/// What is wrong: with which key, what, by which device, when.
+pub(crate) type KeyFault = (GroupKey, FaultKind, SymbolId, i64);
+
 /// One record, as a window rule sees it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Observation {
     /// Event time.
     pub(crate) ts_ms: i64,
@@ -66,11 +71,20 @@ pub(crate) struct Closed {
     pub(crate) revision: u32,
 }
 
+/// How much windows may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Keys over all open panes, or open sessions.
+    pub(crate) groups_max: usize,
+    /// Values that are kept one by one, over all of them.
+    pub(crate) values_max: usize,
+}
+
 /// What panes are made for.
 pub(crate) struct PanesSpec {
     pub(crate) measure: Measure,
     pub(crate) clock: PaneClock,
-    pub(crate) groups_max: usize,
+    pub(crate) room: Room,
     pub(crate) roster: ZoneRoster,
     /// The zones that are part of a zone.
     pub(crate) parts: BTreeMap<GroupKey, Vec<GroupKey>>,
@@ -86,11 +100,17 @@ pub(crate) struct Panes {
     clock: PaneClock,
     open: BTreeMap<i64, Groups>,
     groups: usize,
-    groups_max: usize,
+    /// Values that are kept one by one.
+    values: usize,
+    room: Room,
     roster: ZoneRoster,
     views: Vec<View>,
     /// Who is inside, for `occupancy`.
     ledgers: Option<Ledgers>,
+    /// Running totals, of which what is new counts.
+    counters: Counters,
+    /// What is wrong with counters and not yet told.
+    faults: Vec<KeyFault>,
     /// Late records and what was told before them, where windows are revised.
     revisions: Option<Revisions>,
     /// Keys that got a record since the last time this was asked, where early alerts are wanted.
@@ -106,6 +126,7 @@ pub(crate) struct SavedPanes {
     learned: Vec<(GroupKey, Vec<(SymbolId, i64)>)>,
     views: Vec<SavedView>,
     ledgers: Option<SavedLedgers>,
+    counters: SavedCounters,
     revisions: Option<SavedRevisions>,
     overflow: u64,
 }
@@ -119,12 +140,15 @@ impl Panes {
                 _ => None,
             },
             revisions: (spec.clock.revise_for_ms > 0).then(Revisions::default),
+            counters: Counters::default(),
+            faults: Vec::new(),
             touched: spec.early.then(HashSet::default),
             measure: spec.measure,
             clock: spec.clock,
             open: BTreeMap::new(),
             groups: 0,
-            groups_max: spec.groups_max,
+            values: 0,
+            room: spec.room,
             roster: spec.roster,
             views: spec.views.into_iter().map(View::new).collect(),
             overflow: 0,
@@ -160,17 +184,34 @@ impl Panes {
         if observation.inherited && self.ledgers.is_some() {
             return;
         }
-        let groups = self.open.entry(pane).or_default();
-        if let Some(accumulator) = groups.get_mut(&key) {
-            accumulator.add(observation.ts_ms, &observation.contribution, self.adding);
-        } else if self.groups < self.groups_max {
-            self.groups += 1;
-            let mut accumulator = Accumulator::new(&self.measure);
-            accumulator.add(observation.ts_ms, &observation.contribution, self.adding);
-            groups.insert(key, accumulator);
-        } else {
-            self.overflow += 1;
+        if observation.contribution.total.is_some() {
+            if self.counters.len() >= self.room.values_max {
+                self.overflow += 1;
+            } else {
+                self.counters.add(pane, *observation);
+            }
+            return;
         }
+        let groups = self.open.entry(pane).or_default();
+        let accumulator = match groups.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) if self.groups < self.room.groups_max => {
+                self.groups += 1;
+                place.insert(Accumulator::new(&self.measure))
+            }
+            Entry::Vacant(_) => {
+                self.overflow += 1;
+                return;
+            }
+        };
+        let (ts_ms, contribution) = (observation.ts_ms, &observation.contribution);
+        if self.values >= self.room.values_max && accumulator.would_keep(ts_ms, contribution) {
+            self.overflow += 1;
+            return;
+        }
+        let before = accumulator.values();
+        accumulator.add(ts_ms, contribution, self.adding);
+        self.values += accumulator.values() - before;
         if let Some(touched) = &mut self.touched {
             touched.insert(key);
         }
@@ -179,7 +220,11 @@ impl Panes {
     /// Takes a late record whose windows may be revised. `passed_ms` is how far its device had come.
     pub(crate) fn revise(&mut self, observation: &Observation, passed_ms: i64) {
         let Some(revisions) = &mut self.revisions else { return };
-        if revisions.len() >= self.groups_max {
+        if observation.contribution.total.is_some() {
+            // A later reading of the counter holds what this one would have told.
+            return;
+        }
+        if revisions.len() >= self.room.groups_max {
             self.overflow += 1;
             return;
         }
@@ -202,6 +247,11 @@ impl Panes {
         mut emit: impl FnMut(ViewLength, Closed),
     ) {
         let passed_ms = watermark_ms.saturating_sub(self.clock.lateness_ms).min(to_ms);
+        let (counted, faults) = self.counters.take_before(self.clock.pane_of(passed_ms));
+        self.faults.extend(faults);
+        for observation in counted {
+            self.observe(&observation);
+        }
         for at in 0..self.views.len() {
             let length = self.views[at].length;
             let slides = self.slides(&length);
@@ -230,7 +280,9 @@ impl Panes {
         }
         let from = self.needed_from();
         while self.open.first_key_value().is_some_and(|(first, _)| *first < from) {
-            self.groups -= self.open.pop_first().map_or(0, |(_, groups)| groups.len());
+            let Some((_, gone)) = self.open.pop_first() else { break };
+            self.groups -= gone.len();
+            self.values -= gone.values().map(Accumulator::values).sum::<usize>();
         }
     }
 
@@ -449,14 +501,16 @@ impl Panes {
         sum.value(&self.measure, |_| 1).filter(|value| *value >= at_least)
     }
 
-    /// Keys in panes, and bytes they take, as far as that can be told without looking at each.
-    pub(crate) fn groups(&self) -> usize {
-        self.groups
+    /// Keys in panes, and values kept one by one.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.groups, self.values)
     }
 
     /// What is wrong with devices since this was asked last, with the key it is about.
-    pub(crate) fn take_faults(&mut self) -> Vec<(GroupKey, FaultKind, SymbolId, i64)> {
-        self.ledgers.as_mut().map_or_else(Vec::new, Ledgers::take_faults)
+    pub(crate) fn take_faults(&mut self) -> Vec<KeyFault> {
+        let mut faults = std::mem::take(&mut self.faults);
+        faults.extend(self.ledgers.as_mut().map_or_else(Vec::new, Ledgers::take_faults));
+        faults
     }
 
     /// Times at which more had gone out of a zone than were inside.
@@ -487,6 +541,7 @@ impl Panes {
             learned,
             views: self.views.iter().map(View::save).collect(),
             ledgers: self.ledgers.as_ref().map(Ledgers::save),
+            counters: self.counters.save(),
             revisions: self.revisions.as_ref().map(Revisions::save),
             overflow: self.overflow,
         }
@@ -496,14 +551,17 @@ impl Panes {
     pub(crate) fn load(&mut self, saved: SavedPanes) {
         self.overflow = saved.overflow;
         for (pane, groups) in saved.open {
+            let groups: Groups = groups.into_iter().map(|(key, it)| (key, Accumulator::load(it))).collect();
             self.groups += groups.len();
-            self.open.insert(pane, groups.into_iter().map(|(key, it)| (key, Accumulator::load(it))).collect());
+            self.values += groups.values().map(Accumulator::values).sum::<usize>();
+            self.open.insert(pane, groups);
         }
         for (key, devices) in saved.learned {
             if let Some(known @ ZoneDevices::Learned(_)) = self.roster.get_mut(&key) {
                 *known = ZoneDevices::Learned(devices);
             }
         }
+        self.counters.load(saved.counters);
         if let (Some(ledgers), Some(saved)) = (&mut self.ledgers, saved.ledgers) {
             ledgers.load(saved);
         }

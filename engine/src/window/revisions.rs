@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::measure::Contribution;
 use super::panes::{GroupKey, Observation};
 use crate::record::SymbolId;
 
@@ -26,17 +25,9 @@ pub(super) struct Revisions {
 /// [`Revisions`] as they are kept in a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SavedRevisions {
-    waiting: Vec<(i64, Vec<SavedObservation>)>,
+    waiting: Vec<(i64, Vec<Observation>)>,
     told: Vec<(i64, GroupKey, u32)>,
     instants: Vec<(i64, SymbolId)>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct SavedObservation {
-    ts_ms: i64,
-    key: Option<GroupKey>,
-    inherited: bool,
-    contribution: Contribution,
 }
 
 impl Revisions {
@@ -88,14 +79,8 @@ impl Revisions {
     }
 
     pub(super) fn save(&self) -> SavedRevisions {
-        let saved = |it: &Observation| SavedObservation {
-            ts_ms: it.ts_ms,
-            key: it.key,
-            inherited: it.inherited,
-            contribution: it.contribution,
-        };
         SavedRevisions {
-            waiting: self.waiting.iter().map(|(due, late)| (*due, late.iter().map(saved).collect())).collect(),
+            waiting: self.waiting.iter().map(|(due, late)| (*due, late.clone())).collect(),
             told: self.told.iter().map(|((end, key), revision)| (*end, *key, *revision)).collect(),
             instants: self.instants.iter().copied().collect(),
         }
@@ -103,8 +88,8 @@ impl Revisions {
 
     pub(super) fn load(&mut self, saved: SavedRevisions) {
         for (due_ms, late) in saved.waiting {
-            for SavedObservation { ts_ms, key, inherited, contribution } in late {
-                self.add(due_ms, Observation { ts_ms, key, inherited, contribution });
+            for observation in late {
+                self.add(due_ms, observation);
             }
         }
         self.instants = saved.instants.into_iter().collect();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use weir_rules::pack::Measure;
 
 use super::measure::{Accumulator, Adding, SavedAccumulator};
-use super::panes::{Closed, GroupKey, Observation};
+use super::panes::{Closed, GroupKey, Observation, Room};
 
 struct Session {
     last_ms: i64,
@@ -25,7 +25,9 @@ pub(crate) struct Sessions {
     /// By key and first record.
     open: BTreeMap<GroupKey, BTreeMap<i64, Session>>,
     count: usize,
-    open_max: usize,
+    /// Values that are kept one by one.
+    values: usize,
+    room: Room,
     /// Observations that found no room.
     pub(crate) overflow: u64,
 }
@@ -38,7 +40,7 @@ pub(crate) struct SavedSessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(measure: &Measure, gap_ms: i64, lateness_ms: i64, open_max: usize) -> Self {
+    pub(crate) fn new(measure: &Measure, gap_ms: i64, lateness_ms: i64, room: Room) -> Self {
         Self {
             measure: measure.clone(),
             adding: Adding::new(measure),
@@ -46,14 +48,16 @@ impl Sessions {
             lateness_ms,
             open: BTreeMap::new(),
             count: 0,
-            open_max,
+            values: 0,
+            room,
             overflow: 0,
         }
     }
 
     /// Adds a record that passes the condition.
     pub(crate) fn observe(&mut self, observation: &Observation) {
-        let Some(key) = observation.key else { return };
+        // A running total says nothing of a session's beginning.
+        let Some(key) = observation.key.filter(|_| observation.contribution.total.is_none()) else { return };
         let ts_ms = observation.ts_ms;
         let sessions = self.open.entry(key).or_default();
         let mut session = Session { last_ms: ts_ms, sum: Accumulator::new(&self.measure) };
@@ -63,25 +67,29 @@ impl Sessions {
         let before = sessions.range(..=ts_ms).next_back().filter(|(_, it)| it.last_ms + self.gap_ms > ts_ms);
         let after = sessions.range(ts_ms + 1..).next().filter(|(first, _)| **first < ts_ms + self.gap_ms);
         let joined: Vec<i64> = before.into_iter().chain(after).map(|(first, _)| *first).collect();
-        if joined.is_empty() && self.count >= self.open_max {
+        let keeps = session.sum.values() > 0 && self.values >= self.room.values_max;
+        if keeps || joined.is_empty() && self.count >= self.room.groups_max {
             self.overflow += 1;
             return;
         }
         for first_ms in joined {
             let Some(other) = sessions.remove(&first_ms) else { continue };
             self.count -= 1;
+            self.values -= other.sum.values();
             start_ms = start_ms.min(first_ms);
             session.last_ms = session.last_ms.max(other.last_ms);
             session.sum.merge(&other.sum);
         }
         self.count += 1;
+        self.values += session.sum.values();
         sessions.insert(start_ms, session);
     }
 
     /// Closes the sessions that the watermark has passed. `to_ms` is the last end that may close at all.
     pub(crate) fn close(&mut self, watermark_ms: i64, to_ms: i64, mut emit: impl FnMut(Closed)) {
         let passed_ms = watermark_ms.saturating_sub(self.lateness_ms).min(to_ms);
-        let (measure, gap_ms, count) = (&self.measure, self.gap_ms, &mut self.count);
+        let (measure, gap_ms) = (&self.measure, self.gap_ms);
+        let (count, values) = (&mut self.count, &mut self.values);
         self.open.retain(|key, sessions| {
             sessions.retain(|start_ms, session| {
                 let end_ms = session.last_ms + gap_ms;
@@ -89,6 +97,7 @@ impl Sessions {
                     return true;
                 }
                 *count -= 1;
+                *values -= session.sum.values();
                 if let Some(value) = session.sum.value(measure, |_| 1) {
                     let (key, start_ms) = (*key, *start_ms);
                     emit(Closed { key, start_ms, end_ms, value, margin: None, completeness: None, revision: 0 });
@@ -99,9 +108,9 @@ impl Sessions {
         });
     }
 
-    /// Sessions that are open.
-    pub(crate) fn len(&self) -> usize {
-        self.count
+    /// Sessions that are open, and values kept one by one.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.count, self.values)
     }
 
     pub(crate) fn save(&self) -> SavedSessions {
@@ -116,6 +125,7 @@ impl Sessions {
         for (key, start_ms, last_ms, sum) in saved.open {
             self.count += 1;
             let session = Session { last_ms, sum: Accumulator::load(sum) };
+            self.values += session.sum.values();
             self.open.entry(key).or_default().insert(start_ms, session);
         }
     }

@@ -109,6 +109,7 @@ fn parse_limits(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> (Limit
     set!(event_ids_max, take_integer, "event_ids");
     set!(event_ids_for_ms, take_duration_ms, "event_ids_for");
     set!(window_groups_max, take_integer, "window_groups");
+    set!(window_values_max, take_integer, "window_values");
     set!(suppressed_keys_max, take_integer, "suppressed_keys");
     set!(told_alerts_max, take_integer, "told_alerts");
     set!(told_for_ms, take_duration_ms, "told_for");

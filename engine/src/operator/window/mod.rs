@@ -57,6 +57,7 @@ pub(crate) struct PanePositions {
     /// Where the direction stands, and the symbols that mean in and out.
     directions: Option<(usize, [SymbolId; 2])>,
     readings: Option<usize>,
+    totals: Option<usize>,
 }
 
 impl PanePositions {
@@ -77,6 +78,7 @@ impl PanePositions {
             digests: measured.filter(|_| distinct),
             directions: directions.map(|position| (position, ["in", "out"].map(symbol))),
             readings: layout.position_of("occupancy").filter(|_| matches!(spec.measure, Measure::Occupancy(_))),
+            totals: layout.position_of("total").filter(|_| spec.measure.reads_totals()),
         }
     }
 }
@@ -92,6 +94,7 @@ pub(crate) struct WindowInput {
     digests: Option<(PurposeId, usize)>,
     directions: Option<(ArrayRef, [SymbolId; 2])>,
     readings: Option<ArrayRef>,
+    totals: Option<ArrayRef>,
     keys: Vec<ArrayRef>,
 }
 
@@ -114,6 +117,7 @@ pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_
         digests: positions.digests.map(|position| (planned.purpose, position)),
         directions: positions.directions.map(|(position, words)| (column(position), words)),
         readings: positions.readings.map(column),
+        totals: positions.totals.map(column),
         keys: positions.keys.iter().map(|position| column(*position)).collect(),
     };
     (input, errors)
@@ -156,6 +160,7 @@ impl WindowInput {
                 }
             }),
             reading: self.readings.as_ref().and_then(number).map(to_micro),
+            total: self.totals.as_ref().and_then(number).map(to_micro),
         }
     }
 }

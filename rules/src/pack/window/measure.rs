@@ -46,6 +46,8 @@ pub enum Measure {
     Quantile(String, u16),
     /// Observations per distinct instant at which the device reported.
     Snapshot,
+    /// Most observations at one instant, of each device.
+    SnapshotMax,
     /// How many came in.
     Inflow,
     /// How many went out.
@@ -58,7 +60,8 @@ pub enum Measure {
 
 impl Measure {
     /// Words of the measures that take no column.
-    const PLAIN: [&'static str; 7] = ["count", "reads", "snapshot", "inflow", "outflow", "net_flow", "occupancy"];
+    const PLAIN: [&'static str; 8] =
+        ["count", "reads", "snapshot", "snapshot_max", "inflow", "outflow", "net_flow", "occupancy"];
     /// Words of those that take one.
     const OF_COLUMN: [&'static str; 7] = ["sum", "avg", "min", "max", "distinct", "approx_distinct", "quantile"];
 
@@ -68,6 +71,7 @@ impl Measure {
             Self::Count => "count".to_owned(),
             Self::Reads => "reads".to_owned(),
             Self::Snapshot => "snapshot".to_owned(),
+            Self::SnapshotMax => "snapshot_max".to_owned(),
             Self::Inflow => "inflow".to_owned(),
             Self::Outflow => "outflow".to_owned(),
             Self::NetFlow => "net_flow".to_owned(),
@@ -106,6 +110,7 @@ impl Measure {
             Self::Count
             | Self::Reads
             | Self::Snapshot
+            | Self::SnapshotMax
             | Self::Inflow
             | Self::Outflow
             | Self::NetFlow
@@ -117,7 +122,13 @@ impl Measure {
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         let direction = self.reads_direction().then_some("direction");
         let reading = matches!(self, Self::Occupancy(_)).then_some("occupancy");
-        self.column().into_iter().chain(direction).chain(reading)
+        let total = self.reads_totals().then_some("total");
+        self.column().into_iter().chain(direction).chain(reading).chain(total)
+    }
+
+    /// Whether it counts what is new of a running total, where a record tells one.
+    pub fn reads_totals(&self) -> bool {
+        matches!(self, Self::Count | Self::Inflow | Self::Outflow | Self::NetFlow | Self::Occupancy(_))
     }
 
     /// Whether it asks which way people went.
@@ -144,6 +155,7 @@ impl Measure {
                 | Self::Distinct(_)
                 | Self::ApproxDistinct(_)
                 | Self::Snapshot
+                | Self::SnapshotMax
                 | Self::Inflow
                 | Self::Outflow
                 | Self::NetFlow
@@ -153,7 +165,7 @@ impl Measure {
 }
 
 /// What the message about a measure lists.
-const KNOWN: &str = "count, reads, snapshot, inflow, outflow, net_flow, occupancy, sum(c), avg(c), min(c), max(c), distinct(c), approx_distinct(c), quantile(c, 0.95)";
+const KNOWN: &str = "count, reads, snapshot, snapshot_max, inflow, outflow, net_flow, occupancy, sum(c), avg(c), min(c), max(c), distinct(c), approx_distinct(c), quantile(c, 0.95)";
 
 impl WindowParser<'_> {
     pub(super) fn parse_measure(&self, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<Measure> {
@@ -179,6 +191,7 @@ impl WindowParser<'_> {
             ("count", None) => Ok(Measure::Count),
             ("reads", None) => Ok(Measure::Reads),
             ("snapshot", None) => Ok(Measure::Snapshot),
+            ("snapshot_max", None) => Ok(Measure::SnapshotMax),
             ("inflow" | "outflow" | "net_flow" | "occupancy", None) => {
                 let of_direction = match name {
                     "inflow" => Measure::Inflow,
@@ -186,7 +199,8 @@ impl WindowParser<'_> {
                     "net_flow" => Measure::NetFlow,
                     _ => Measure::Occupancy(occupancy.unwrap_or(OccupancySpec { reset: None, learn: true })),
                 };
-                let missing = of_direction.columns().find(|name| kind.column(name).is_none()).map(str::to_owned);
+                let missing = of_direction.columns().find(|name| *name != "total" && kind.column(name).is_none());
+                let missing = missing.map(str::to_owned);
                 match missing {
                     None => Ok(of_direction),
                     Some(missing) => Err(bad(
