@@ -220,6 +220,47 @@ fn an_early_alert_comes_with_the_record_that_makes_it_certain() {
     assert_eq!(told(line(4, 66, 1)), [(1, 19.0)]);
 }
 
+/// Early alerts and what confirms them are the same whatever the order within the lateness, and each is confirmed.
+#[test]
+fn early_alerts_do_not_depend_on_the_order_of_arrival() {
+    let pack = pack(
+        "  - { id: full, kind: window, from: person, key: [zone], measure: count, window: { every: 10s }, lateness: 8s, early: true, levels: [{ name: full, enter: 4, for: 20s, exit: 3, severity: high }], purpose: safety }\n  - { id: hop, kind: window, from: person, key: [zone], measure: distinct(person_id), window: { last: 20s, every: 10s }, lateness: 8s, early: true, levels: [{ name: many, enter: 3, exit: 2, severity: high }], purpose: safety }\n",
+    );
+    let mut rng = SeededRng::new(5);
+    let mut told = 0;
+    for _ in 0..200 {
+        let mut records: Vec<(i64, i64, String)> = (0..60)
+            .map(|n| {
+                let at_ms = (rng.unit() * 90_000.0) as i64;
+                let line = format!(
+                    r#"{{"kind":"person","event_id":"e{n}","ts":{},"site":"s","device":"d{}","zone":"z{}","person_id":"p{}"}}"#,
+                    START_MS + at_ms,
+                    n % 2,
+                    n % 3,
+                    n % 5
+                );
+                (at_ms, at_ms + (rng.unit() * 7_000.0) as i64, line)
+            })
+            .collect();
+        records.sort_by_key(|(at_ms, ..)| *at_ms);
+        let in_order: Vec<String> = records.iter().map(|(.., line)| line.clone()).collect();
+        records.sort_by_key(|(_, arrival_ms, _)| *arrival_ms);
+        let shuffled: Vec<String> = records.iter().map(|(.., line)| line.clone()).collect();
+        let (whole, summary) = run(&pack, vec![], "", &in_order, ONE_BATCH);
+        assert_eq!(summary.total().late, 0);
+        let single = Way { shards: 2, lines_per_block: 1, batch_bytes: 1 };
+        assert_eq!(run(&pack, vec![], "", &in_order, single).0, whole);
+        assert_eq!(run(&pack, vec![], "", &shuffled, single).0, whole);
+        let enters = |revision: &str| {
+            let of = |line: &&String| line.contains("\"change\":\"enter\"") && line.contains(revision);
+            whole.iter().filter(of).count()
+        };
+        assert_eq!(enters("\"revision\":0"), enters("\"revision\":1"));
+        told += enters("\"revision\":0");
+    }
+    assert!(told > 100, "{told}");
+}
+
 /// Event time and delay in milliseconds, whether in zone a, device.
 type Arrival = (i64, i64, bool, u8);
 

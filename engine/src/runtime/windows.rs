@@ -252,11 +252,9 @@ impl WindowSet {
             let length = ViewLength { last_ms: spec.last_ms, every_ms: spec.every_ms };
             let Some(operator) = &mut self.rules[planned.index] else { continue };
             let closed = closed.get(&(at, length)).map_or(&[][..], Vec::as_slice);
-            let quiet_to_ms = spec.silence.map_or(i64::MIN, |_| {
-                let watermark_ms = watermarks[usize::from(planned.kind)].unwrap_or(i64::MIN / 4);
-                let passed_ms = watermark_ms.saturating_sub(spec.lateness_ms).min(to_ms);
-                quiet_to_ms(devices, planned.kind, passed_ms)
-            });
+            let watermark_ms = watermarks[usize::from(planned.kind)].unwrap_or(i64::MIN / 4);
+            let passed_ms = watermark_ms.saturating_sub(spec.lateness_ms).min(to_ms);
+            let quiet_to_ms = spec.silence.map_or(i64::MIN, |_| quiet_to_ms(devices, planned.kind, passed_ms));
             if !closed.is_empty() || spec.silence.is_some() {
                 plan.timed(planned.index, || {
                     operator.take(planned, closed, quiet_to_ms, |outcome| emit(planned.index, outcome));
@@ -265,7 +263,9 @@ impl WindowSet {
             if let (Store::Panes(panes), Some(touched)) = (&self.stores[at], touched.get(&at)) {
                 let reporters = &self.reporters[&plan.panes[at].clock];
                 plan.timed(planned.index, || {
-                    operator.take_early(planned, panes, reporters, touched, |outcome| emit(planned.index, outcome));
+                    operator.take_early(planned, panes, reporters, touched, passed_ms, |outcome| {
+                        emit(planned.index, outcome);
+                    });
                 });
             }
         }

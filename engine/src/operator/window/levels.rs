@@ -31,6 +31,8 @@ pub(crate) struct WindowOperator {
     zone_place: Option<usize>,
     keys: HashMap<GroupKey, KeyState, RandomState>,
     forecasts: usize,
+    /// No key falls silent before this.
+    quiet_from_ms: i64,
     /// Texts of keys, as they are needed at every close.
     texts: HashMap<GroupKey, KeyTexts, RandomState>,
     groups_max: usize,
@@ -77,6 +79,7 @@ impl WindowOperator {
             zone_place,
             keys: HashMap::default(),
             forecasts: 0,
+            quiet_from_ms: i64::MIN,
             texts: HashMap::default(),
             groups_max,
             without_figure: 0,
@@ -163,6 +166,7 @@ impl WindowOperator {
         }
         let follows = !spec.session && state.last_end_ms + spec.every_ms == end_ms;
         (state.last_end_ms, state.quiet_to_ms) = (end_ms, end_ms);
+        self.expect_from(spec, end_ms);
         if spec.forecast.is_some() && state.forecaster.is_none() && self.forecasts < FORECASTS_MAX {
             self.forecasts += 1;
             state.forecaster = spec.forecast.map(|it| Box::new(Forecaster::new(spec.every_ms, it.horizon_ms)));
@@ -244,11 +248,14 @@ impl WindowOperator {
         panes: &Panes,
         reporters: &Reporters,
         touched: &[GroupKey],
+        passed_ms: i64,
         emit: impl FnMut(WindowOutcome),
     ) {
         let Body::Window(spec) = &planned.rule.body else { return };
         let length = ViewLength { last_ms: spec.last_ms, every_ms: spec.every_ms };
-        let Some(end_ms) = panes.first_open_end(length, reporters).filter(|_| spec.early) else { return };
+        // While the window before may still get a value, it may be the one that enters the level.
+        let is_next = |end_ms: &i64| spec.early && end_ms - spec.every_ms <= passed_ms;
+        let Some(end_ms) = panes.first_open_end(length, reporters).filter(is_next) else { return };
         let mut told: Vec<Told<'_>> = Vec::new();
         for key in touched {
             let Some(figure) = self.figure(spec, key) else { continue };
@@ -279,6 +286,7 @@ impl WindowOperator {
                     ..KeyState::new(spec, &closed)
                 });
                 state.levels[at].told_early = Some(end_ms);
+                self.expect_from(spec, end_ms - spec.every_ms);
                 let texts = self.texts_of(key);
                 let change = Told::change(texts, closed, Change::Enter);
                 told.push(Told { level: Some((level, thresholds)), ..change });
@@ -287,7 +295,17 @@ impl WindowOperator {
         tell(planned, spec, told, emit);
     }
 
+    /// A key had its last value then.
+    fn expect_from(&mut self, spec: &WindowSpec, end_ms: i64) {
+        if let Some(silence) = spec.silence {
+            self.quiet_from_ms = self.quiet_from_ms.min(end_ms + silence.after_ms);
+        }
+    }
+
     fn look_for_silence<'s>(&mut self, spec: &'s WindowSpec, silence: Silence, to_ms: i64, told: &mut Vec<Told<'s>>) {
+        if to_ms < self.quiet_from_ms {
+            return;
+        }
         let waiting = |state: &KeyState| !state.silent && state.last_end_ms + silence.after_ms <= to_ms;
         let keys: Vec<GroupKey> = self.keys.iter().filter(|(_, state)| waiting(state)).map(|(key, _)| *key).collect();
         for key in keys {
@@ -306,6 +324,8 @@ impl WindowOperator {
             }
             self.keys.insert(key, state);
         }
+        let heard = self.keys.values().filter(|state| !state.silent);
+        self.quiet_from_ms = heard.map(|state| state.quiet_to_ms + silence.after_ms).min().unwrap_or(i64::MAX);
     }
 
     fn texts_of(&mut self, key: &GroupKey) -> KeyTexts {
