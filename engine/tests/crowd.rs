@@ -461,3 +461,33 @@ fn running_totals_count_what_is_new() {
     let single = Way { shards: 2, lines_per_block: 1, batch_bytes: 1 };
     assert_eq!(run(&pack, vec![], "", &swapped, single).0, run(&pack, vec![], "", &in_order, ONE_BATCH).0);
 }
+
+/// A level that is left because nothing is heard says the threshold of its own zone.
+#[test]
+fn a_level_that_is_cleared_by_silence_tells_its_zones_threshold() {
+    let pack = pack(
+        "  - { id: full, kind: window, from: person, key: [zone], measure: count, window: { every: 10s }, lateness: 1s, levels: [{ name: full, enter: 9, exit: 8, for_zones: [{ class: school, enter: 4, exit: 3 }] }], when_silent: { after: 20s, do: clear }, purpose: safety }\n",
+    );
+    let line = |id: usize, zone: &str, at_s: i64, count: u32| {
+        format!(
+            r#"{{"kind":"person","event_id":"{id}","ts":{},"site":"s","device":"d","zone":"{zone}","count":{count}}}"#,
+            START_MS + at_s * 1_000
+        )
+    };
+    let lines = [line(1, "yard", 0, 5), line(2, "hall", 1, 5), line(3, "hall", 60, 5)];
+    let told: Vec<(String, String, i64)> = outputs(&pack, "zone,class,devices\nyard,school,d2\nhall,,d\n", &lines)
+        .iter()
+        .filter(|it| it["level"] == "full")
+        .map(|it| {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            (
+                text(&it["change"]),
+                text(&it["evidence"]["threshold"]),
+                weir_engine::normalise::TimeReader::new(None).read_ms(it["ts"].as_str().unwrap()).unwrap() - START_MS,
+            )
+        })
+        .collect();
+    let mut told = told;
+    told.sort();
+    assert_eq!(told, [("enter".to_owned(), "4".to_owned(), 10_000), ("exit".to_owned(), "3".to_owned(), 30_000)]);
+}

@@ -1,7 +1,6 @@
 //! What can be wrong with a device, and what it means for a crowd.
 
-use crate::alert::Notice;
-use crate::alert::format_time;
+use crate::alert::{Notice, format_time};
 use crate::record::SymbolId;
 
 /// A device is told of again after so long, if it is still at fault.

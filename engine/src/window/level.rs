@@ -77,9 +77,9 @@ impl LevelState {
         self.active
     }
 
-    /// Nothing is known any more; whether the level held.
-    pub(crate) fn clear(&mut self) -> bool {
-        std::mem::take(self).active
+    /// Nothing is known any more.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 

@@ -104,11 +104,16 @@ impl Report {
         Self { gathered: Arc::default(), levels: Arc::new(levels) }
     }
 
-    /// A sink for every purpose: counts and levels hold no identifier.
+    /// A sink for the purposes of window rules: counts and levels hold no identifier.
     pub(crate) fn sink_spec<'a>(packs: impl IntoIterator<Item = &'a Pack>) -> SinkSpec {
         SinkSpec {
             name: SINK.to_owned(),
-            purposes: packs.into_iter().flat_map(|pack| &pack.purposes).map(|purpose| purpose.name.clone()).collect(),
+            purposes: packs
+                .into_iter()
+                .flat_map(|pack| &pack.rules)
+                .filter(|rule| matches!(rule.body, Body::Window(_)))
+                .map(|rule| rule.purpose.clone())
+                .collect(),
             streams: vec![Stream::Windows, Stream::Alerts],
             actuator: false,
             reviewers: false,

@@ -153,13 +153,10 @@ impl WindowOperator {
         }
         let (key, end_ms) = (closed.key, closed.end_ms);
         let mut state = self.keys.remove(&key).unwrap_or_else(|| KeyState::new(spec, &closed));
-        if let Some(silence) = spec.silence {
-            let zone = self.zone(&key);
-            let texts = self.texts.get(&key).cloned();
-            if let Some(at_ms) = state.falls_silent(spec, silence, zone, end_ms - 1) {
-                let texts = texts.unwrap_or_else(|| self.texts_of(&key));
-                state.tell_silence(spec, silence, at_ms, &closed, texts, told);
-            }
+        if let Some(silence) = spec.silence
+            && let Some(at_ms) = state.falls_silent(spec, silence, self.zone(&key), end_ms - 1)
+        {
+            self.tell_silence(spec, silence, (key, at_ms), &mut state, told);
         }
         if std::mem::take(&mut state.silent) && spec.silence.is_some_and(|it| it.action == WhenSilent::Alert) {
             told.push(Told::change(self.texts_of(&key), closed.clone(), Change::Heard));
@@ -175,11 +172,12 @@ impl WindowOperator {
             forecaster.learn(end_ms, closed.value);
         }
         // A value that may be off by so much is held against a level with all of it.
-        let upper = closed.value + closed.margin.unwrap_or(0.0);
+        let off_by = closed.margin.unwrap_or(0.0);
+        let upper = closed.value + off_by;
         let looked = state.forecaster.as_deref().zip(spec.forecast).and_then(|(forecaster, forecast)| {
             let enter = spec.levels.iter().zip(&state.levels).find(|(_, state)| !state.is_active());
             let enter = enter.map(|(level, _)| (level, self.thresholds(level, &key, end_ms).enter));
-            outlook(forecaster, forecast, spec.every_ms, upper, enter)
+            outlook(forecaster, forecast, spec.every_ms, (closed.value, off_by), enter)
         });
         if spec.emit_windows {
             told.push(Told::value(self.texts_of(&key), closed.clone(), looked.clone()));
@@ -190,10 +188,8 @@ impl WindowOperator {
             let changed = state.levels[at].step(level, thresholds, upper, follows);
             let mut tell = |change, closed: Closed, revision| {
                 let texts = self.texts_of(&key);
-                told.push(
-                    Told { level: Some((level, thresholds)), revision, ..Told::change(texts, closed, change) }
-                        .seeing(looked.clone()),
-                );
+                let (level, outlook) = (Some((level, thresholds)), looked.clone());
+                told.push(Told { level, revision, outlook, ..Told::change(texts, closed, change) });
             };
             match changed {
                 Some(Change::Enter) if spec.early => {
@@ -311,21 +307,44 @@ impl WindowOperator {
         for key in keys {
             let Some(mut state) = self.keys.remove(&key) else { continue };
             if let Some(at_ms) = state.falls_silent(spec, silence, self.zone(&key), to_ms) {
-                let last = Closed {
-                    key,
-                    start_ms: at_ms - silence.after_ms,
-                    end_ms: at_ms,
-                    value: f64::NAN,
-                    margin: None,
-                    completeness: Some(0.0),
-                    revision: 0,
-                };
-                state.tell_silence(spec, silence, at_ms, &last, self.texts_of(&key), told);
+                self.tell_silence(spec, silence, (key, at_ms), &mut state, told);
             }
             self.keys.insert(key, state);
         }
         let heard = self.keys.values().filter(|state| !state.silent);
         self.quiet_from_ms = heard.map(|state| state.quiet_to_ms + silence.after_ms).min().unwrap_or(i64::MAX);
+    }
+
+    fn tell_silence<'s>(
+        &mut self,
+        spec: &'s WindowSpec,
+        silence: Silence,
+        (key, at_ms): (GroupKey, i64),
+        state: &mut KeyState,
+        told: &mut Vec<Told<'s>>,
+    ) {
+        let texts = self.texts_of(&key);
+        let nothing = Closed {
+            key,
+            start_ms: state.last_end_ms,
+            end_ms: at_ms,
+            value: f64::NAN,
+            margin: None,
+            completeness: Some(0.0),
+            revision: 0,
+        };
+        match silence.action {
+            WhenSilent::Hold => {}
+            WhenSilent::Alert => told.push(Told::change(texts, nothing, Change::Silent)),
+            WhenSilent::Clear => {
+                for (level, state) in spec.levels.iter().zip(&mut state.levels).filter(|(_, state)| state.is_active()) {
+                    state.clear();
+                    let thresholds = self.thresholds(level, &key, at_ms);
+                    let change = Told::change(Arc::clone(&texts), nothing.clone(), Change::Exit);
+                    told.push(Told { level: Some((level, thresholds)), ..change });
+                }
+            }
+        }
     }
 
     fn texts_of(&mut self, key: &GroupKey) -> KeyTexts {
@@ -388,37 +407,5 @@ impl KeyState {
             self.quiet_to_ms += spec.every_ms;
         }
         None
-    }
-
-    fn tell_silence<'s>(
-        &mut self,
-        spec: &'s WindowSpec,
-        silence: Silence,
-        at_ms: i64,
-        last: &Closed,
-        texts: KeyTexts,
-        told: &mut Vec<Told<'s>>,
-    ) {
-        let last = Closed {
-            start_ms: self.last_end_ms,
-            end_ms: at_ms,
-            value: f64::NAN,
-            completeness: Some(0.0),
-            margin: None,
-            ..last.clone()
-        };
-        match silence.action {
-            WhenSilent::Hold => {}
-            WhenSilent::Alert => told.push(Told::change(texts, last, Change::Silent)),
-            WhenSilent::Clear => {
-                for (level, state) in spec.levels.iter().zip(&mut self.levels) {
-                    let thresholds = Thresholds { enter: level.enter, exit: level.exit };
-                    if state.clear() {
-                        let change = Told::change(Arc::clone(&texts), last.clone(), Change::Exit);
-                        told.push(Told { level: Some((level, thresholds)), ..change });
-                    }
-                }
-            }
-        }
     }
 }

@@ -47,6 +47,9 @@ pub(crate) struct PlannedPanes {
     pub(crate) rules: Vec<usize>,
 }
 
+/// The kind whose `total` is a running total.
+const COUNTED_KIND: &str = "person";
+
 /// Where the columns that panes read stand in a batch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PanePositions {
@@ -78,7 +81,10 @@ impl PanePositions {
             digests: measured.filter(|_| distinct),
             directions: directions.map(|position| (position, ["in", "out"].map(symbol))),
             readings: layout.position_of("occupancy").filter(|_| matches!(spec.measure, Measure::Occupancy(_))),
-            totals: layout.position_of("total").filter(|_| spec.measure.reads_totals()),
+            // Another kind's column of this name means what its integrator says.
+            totals: layout
+                .position_of("total")
+                .filter(|_| spec.measure.reads_totals() && layout.kind.name == COUNTED_KIND),
         }
     }
 }

@@ -10,12 +10,12 @@ const POINTS: i64 = 16;
 /// Quantile of the interval's upper end, in thousandths: 10 % lie below the interval, 10 % above.
 const INTERVAL: u16 = 900;
 
-/// Looks ahead from the last value; `None` while too little is known.
+/// Looks ahead from the last value; `None` while too little is known. A level is held against value and margin.
 pub(super) fn outlook(
     forecaster: &Forecaster,
     forecast: Forecast,
     every_ms: i64,
-    last: f64,
+    (last, off_by): (f64, f64),
     next: Option<(&Level, f64)>,
 ) -> Option<Outlook> {
     let steps = forecaster.steps();
@@ -24,11 +24,11 @@ pub(super) fn outlook(
     let chosen = normal_quantile(forecast.quantile);
     let minutes = |steps: f64| steps * every_ms as f64 / 60_000.0;
     let minutes_to_level = next.and_then(|(_, enter)| {
-        let mut before = (0.0, last);
+        let mut before = (0.0, last + off_by);
         (1..=POINTS.min(steps)).find_map(|point| {
             let at = (point * steps + POINTS.min(steps) - 1) / POINTS.min(steps);
             let ahead = forecaster.ahead(at, last)?;
-            let upper = ahead.value + chosen * ahead.deviation;
+            let upper = ahead.value + off_by + chosen * ahead.deviation;
             if upper >= enter {
                 let share = if upper > before.1 { ((enter - before.1) / (upper - before.1)).max(0.0) } else { 0.0 };
                 return Some(minutes(before.0 + share * (at as f64 - before.0)));

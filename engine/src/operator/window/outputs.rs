@@ -31,10 +31,6 @@ impl Told<'_> {
     pub(super) fn change(texts: KeyTexts, closed: Closed, change: Change) -> Self {
         Self { texts, closed, change: Some(change), level: None, revision: 0, outlook: None }
     }
-
-    pub(super) fn seeing(self, outlook: Option<Outlook>) -> Self {
-        Self { outlook, ..self }
-    }
 }
 
 /// What became of a window.

@@ -199,12 +199,20 @@ impl WindowParser<'_> {
                     "net_flow" => Measure::NetFlow,
                     _ => Measure::Occupancy(occupancy.unwrap_or(OccupancySpec { reset: None, learn: true })),
                 };
-                let missing = of_direction.columns().find(|name| *name != "total" && kind.column(name).is_none());
-                let missing = missing.map(str::to_owned);
+                let fits = |name: &str| {
+                    kind.column(name).is_some_and(|column| match name {
+                        "direction" => column.ty == ColumnType::Symbol,
+                        _ => matches!(column.ty, ColumnType::Number | ColumnType::Integer),
+                    })
+                };
+                let missing = of_direction.columns().find(|name| *name != "total" && !fits(name)).map(str::to_owned);
                 match missing {
                     None => Ok(of_direction),
                     Some(missing) => Err(bad(
-                        format!("`{name}` needs a column `{missing}`, which {} records do not have", kind.name),
+                        format!(
+                            "`{name}` needs a column `{missing}` (direction a symbol, occupancy a number), which {} records do not have",
+                            kind.name
+                        ),
                         "take it from a kind that counts people, such as `person`".to_owned(),
                     )),
                 }

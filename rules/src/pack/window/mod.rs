@@ -195,7 +195,7 @@ impl WindowParser<'_> {
         let zone_thresholds = spec.has_zone_thresholds() && spec.key != ["zone"];
         let occupancy = matches!(spec.measure, Measure::Occupancy(_));
         let tumbling = spec.last_ms == spec.every_ms;
-        let wrong: [(bool, &'static str, &str, &str); 9] = [
+        let wrong: [(bool, &'static str, &str, &str); 10] = [
             (
                 occupancy && (!tumbling || spec.session),
                 "window",
@@ -231,6 +231,14 @@ impl WindowParser<'_> {
                 "forecast",
                 "only counts are forecast",
                 "take count, distinct, occupancy, a flow or a snapshot",
+            ),
+            (
+                spec.forecast.is_some_and(|it| {
+                    it.horizon_ms < spec.every_ms || it.horizon_ms / spec.every_ms > PANES_PER_WINDOW_MAX
+                }),
+                "forecast",
+                "a forecast looks from 1 to 3,600 windows ahead",
+                "make it a multiple of `every`, or `every` longer",
             ),
             (
                 zone_thresholds,
