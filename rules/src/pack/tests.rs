@@ -54,12 +54,8 @@ fn five_mistakes_are_five_messages() {
         .replace("enter: 4.0", "enter: 2.0")
         .replace("review: none", "reveiw: none")
         .replace("{value} people", "{val} people");
-    let rendered: Vec<String> = check(&text)
-        .1
-        .iter()
-        .filter(|d| !["WR0233"].contains(&d.code.id))
-        .map(|d| render(d, Style::Plain))
-        .collect();
+    let rendered: Vec<String> =
+        check(&text).1.iter().filter(|d| !["WR0233"].contains(&d.code.id)).map(|d| render(d, Style::Plain)).collect();
     insta::assert_snapshot!(rendered.join("\n\n"));
 }
 
