@@ -4,6 +4,8 @@
 //! on the same bytes. RESULTS.md holds the figures with the commands that produced them.
 #![forbid(unsafe_code)]
 
+pub mod paced;
+
 use std::path::{Path, PathBuf};
 
 use weir_engine::{Feed, Output, Sink, SinkError, Source, SourceError};

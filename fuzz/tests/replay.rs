@@ -97,3 +97,11 @@ const SNAPSHOT_MUTANTS: usize = 20_000;
 fn watchlist_open() {
     replay("watchlist_open", SNAPSHOT_MUTANTS, weir_fuzz::watchlist_open);
 }
+
+/// `decode-oracle 10000000` does the same for longer.
+#[test]
+fn mutated_records_are_decoded_as_serde_json_would() {
+    let mut mutator = weir_fuzz::Mutator::new(7);
+    let accepted: u64 = (0..300).map(|_| weir_fuzz::decode_lines(&mutator.lines(1_000))).sum();
+    assert!((100_000..250_000).contains(&accepted), "both kinds are tried: {accepted}");
+}

@@ -1,7 +1,12 @@
-//! The two things of weir that Rust calls unsafe, kept apart from all that is not: mapping a file
-//! into memory ([`Mapping`]) and asking the processor to fetch ahead ([`prefetch`]).
+//! The three things of weir that Rust calls unsafe, kept apart from all that is not: mapping a file
+//! into memory ([`Mapping`]), asking the processor to fetch ahead ([`prefetch`]), and looking at many
+//! bytes of text at once ([`SpecialBytes`], [`plain_prefix`], [`equal_bytes`]).
 
 #![allow(unsafe_code, reason = "this crate is where it lives; every block says why it is sound")]
+
+mod text;
+
+pub use text::{SpecialBytes, equal_bytes, plain_prefix};
 
 use std::fs::File;
 use std::io;

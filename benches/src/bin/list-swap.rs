@@ -12,29 +12,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use weir_benches::paced::{HIT_EVERY, LANES, Line, PACK, build, open, quantile, sorted};
 use weir_benches::parse;
-use weir_engine::record::RootKey;
-use weir_engine::vfs::RealVfs;
-use weir_engine::watchlist::{Effort, Key, ListKeys, ListSpec, Loading, NewEntry, SnapshotBuilder, Watchlist, load};
+use weir_engine::watchlist::Watchlist;
 use weir_engine::{Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec};
 use weir_rules::{Catalog, Pack};
 
-const PACK: &str = "weir: 1
-pack: b
-owner: o
-purposes: { p: { legal_basis: act 1 } }
-lists: { stolen: { kind: stolen_vehicle, from: l.wlist, key: plate, purpose: p } }
-rules:
-  - { id: seen, kind: watchlist, from: vehicle, on: plate, list: stolen, purpose: p, say: \"{lane}\" }
-";
-/// One record in so many hits.
-const HIT_EVERY: u64 = 100;
 /// Until tables have grown to their size; not measured.
 const WARM_UP_S: f64 = 3.0;
 /// How many runs.
@@ -85,47 +73,6 @@ fn main() {
     }
 }
 
-const SERIAL: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZ0123456789";
-
-fn plate(n: u64) -> String {
-    let mut number = n;
-    let tail = (0..6).map(|_| {
-        let c = char::from(SERIAL[(number % 34) as usize]);
-        number /= 34;
-        c
-    });
-    std::iter::once('陕').chain(tail).collect()
-}
-
-fn build(path: &Path, entries: u64, version: &str, pack: &Pack) {
-    let keys = Arc::new(ListKeys::derive(&[7; 32], "p", "2026-11"));
-    let mut builder = SnapshotBuilder::new(Arc::clone(&keys), true);
-    for n in 0..entries {
-        let id = format!("E{n:08}");
-        let entry = NewEntry { entry_id: &id, expires_ms: 4_000_000_000_000, case_ref: version, ..NewEntry::default() };
-        builder.push(&Key::Exact(plate(n)), &entry);
-    }
-    let spec = ListSpec::new(pack, &pack.lists[0]);
-    let manifest =
-        weir_engine::watchlist::Manifest { total: entries, source: version.to_owned(), ..spec.manifest(&keys, 0) };
-    let _ = fs::remove_file(path);
-    fs::write(path, builder.finish(manifest, Vec::new())).expect("the file is written");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o444)).expect("the file is closed to writers");
-}
-
-fn open(path: &Path, pack: &Pack) -> Arc<Watchlist> {
-    let loading = Loading {
-        vfs: &RealVfs,
-        limits: &Limits::default(),
-        population: None,
-        now_ms: 0,
-        root: &RootKey::new([7; 32]),
-        effort: Effort::Beside,
-        previous: None,
-    };
-    load(path, ListSpec::new(pack, &pack.lists[0]), &loading).expect("a sound list").0
-}
-
 struct Outcome {
     records: u64,
     alerts: u64,
@@ -170,16 +117,6 @@ impl Latencies {
 /// Whether a list is swapped in this second of the run.
 fn has_swap(second: u64) -> bool {
     second / PERIOD_S % 2 == 1
-}
-
-fn sorted(mut figures: Vec<f64>) -> Vec<f64> {
-    figures.sort_by(f64::total_cmp);
-    figures
-}
-
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * share) as usize).copied().unwrap_or(f64::NAN)
 }
 
 fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, rate: f64, seconds: f64) -> Outcome {
@@ -243,9 +180,6 @@ struct Schedule {
     sent: Arc<AtomicU64>,
 }
 
-/// Values of the lane.
-const LANES: u64 = 60_000;
-
 /// Records sent at once at most.
 const BURST: u64 = 2_000;
 
@@ -254,7 +188,7 @@ impl Source for Schedule {
         let mut framer = feed.framer("schedule");
         let mut number = 0u64;
         let mut lines = Vec::new();
-        let mut line = Line::new();
+        let mut line = Line::default();
         let total =
             if self.rate.is_finite() { (self.rate * self.seconds) as u64 / HIT_EVERY * HIT_EVERY } else { u64::MAX };
         while number < total && (self.rate.is_finite() || self.started.elapsed().as_secs_f64() < self.seconds) {
@@ -269,7 +203,8 @@ impl Source for Schedule {
             }
             lines.clear();
             for _ in 0..BURST.min(due - number).min(total - number) {
-                line.write(number, &mut lines);
+                // A second of event time for every million records.
+                line.write(number, number / 1_000, &mut lines);
                 number += 1;
             }
             framer.push(&lines);
@@ -279,51 +214,6 @@ impl Source for Schedule {
         self.sent.store(number / HIT_EVERY * HIT_EVERY, Ordering::Relaxed);
         framer.finish();
         feed.send_framed(&mut framer)
-    }
-}
-
-/// A record whose digits are put in place: writing it costs next to nothing beside judging it.
-struct Line {
-    bytes: Vec<u8>,
-    event: usize,
-    ts: usize,
-    lane: usize,
-    plate: usize,
-}
-
-impl Line {
-    fn new() -> Self {
-        let text = "{\"kind\":\"vehicle\",\"event_id\":\"##########\",\"ts\":1795#########,\"site\":\"s\",\"device\":\"d\",\"lane\":\"#####\",\"plate\":\"陕######\",\"confidence\":0.9}\n";
-        let after = |mark: &str| text.find(mark).expect("it is there") + mark.len();
-        Self {
-            bytes: text.as_bytes().to_vec(),
-            event: after("event_id\":\""),
-            ts: after("\"ts\":1795"),
-            lane: after("lane\":\""),
-            plate: after("陕"),
-        }
-    }
-
-    fn digits(&mut self, at: usize, count: usize, mut number: u64) {
-        for place in (at..at + count).rev() {
-            self.bytes[place] = b'0' + (number % 10) as u8;
-            number /= 10;
-        }
-    }
-
-    /// Appends record `number`. Plates beyond the list hit nothing; time goes on by a second every million records;
-    /// the lane says which of the hits it is, within what a symbol column holds.
-    fn write(&mut self, number: u64, lines: &mut Vec<u8>) {
-        let hits = number.is_multiple_of(HIT_EVERY);
-        self.digits(self.event, 10, number);
-        self.digits(self.ts, 9, number / 1_000);
-        self.digits(self.lane, 5, if hits { number / HIT_EVERY % LANES } else { 0 });
-        let mut plate = if hits { number % 1_000_000 } else { 900_000_000 + number % 500_000_000 };
-        for place in self.plate..self.plate + 6 {
-            self.bytes[place] = SERIAL[(plate % 34) as usize];
-            plate /= 34;
-        }
-        lines.extend_from_slice(&self.bytes);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::credential::Verifier;
 use crate::normalise::TimeReader;
-use crate::record::{Cause, Field, KindBuilder, KindId, KindRows, Layouts, Origin, Pseudonyms, SourceId};
+use crate::record::{Cause, Field, KindBuilder, KindId, KindRows, Layouts, Origin, Pseudonyms, SourceId, SymbolCaches};
 
 /// A record that was refused, without any of its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub(crate) struct Arrival {
 /// Records of one batch before they are judged.
 pub(crate) struct Assembly {
     builders: Vec<KindBuilder>,
+    caches: SymbolCaches,
     pub(crate) arrivals: Vec<Arrival>,
     pub(crate) rejected: Vec<(Place, Rejected)>,
     /// Received records by source.
@@ -51,10 +52,12 @@ pub(crate) struct Assembly {
 
 impl Assembly {
     pub(crate) fn new(layouts: &Layouts, pseudonyms: &Pseudonyms) -> Self {
+        let mut caches = SymbolCaches::default();
         Self {
             builders: (0..layouts.kinds.len())
-                .map(|kind| KindBuilder::new(kind as KindId, layouts, pseudonyms.clone()))
+                .map(|kind| KindBuilder::new(kind as KindId, layouts, pseudonyms.clone(), &mut caches))
                 .collect(),
+            caches,
             arrivals: Vec::new(),
             rejected: Vec::new(),
             received: BTreeMap::new(),
@@ -85,14 +88,16 @@ impl Assembly {
     ) -> Result<(), Cause> {
         let builder = &mut self.builders[usize::from(kind)];
         let record = builder.records() as u32;
-        builder.push(fields, origin, time, self.now_limit_ms)?;
+        builder.push(fields, origin, time, &mut self.caches, self.now_limit_ms)?;
         self.arrivals.push(Arrival { kind, record, place });
         Ok(())
     }
 
-    /// Counts a record that was read.
-    pub(crate) fn receive(&mut self, source: SourceId) {
-        *self.received.entry(source).or_default() += 1;
+    /// Counts records that were read.
+    pub(crate) fn receive(&mut self, source: SourceId, records: u64) {
+        if records > 0 {
+            *self.received.entry(source).or_default() += records;
+        }
     }
 
     /// Notes a record that was refused.
@@ -102,6 +107,8 @@ impl Assembly {
 
     /// Takes the rows of every kind that has any.
     pub(crate) fn finish(&mut self) -> Vec<KindRows> {
-        self.builders.iter_mut().filter(|builder| builder.records() > 0).map(KindBuilder::finish).collect()
+        let caches = &mut self.caches;
+        let filled = self.builders.iter_mut().filter(|builder| builder.records() > 0);
+        filled.map(|builder| builder.finish(caches)).collect()
     }
 }

@@ -10,6 +10,7 @@ mod assembly;
 mod csv;
 pub mod json;
 mod mapping;
+mod onward;
 mod plan;
 mod reader;
 

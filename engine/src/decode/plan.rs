@@ -1,6 +1,5 @@
 //! What is decoded of a source, and where it goes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -46,8 +45,8 @@ pub struct SourcePlan {
     pub(crate) slots: Vec<String>,
     /// For each kind and column of it, its slot.
     pub(crate) slot_of: Vec<Vec<Option<usize>>>,
-    /// Position by name of each kind.
-    pub(crate) kinds: BTreeMap<String, KindId>,
+    /// Names of the kinds, in their order: few, so that they are looked through one by one.
+    kinds: Vec<String>,
     /// The raw stage of a mapped source.
     pub(crate) mapping: Option<MappingPlan>,
 }
@@ -106,7 +105,17 @@ impl SourcePlan {
         }
         let mapping = map.map(|map| MappingPlan::new(name, map, &slots)).transpose()?;
         let symbol = layouts.symbols["source"].intern(name).unwrap_or(0);
-        let kinds = catalog.kinds().iter().enumerate().map(|(at, kind)| (kind.name.clone(), at as KindId)).collect();
+        let kinds = catalog.kinds().iter().map(|kind| kind.name.clone()).collect();
         Ok(Self { id, name: Arc::from(name), symbol, timezone, kind, slots, slot_of, kinds, mapping })
+    }
+
+    /// The kind of a name.
+    pub(crate) fn kind_of(&self, name: &str) -> Option<KindId> {
+        self.kinds.iter().position(|kind| kind == name).map(|at| at as KindId)
+    }
+
+    /// The slot that tells the kind, of sources of mixed records in weir's own columns, and the names of the kinds.
+    pub(crate) fn kind_slot(&self) -> Option<(usize, &[String])> {
+        (self.kind == KindChoice::Field && self.mapping.is_none()).then_some((KIND_SLOT, &self.kinds))
     }
 }

@@ -5,30 +5,21 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 
 use super::arrays::Values;
-use super::assembly::{Assembly, Place, Rejected};
+use super::assembly::{Assembly, Place};
 use super::csv::{Row, parse_row};
-use super::json::{self, FieldTree, Token};
-use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
-use crate::normalise::TimeReader;
-use crate::record::{Cause, Columns, Field, KindId, Layouts, Origin, Pseudonyms, Reason};
-use crate::source::{Block, Payload, records_of};
+use super::json::{FieldReader, line_at, line_end};
+use super::onward::Onward;
+use super::plan::SourcePlan;
+use crate::record::{Cause, Field, Layouts, Pseudonyms, Reason};
+use crate::source::{Block, Format, Payload, records_of};
 
 /// Decodes the blocks of one source on one shard.
 pub(crate) struct SourceDecoder {
     plan: Arc<SourcePlan>,
     record_bytes_max: usize,
-    pseudonyms: Pseudonyms,
-    time: TimeReader,
-    tree: FieldTree,
-    tokens: Vec<Token>,
+    json: FieldReader,
     row: Row,
-    raw: Option<RawStage>,
-}
-
-/// Rows of a mapped source on their way through the expressions.
-struct RawStage {
-    columns: Columns,
-    places: Vec<(Place, u64, Option<std::ops::Range<u32>>)>,
+    onward: Onward,
 }
 
 impl SourceDecoder {
@@ -40,16 +31,10 @@ impl SourceDecoder {
     ) -> Self {
         let names = plan.mapping.as_ref().map_or(&plan.slots, |mapping| &mapping.fields);
         Self {
-            tree: FieldTree::new(names),
-            tokens: vec![Token::default(); names.len()],
-            time: TimeReader::new(plan.timezone.clone()),
+            json: FieldReader::new(names, plan.kind_slot()),
             row: Row::default(),
-            raw: plan
-                .mapping
-                .as_ref()
-                .map(|mapping| RawStage { columns: Columns::new(&mapping.layout, layouts), places: Vec::new() }),
+            onward: Onward::new(Arc::clone(&plan), layouts, pseudonyms),
             record_bytes_max,
-            pseudonyms,
             plan,
         }
     }
@@ -57,41 +42,24 @@ impl SourceDecoder {
     /// Decodes one block; `index` is its position among the blocks of the batch.
     pub(crate) fn decode(&mut self, index: u32, block: &Block, assembly: &mut Assembly) {
         match &block.payload {
-            Payload::Lines { bytes, format, header } => {
-                let header_slots = header.as_ref().map(|header| self.header_slots(header));
-                let valid = simdutf8::basic::from_utf8(bytes).ok();
-                let mut number = 0;
-                for range in records_of(bytes, *format) {
-                    let raw = &bytes[range.clone()];
-                    let place = Place { block: index, record: number };
-                    let line = match valid {
-                        Some(text) => Ok(&text[range.clone()]),
-                        None => {
-                            std::str::from_utf8(raw).map_err(|error| Reason::NotUtf8 { at: error.valid_up_to() }.into())
-                        }
-                    };
-                    if self.text_record(line, raw, place, header_slots.as_deref(), block, assembly, &range) {
-                        number += 1;
-                    }
-                }
-                self.flush(block, Some(bytes), assembly);
+            Payload::Lines { bytes, format: Format::Csv, header } => {
+                let slots = header.as_ref().map(|header| self.header_slots(header)).unwrap_or_default();
+                self.csv(index, bytes, &slots, block, assembly);
+            }
+            Payload::Lines { bytes, .. } => {
+                self.lines(index, bytes, block, assembly);
+                self.onward.flush(block, Some(bytes), assembly);
             }
             Payload::Objects { bytes, ranges } => {
-                let text = simdutf8::basic::from_utf8(bytes).unwrap_or_default();
-                for (number, range) in ranges.iter().enumerate() {
-                    let range = range.start as usize..range.end as usize;
-                    let raw = &bytes[range.clone()];
-                    let place = Place { block: index, record: number as u32 };
-                    self.text_record(Ok(&text[range.clone()]), raw, place, None, block, assembly, &range);
-                }
-                self.flush(block, Some(bytes), assembly);
+                self.objects(index, bytes, ranges, block, assembly);
+                self.onward.flush(block, Some(bytes), assembly);
             }
             Payload::Columns(batch) => self.columnar(index, batch, block, assembly),
             Payload::Refused(causes) => {
+                assembly.receive(self.plan.id, causes.len() as u64);
                 for (number, (cause, digest)) in causes.iter().enumerate() {
                     let place = Place { block: index, record: number as u32 };
-                    assembly.receive(self.plan.id);
-                    assembly.reject(place, self.rejected(block, place, cause.clone(), digest.clone()));
+                    assembly.reject(place, self.onward.rejected(block, place, cause.clone(), digest.clone()));
                 }
             }
         }
@@ -102,170 +70,145 @@ impl SourceDecoder {
         names.iter().map(|name| header.iter().position(|column| column == name)).collect()
     }
 
-    fn origin(&self, block: &Block) -> Origin {
-        Origin { source: self.plan.id, source_symbol: self.plan.symbol, received_ms: block.received_ms }
-    }
-
-    /// One record of text. `false` for a blank line, which is none.
-    #[expect(clippy::too_many_arguments, reason = "everything that is known of one record")]
-    fn text_record(
-        &mut self,
-        line: Result<&str, Cause>,
-        raw: &[u8],
-        place: Place,
-        header_slots: Option<&[Option<usize>]>,
-        block: &Block,
-        assembly: &mut Assembly,
-        range: &std::ops::Range<usize>,
-    ) -> bool {
-        if raw.iter().all(u8::is_ascii_whitespace) {
-            return false;
-        }
-        assembly.receive(self.plan.id);
-        let result = line.and_then(|line| {
-            if line.len() > self.record_bytes_max {
-                return Err(Reason::TooLong { bytes: line.len() as u64, bytes_max: self.record_bytes_max }.into());
-            }
-            match header_slots {
-                Some(header_slots) => {
-                    parse_row(line, &mut self.row)?;
-                    let row = std::mem::take(&mut self.row);
-                    let field = |slot: usize| {
-                        header_slots[slot].and_then(|column| row.get(column)).map_or(Field::Missing, Field::Text)
-                    };
-                    let result = self.push(field, place, range, block, assembly);
-                    self.row = row;
-                    result
+    /// NDJSON: one record a line, blank lines aside. A record's number is that of its line.
+    fn lines(&mut self, index: u32, bytes: &[u8], block: &Block, assembly: &mut Assembly) {
+        let text = simdutf8::basic::from_utf8(bytes).ok();
+        self.json.look_through(bytes);
+        let (mut at, mut number, mut received) = (0, 0, 0);
+        while at < bytes.len() {
+            let place = Place { block: index, record: number };
+            let end = match text
+                .and_then(|text| self.json.usual(text, at, self.record_bytes_max, |end| line_end(bytes, end)))
+            {
+                Some(end) => {
+                    let text = text.unwrap_or_default();
+                    received += 1;
+                    let without_return = end - usize::from(bytes[..end].ends_with(b"\r"));
+                    self.take(text, at..without_return, place, block, assembly);
+                    end
                 }
                 None => {
-                    let mut tokens = std::mem::take(&mut self.tokens);
-                    let result = json::scan(line, &mut self.tree, &mut tokens)
-                        .and_then(|()| self.push(|slot| tokens[slot].field(line), place, range, block, assembly));
-                    self.tokens = tokens;
-                    result
-                }
-            }
-        });
-        if let Err(cause) = result {
-            let digest = self.pseudonyms.record(raw);
-            assembly.reject(place, self.rejected(block, place, cause, digest));
-        }
-        true
-    }
-
-    /// Hands a record's fields on: to the raw stage of a mapped source, else to its kind.
-    fn push<'a>(
-        &mut self,
-        field: impl Fn(usize) -> Field<'a>,
-        place: Place,
-        range: &std::ops::Range<usize>,
-        block: &Block,
-        assembly: &mut Assembly,
-    ) -> Result<(), Cause> {
-        if let Some(raw) = &mut self.raw {
-            raw.columns.push(field, &mut self.time)?;
-            raw.places.push((place, u64::from(place.record), Some(range.start as u32..range.end as u32)));
-            return Ok(());
-        }
-        let origin = self.origin(block);
-        push_canonical(&self.plan, &mut self.time, field, origin, place, assembly)
-    }
-
-    /// Sends the raw rows of a mapped source through its expressions. If they fail as a batch, each
-    /// row is tried alone, so that one bad record takes no neighbour along.
-    fn flush(&mut self, block: &Block, bytes: Option<&[u8]>, assembly: &mut Assembly) {
-        let Some(raw) = &mut self.raw else { return };
-        if raw.columns.rows() == 0 {
-            return;
-        }
-        let batch = raw.columns.finish();
-        let places = std::mem::take(&mut raw.places);
-        let mapping = self.plan.mapping.as_ref().expect("a raw stage has a mapping");
-        let whole = mapping.evaluate(&batch).map(|arrays| arrays.iter().map(Values::new).collect::<Vec<_>>());
-        for (row, (place, _, range)) in places.into_iter().enumerate() {
-            let result = match &whole {
-                Ok(values) => self.push_row(values, row, place, block, assembly),
-                Err(_) => {
-                    let mapping = self.plan.mapping.as_ref().expect("a raw stage has a mapping");
-                    mapping.evaluate(&batch.slice(row, 1)).and_then(|arrays| {
-                        let values: Vec<Values> = arrays.iter().map(Values::new).collect();
-                        self.push_row(&values, 0, place, block, assembly)
-                    })
+                    let end = line_at(bytes, at).end;
+                    let raw = bytes[at..end].strip_suffix(b"\r").unwrap_or(&bytes[at..end]);
+                    if !raw.iter().all(u8::is_ascii_whitespace) {
+                        received += 1;
+                        self.unusual(raw, at..at + raw.len(), place, block, assembly);
+                    }
+                    end
                 }
             };
-            if let Err(cause) = result {
-                let digest = match (bytes, range) {
-                    (Some(bytes), Some(range)) => {
-                        self.pseudonyms.record(&bytes[range.start as usize..range.end as usize])
-                    }
-                    _ => String::new(),
-                };
-                assembly.reject(place, self.rejected(block, place, cause, digest));
-            }
+            at = end + 1;
+            number += 1;
         }
+        assembly.receive(self.plan.id, received);
     }
 
-    fn push_row(
+    /// Objects that a source has found in something larger.
+    fn objects(
         &mut self,
-        values: &[Values],
-        row: usize,
+        index: u32,
+        bytes: &[u8],
+        ranges: &[std::ops::Range<u32>],
+        block: &Block,
+        assembly: &mut Assembly,
+    ) {
+        let text = simdutf8::basic::from_utf8(bytes).unwrap_or_default();
+        self.json.look_through(bytes);
+        for (number, range) in ranges.iter().enumerate() {
+            let range = range.start as usize..range.end as usize;
+            let place = Place { block: index, record: number as u32 };
+            let ends = |end| (end == range.end).then_some(end);
+            match self.json.usual(text, range.start, self.record_bytes_max, ends) {
+                Some(_) => self.take(text, range, place, block, assembly),
+                None => self.unusual(&bytes[range.clone()], range, place, block, assembly),
+            }
+        }
+        assembly.receive(self.plan.id, ranges.len() as u64);
+    }
+
+    /// A record whose values have been found in `text`.
+    fn take(
+        &mut self,
+        text: &str,
+        range: std::ops::Range<usize>,
         place: Place,
         block: &Block,
         assembly: &mut Assembly,
-    ) -> Result<(), Cause> {
-        let origin = self.origin(block);
-        push_canonical(&self.plan, &mut self.time, |slot| values[slot].field(row), origin, place, assembly)
+    ) {
+        let fields = self.json.fields(text);
+        let result = self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly);
+        if let Err(cause) = result {
+            self.onward.refuse(Some(text[range].as_bytes()), place, cause, block, assembly);
+        }
+    }
+
+    /// A record that has to be read from its start, or told what is wrong with it.
+    fn unusual(
+        &mut self,
+        raw: &[u8],
+        range: std::ops::Range<usize>,
+        place: Place,
+        block: &Block,
+        assembly: &mut Assembly,
+    ) {
+        let result = self.line(raw).and_then(|line| {
+            self.json.scan(line)?;
+            let fields = self.json.fields(line);
+            self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly)
+        });
+        if let Err(cause) = result {
+            self.onward.refuse(Some(raw), place, cause, block, assembly);
+        }
+    }
+
+    fn csv(&mut self, index: u32, bytes: &[u8], slots: &[Option<usize>], block: &Block, assembly: &mut Assembly) {
+        let mut number = 0;
+        for range in records_of(bytes, Format::Csv) {
+            let raw = &bytes[range.clone()];
+            if raw.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let place = Place { block: index, record: number };
+            number += 1;
+            let result = self.line(raw).and_then(|line| {
+                parse_row(line, &mut self.row)?;
+                let text = |slot: usize| slots[slot].and_then(|column| self.row.get(column));
+                self.onward.push(
+                    |slot| text(slot).map_or(Field::Missing, Field::Text),
+                    place,
+                    Some(&range),
+                    block,
+                    assembly,
+                )
+            });
+            if let Err(cause) = result {
+                self.onward.refuse(Some(raw), place, cause, block, assembly);
+            }
+        }
+        assembly.receive(self.plan.id, u64::from(number));
+        self.onward.flush(block, Some(bytes), assembly);
+    }
+
+    /// A record as text, if it is text and not too long.
+    fn line<'a>(&self, raw: &'a [u8]) -> Result<&'a str, Cause> {
+        let line = std::str::from_utf8(raw).map_err(|error| Reason::NotUtf8 { at: error.valid_up_to() })?;
+        if line.len() > self.record_bytes_max {
+            return Err(Reason::TooLong { bytes: line.len() as u64, bytes_max: self.record_bytes_max }.into());
+        }
+        Ok(line)
     }
 
     fn columnar(&mut self, index: u32, batch: &RecordBatch, block: &Block, assembly: &mut Assembly) {
         let names = self.plan.mapping.as_ref().map_or(&self.plan.slots, |mapping| &mapping.fields);
         let values: Vec<Values> =
             names.iter().map(|name| batch.column_by_name(name).map_or(Values::Absent, Values::new)).collect();
+        assembly.receive(self.plan.id, batch.num_rows() as u64);
         for row in 0..batch.num_rows() {
             let place = Place { block: index, record: row as u32 };
-            assembly.receive(self.plan.id);
-            let result = if let Some(raw) = &mut self.raw {
-                raw.columns
-                    .push(|slot| values[slot].field(row), &mut self.time)
-                    .map(|()| raw.places.push((place, row as u64, None)))
-            } else {
-                self.push_row(&values, row, place, block, assembly)
-            };
-            if let Err(cause) = result {
-                assembly.reject(place, self.rejected(block, place, cause, String::new()));
+            if let Err(cause) = self.onward.push(|slot| values[slot].field(row), place, None, block, assembly) {
+                self.onward.refuse(None, place, cause, block, assembly);
             }
         }
-        self.flush(block, None, assembly);
+        self.onward.flush(block, None, assembly);
     }
-
-    fn rejected(&self, block: &Block, place: Place, cause: Cause, digest: String) -> Rejected {
-        Rejected {
-            source: self.plan.id,
-            stream: Arc::clone(&block.stream),
-            record: block.first_record + u64::from(place.record) + 1,
-            cause,
-            digest,
-            received_ms: block.received_ms,
-        }
-    }
-}
-
-fn push_canonical<'a>(
-    plan: &SourcePlan,
-    time: &mut TimeReader,
-    field: impl Fn(usize) -> Field<'a>,
-    origin: Origin,
-    place: Place,
-    assembly: &mut Assembly,
-) -> Result<(), Cause> {
-    let kind: KindId = match plan.kind {
-        KindChoice::Fixed(kind) => kind,
-        KindChoice::Field => match field(KIND_SLOT) {
-            Field::Text(name) => *plan.kinds.get(name).ok_or(Reason::UnknownKind)?,
-            Field::Missing => return Err(Reason::NoKind.into()),
-            _ => return Err(Reason::UnknownKind.into()),
-        },
-    };
-    let slot_of = &plan.slot_of[usize::from(kind)];
-    assembly.push(kind, |column| slot_of[column].map_or(Field::Missing, &field), origin, place, time)
 }

@@ -21,6 +21,11 @@ pub fn normalise_document(raw: &str, out: &mut String) -> bool {
     out.len() > start
 }
 
+/// Whether a text is surely a number in canonical form.
+pub(super) fn is_canonical(text: &str) -> bool {
+    !text.is_empty() && text.len() < MRZ_CHARS_MIN && text.bytes().all(super::is_folded)
+}
+
 /// Folds width and case and drops separators.
 pub(super) fn fold(raw: &str, out: &mut String) {
     for c in raw.chars().map(fold_width) {

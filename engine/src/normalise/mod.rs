@@ -39,6 +39,15 @@ pub fn apply(normaliser: Normaliser, text: &str, out: &mut String) -> Result<boo
     }
 }
 
+/// Whether a text is surely its own canonical form, which most are: then nothing has to be written. `false` says nothing.
+pub(crate) fn is_canonical(normaliser: Normaliser, text: &str) -> bool {
+    match normaliser {
+        Normaliser::PlateV1 => plate::is_canonical(text),
+        Normaliser::DocumentV1 => document::is_canonical(text),
+        _ => false,
+    }
+}
+
 /// A text folded as the normaliser folds it, without a look at whether it makes a whole identifier: the
 /// literal parts of a pattern. `None` for those that have no patterns.
 pub(crate) fn fold_text(normaliser: Normaliser, text: &str) -> Option<String> {
@@ -59,5 +68,42 @@ fn fold_width(c: char) -> char {
         '\u{3000}' => ' ',
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
         c => c,
+    }
+}
+
+/// Whether a byte is one that no normaliser changes.
+fn is_folded(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_canonical_stays_as_it_is(text in "[京粤港・無A-Zа0-9a\\-. <]{0,2}[A-Z0-9]{0,9}[A-Z0-9-]{0,70}") {
+            for normaliser in [Normaliser::PlateV1, Normaliser::DocumentV1] {
+                let mut out = String::new();
+                let usable = apply(normaliser, &text, &mut out).unwrap();
+                if is_canonical(normaliser, &text) {
+                    prop_assert!(usable && out == text, "{normaliser:?} {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn plates_and_numbers_as_most_are_written_are_canonical() {
+        for plate in ["陕A12345", "京JX0533", "粤Z1234港", "B12XYZ"] {
+            assert_eq!(is_canonical(Normaliser::PlateV1, plate), !plate.ends_with('港'), "{plate}");
+        }
+        for (plate, _) in ["UNKNOWN", "NOPLATE", "", "车牌", "无A", "陕a12345"].into_iter().zip(0..) {
+            assert!(!is_canonical(Normaliser::PlateV1, plate), "{plate}");
+        }
+        assert!(is_canonical(Normaliser::DocumentV1, "E57544819"));
+        assert!(!is_canonical(Normaliser::DocumentV1, ""));
     }
 }

@@ -81,6 +81,17 @@ pub fn read_plate(raw: &str) -> PlateReading {
     PlateReading::Plate { text, kind }
 }
 
+/// Whether a text is surely a plate in canonical spelling: a Chinese character or none, then letters and digits, one
+/// digit at least, so that it is none of the words for "not read".
+pub(super) fn is_canonical(text: &str) -> bool {
+    let rest = match text.as_bytes() {
+        // U+4000 to U+9FFF: neither full width nor a separator, and without case.
+        [0xe4..=0xe9, _, _, rest @ ..] => rest,
+        all => all,
+    };
+    rest.iter().all(|byte| super::is_folded(*byte)) && rest.iter().any(u8::is_ascii_digit)
+}
+
 /// Appends the canonical spelling; `false` for a partial or unread plate. Allocates nothing.
 pub(super) fn normalise_plate(raw: &str, out: &mut String) -> bool {
     let start = out.len();

@@ -12,12 +12,14 @@ pub struct TimeReader {
     zone: Option<TimeZone>,
     /// The last local hour looked up, and its offset: devices report in order.
     last: Option<(i64, i64)>,
+    /// The last date read, and its first moment.
+    last_date: ([u8; 10], i64),
 }
 
 impl TimeReader {
     /// A reader for a source in this zone, or in none.
     pub fn new(zone: Option<TimeZone>) -> Self {
-        Self { zone, last: None }
+        Self { zone, last: None, last_date: (*b"1970-01-01", 0) }
     }
 
     /// What a text must look like, for messages.
@@ -34,32 +36,28 @@ impl TimeReader {
     /// Takes `2026-11-23T08:00:00.123+08:00`, `...Z`, with a space for the `T`; without a zone, and
     /// as `20261123080000`, in the declared zone; and digits alone as epoch milliseconds.
     pub fn read_ms(&mut self, text: &str) -> Option<i64> {
-        let bytes = text.trim().as_bytes();
+        let is_plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+        let bytes = text.as_bytes();
+        let bytes = if is_plain(bytes.first()) && is_plain(bytes.last()) { bytes } else { text.trim().as_bytes() };
         if bytes.len() == 14 && bytes.iter().all(u8::is_ascii_digit) && self.zone.is_some() {
-            let local =
-                local_ms([&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..12], &bytes[12..14]])?;
-            return self.local_to_utc(local);
+            let part = |at: usize| two(bytes[at], bytes[at + 1]);
+            let days = days_of(part(0)? * 100 + part(2)?, part(4)? as u32, part(6)? as u32)?;
+            return self.local_to_utc(days * DAY_MS + time_ms(part(8)?, part(10)?, part(12)?)?);
         }
         if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
             return std::str::from_utf8(bytes).ok()?.parse().ok();
         }
-        let (date, rest) = bytes.split_at_checked(10)?;
-        let (time, rest) = rest.split_at_checked(9)?;
-        let separators = [date[4], date[7], time[3], time[6]];
-        if separators != *b"--::" || !matches!(time[0], b'T' | b't' | b' ') {
+        let (date, rest) = bytes.split_first_chunk::<10>()?;
+        let ([t, h1, h2, colon, m1, m2, second_colon, s1, s2], rest) = rest.split_first_chunk::<9>()?;
+        if [*colon, *second_colon] != *b"::" || !matches!(t, b'T' | b't' | b' ') {
             return None;
         }
-        let mut local = local_ms([&date[..4], &date[5..7], &date[8..], &time[1..3], &time[4..6], &time[7..]])?;
+        let mut local = self.date_ms(date)? + time_ms(two(*h1, *h2)?, two(*m1, *m2)?, two(*s1, *s2)?)?;
         let rest = match rest {
             [b'.' | b',', fraction @ ..] => {
-                let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                if digits == 0 || digits > 9 {
-                    return None;
-                }
-                // Cut, not rounded: a time must not move into the next window.
-                let padded = fraction[..digits].iter().copied().chain(std::iter::repeat(b'0')).take(3);
-                local += padded.fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
-                &fraction[digits..]
+                let (ms, rest) = fraction_ms(fraction)?;
+                local += ms;
+                rest
             }
             rest => rest,
         };
@@ -68,8 +66,8 @@ impl TimeReader {
             [b'Z' | b'z'] => Some(local),
             [sign @ (b'+' | b'-'), zone @ ..] => {
                 let minutes = match zone {
-                    [h1, h2, b':', m1, m2] | [h1, h2, m1, m2] => number(&[*h1, *h2])? * 60 + number(&[*m1, *m2])?,
-                    [h1, h2] => number(&[*h1, *h2])? * 60,
+                    [h1, h2, b':', m1, m2] | [h1, h2, m1, m2] => two(*h1, *h2)? * 60 + two(*m1, *m2)?,
+                    [h1, h2] => two(*h1, *h2)? * 60,
                     _ => return None,
                 };
                 let offset_ms = minutes * 60_000;
@@ -77,6 +75,16 @@ impl TimeReader {
             }
             _ => None,
         }
+    }
+
+    /// First moment of `YYYY-MM-DD` on a clock without zone.
+    fn date_ms(&mut self, date: &[u8; 10]) -> Option<i64> {
+        if self.last_date.0 != *date {
+            let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = *date else { return None };
+            let days = days_of(two(y1, y2)? * 100 + two(y3, y4)?, two(m1, m2)? as u32, two(d1, d2)? as u32)?;
+            self.last_date = (*date, days * DAY_MS);
+        }
+        Some(self.last_date.1)
     }
 
     /// Turns a local time of the declared zone into UTC; in a fold the earlier of the two.
@@ -128,16 +136,31 @@ fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
 }
 
-/// Year, month, day, hour, minute, second as milliseconds of a clock without zone. A leap second
-/// counts as the second before it.
-fn local_ms(parts: [&[u8]; 6]) -> Option<i64> {
-    let [year, month, day, hour, minute, second] = parts.map(number);
-    let (hour, minute, second) = (hour?, minute?, second?);
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
+const DAY_MS: i64 = 86_400_000;
+
+/// A number of two digits.
+fn two(tens: u8, ones: u8) -> Option<i64> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| i64::from(tens) * 10 + i64::from(ones))
+}
+
+/// The first three digits of up to nine as milliseconds, cut and not rounded: a time must not move into the next
+/// window. Also what stands behind the digits.
+fn fraction_ms(fraction: &[u8]) -> Option<(i64, &[u8])> {
+    if let [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] = fraction
+        && !rest.first().is_some_and(u8::is_ascii_digit)
+    {
+        let digit = |byte: &u8| i64::from(byte - b'0');
+        return Some((digit(a) * 100 + digit(b) * 10 + digit(c), rest));
     }
-    let days = days_of(year?, month? as u32, day? as u32)?;
-    Some(((days * 24 + hour) * 60 + minute) * 60_000 + second.min(59) * 1000)
+    let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digit = |at: usize| if at < digits { i64::from(fraction[at] - b'0') } else { 0 };
+    (1..=9).contains(&digits).then(|| (digit(0) * 100 + digit(1) * 10 + digit(2), &fraction[digits..]))
+}
+
+/// A time of day in milliseconds. A leap second counts as the second before it.
+fn time_ms(hour: i64, minute: i64, second: i64) -> Option<i64> {
+    (hour < 24 && minute < 60 && second <= 60).then(|| ((hour * 60 + minute) * 60 + second.min(59)) * 1000)
 }
 
 /// Days since 1970-01-01 of a day of the proleptic Gregorian calendar (H. Hinnant, `days_from_civil`).

@@ -7,7 +7,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int32Type};
 
 use super::predicate::Selection;
-use crate::record::{Digest, KindRows, Subjects};
+use crate::record::{Digest, KindRows, ShortTexts, Subjects};
 
 /// Position of a purpose in the plan: what is made for one says nothing to another.
 pub(crate) type PurposeId = u16;
@@ -51,10 +51,16 @@ impl<'a> Digests<'a> {
         match column.data_type() {
             DataType::Utf8View => {
                 let texts = column.as_string_view();
+                let (mut rows, mut wanted) = (Vec::new(), ShortTexts::default());
                 for row in selection.iter(total) {
                     if made[row].is_none() && texts.is_valid(row) {
-                        made[row] = Some(self.subjects[usize::from(purpose)].subject(texts.value(row)));
+                        rows.push(row);
+                        wanted.push(0, texts.value(row));
                     }
+                }
+                let digests = self.subjects[usize::from(purpose)].subjects(&mut wanted);
+                for (row, digest) in rows.into_iter().zip(digests) {
+                    made[row] = Some(digest);
                 }
             }
             DataType::Dictionary(..) => {

@@ -1,214 +1,20 @@
-//! From fields to typed columns, one record at a time and all or nothing.
+//! From fields to canonical records of one kind.
 //!
-//! [`Columns`] converts and checks every field of a record before it appends any, so that a refused
-//! record leaves no half row behind. [`KindBuilder`] adds what the engine needs of a canonical
-//! record: event id, time, device, and one row for each zone the record lies in.
+//! [`KindBuilder`] adds to the columns what the engine needs of every record: event id, time, device, and one
+//! row for each zone the record lies in.
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, DictionaryArray, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
-    StringBuilder, StringViewBuilder, StructBuilder, TimestampMillisecondBuilder,
-};
-use arrow::datatypes::{Int32Type, SchemaRef};
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use weir_rules::schema::{Column, ColumnType, Identifies, Kind, Normaliser, scored_text_fields};
+use arrow::record_batch::RecordBatch;
+use weir_rules::schema::{Column, Identifies, Kind, Normaliser};
 
-use super::convert::{Cell, Converter};
-use super::symbols::{SymbolCache, Symbols};
-use super::{Cause, Digest, Field, KindId, KindLayout, Layouts, Pseudonyms, Reason, SymbolId, Wholes};
+use super::columns::{Active, Builder, Columns, Role, emptied};
+use super::convert::Cell;
+use super::short_texts::ShortTexts;
+use super::symbols::{CacheId, SymbolCaches, Symbols};
+use super::{Cause, Digest, Field, KindId, Layouts, Pseudonyms, Reason, SymbolId, Wholes};
 use crate::credential::{Outcome, Verifier};
 use crate::normalise::TimeReader;
-
-/// A typed column under construction.
-enum Builder {
-    Text(StringViewBuilder),
-    Symbol { keys: Int32Builder, cache: Box<SymbolCache>, highest: Option<SymbolId> },
-    Number(Float64Builder),
-    Integer(Int64Builder),
-    Truth(BooleanBuilder),
-    Time(TimestampMillisecondBuilder),
-    Date(Date32Builder),
-    Scored(Box<ListBuilder<StructBuilder>>),
-    Texts(ListBuilder<StringBuilder>),
-}
-
-impl Builder {
-    fn new(column: &Column, layouts: &Layouts) -> Self {
-        match column.ty {
-            ColumnType::Text => Self::Text(StringViewBuilder::new()),
-            ColumnType::Symbol => Self::Symbol {
-                keys: Int32Builder::new(),
-                cache: Box::new(SymbolCache::new(layouts.symbols[&column.name].clone())),
-                highest: None,
-            },
-            ColumnType::Number => Self::Number(Float64Builder::new()),
-            ColumnType::Integer => Self::Integer(Int64Builder::new()),
-            ColumnType::Boolean => Self::Truth(BooleanBuilder::new()),
-            ColumnType::Timestamp => Self::Time(TimestampMillisecondBuilder::new().with_timezone("UTC")),
-            ColumnType::Date => Self::Date(Date32Builder::new()),
-            ColumnType::ScoredTexts => {
-                Self::Scored(Box::new(ListBuilder::new(StructBuilder::from_fields(scored_text_fields(), 0))))
-            }
-            ColumnType::Texts => Self::Texts(ListBuilder::new(StringBuilder::new())),
-        }
-    }
-
-    fn append(&mut self, cell: &Cell<'_>, converter: &Converter) {
-        match self {
-            Self::Text(builder) => builder.append_option(cell.text(converter)),
-            Self::Symbol { keys, highest, .. } => {
-                let id = cell.symbol();
-                keys.append_option(id.map(|id| id as i32));
-                *highest = (*highest).max(id);
-            }
-            Self::Number(builder) => builder.append_option(cell.number()),
-            Self::Integer(builder) => builder.append_option(cell.integer()),
-            Self::Truth(builder) => builder.append_option(cell.truth()),
-            Self::Time(builder) => builder.append_option(cell.integer()),
-            Self::Date(builder) => builder.append_option(cell.integer().map(|days| days as i32)),
-            Self::Scored(builder) => {
-                let texts = cell.scored(converter);
-                for (text, score) in texts.unwrap_or_default() {
-                    let fields = builder.values();
-                    fields.field_builder::<StringViewBuilder>(0).expect("text column").append_value(text);
-                    fields.field_builder::<Float64Builder>(1).expect("score column").append_option(*score);
-                    fields.append(true);
-                }
-                builder.append(texts.is_some());
-            }
-            Self::Texts(builder) => {
-                let texts = cell.scored(converter);
-                for (text, _) in texts.unwrap_or_default() {
-                    builder.values().append_value(text);
-                }
-                builder.append(texts.is_some());
-            }
-        }
-    }
-
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Text(builder) => Arc::new(builder.finish()),
-            Self::Symbol { keys, cache, highest } => {
-                let values = cache.values(highest.take());
-                Arc::new(
-                    DictionaryArray::<Int32Type>::try_new(keys.finish(), values).expect("keys lie within the values"),
-                )
-            }
-            Self::Number(builder) => Arc::new(builder.finish()),
-            Self::Integer(builder) => Arc::new(builder.finish()),
-            Self::Truth(builder) => Arc::new(builder.finish()),
-            Self::Time(builder) => Arc::new(builder.finish()),
-            Self::Date(builder) => Arc::new(builder.finish()),
-            Self::Scored(builder) => Arc::new(builder.finish()),
-            Self::Texts(builder) => Arc::new(builder.finish()),
-        }
-    }
-
-    fn cache(&mut self) -> Option<&mut SymbolCache> {
-        match self {
-            Self::Symbol { cache, .. } => Some(cache),
-            _ => None,
-        }
-    }
-}
-
-/// A column that is built, or only looked at because it must be there.
-struct Active {
-    /// Position in the kind's declaration.
-    index: usize,
-    column: Column,
-    builder: Option<Builder>,
-}
-
-/// Columns of one layout under construction.
-pub(crate) struct Columns {
-    active: Vec<Active>,
-    schema: SchemaRef,
-    rows: usize,
-    converter: Converter,
-}
-
-impl Columns {
-    /// An empty set of the layout's columns.
-    pub(crate) fn new(layout: &KindLayout, layouts: &Layouts) -> Self {
-        let active: Vec<Active> = layout
-            .kind
-            .columns
-            .iter()
-            .zip(&layout.position)
-            .enumerate()
-            .filter(|(_, (column, position))| position.is_some() || column.required)
-            .map(|(index, (column, position))| Active {
-                index,
-                column: column.clone(),
-                builder: position.map(|_| Builder::new(column, layouts)),
-            })
-            .collect();
-        Self { converter: Converter::new(active.len()), active, schema: Arc::clone(&layout.schema), rows: 0 }
-    }
-
-    /// Rows appended since the last [`Columns::finish`].
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Converts the column at `place` among the active ones. A column that is not built is checked for
-    /// presence only.
-    fn convert<'a>(&mut self, place: usize, field: Field<'a>, time: &mut TimeReader) -> Result<Cell<'a>, Cause> {
-        let Active { column, builder, .. } = &mut self.active[place];
-        match builder {
-            None => Converter::presence(column, field),
-            Some(builder) => self.converter.convert(place, column, field, builder.cache(), time),
-        }
-    }
-
-    /// What verifying a record's credential gives, if anybody asks for it.
-    fn outcome<'a>(
-        &mut self,
-        of: CredentialIndex,
-        fields: &impl Fn(usize) -> Field<'a>,
-        verifier: &Verifier,
-        (at_ms, wall_ms): (i64, i64),
-    ) -> Option<(CredentialIndex, Outcome)> {
-        let status_is_missing = of.status.is_some_and(|status| fields(status).is_missing());
-        if of.place.is_none() && !status_is_missing {
-            return None;
-        }
-        let verify = |text: &str| verifier.verify(text, at_ms, wall_ms);
-        // What is there and no text is no credential.
-        let outcome = self.converter.with_required_text("credential", fields(of.credential), verify);
-        Some((of, outcome.unwrap_or(Outcome::Malformed)))
-    }
-
-    fn append(&mut self, cells: &[Cell<'_>]) {
-        for (active, cell) in self.active.iter_mut().zip(cells) {
-            if let Some(builder) = &mut active.builder {
-                builder.append(cell, &self.converter);
-            }
-        }
-        self.rows += 1;
-    }
-
-    /// Appends one row, or nothing if a field breaks a rule.
-    pub(crate) fn push<'a>(&mut self, fields: impl Fn(usize) -> Field<'a>, time: &mut TimeReader) -> Result<(), Cause> {
-        let cells = (0..self.active.len())
-            .map(|place| self.convert(place, fields(self.active[place].index), time))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.append(&cells);
-        Ok(())
-    }
-
-    /// Takes the rows out.
-    pub(crate) fn finish(&mut self) -> RecordBatch {
-        let arrays: Vec<ArrayRef> =
-            self.active.iter_mut().filter_map(|active| active.builder.as_mut()).map(Builder::finish).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        self.rows = 0;
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options).expect("columns fit their schema")
-    }
-}
 
 /// The records of one kind out of one batch.
 #[derive(Debug)]
@@ -276,14 +82,15 @@ pub struct KindBuilder {
     kind: KindId,
     columns: Columns,
     pseudonyms: Pseudonyms,
-    devices: SymbolCache,
+    devices: CacheId,
     device_names: Symbols,
     index: CommonIndex,
     /// Place of the zone among the active columns, if any rule reads it.
     zone_place: Option<usize>,
     record_of_row: Vec<u32>,
     ts: Vec<i64>,
-    event: Vec<Digest>,
+    /// Event ids, digested together when the records are taken out.
+    events: ShortTexts,
     device: Vec<SymbolId>,
     source: Vec<u16>,
     tracks: Vec<Option<Track>>,
@@ -299,8 +106,6 @@ struct CommonIndex {
     ts: usize,
     device: usize,
     zone: usize,
-    source: usize,
-    received: usize,
     /// `read_id` and `read_state`, of kinds that have them.
     read: Option<(usize, usize)>,
     /// Columns that say whom a record is about.
@@ -320,13 +125,13 @@ struct CredentialIndex {
 }
 
 impl CredentialIndex {
-    fn new(kind: &Kind, columns: &Columns) -> Option<Self> {
+    fn of(kind: &Kind) -> Option<Self> {
         let outcome = kind.columns.iter().position(|column| column.normaliser == Some(Normaliser::CredentialV1))?;
         Some(Self {
             credential: kind.index_of(kind.columns[outcome].made_of.as_deref()?)?,
             outcome,
             status: kind.index_of("status"),
-            place: columns.active.iter().position(|active| active.index == outcome),
+            place: None,
         })
     }
 }
@@ -339,34 +144,52 @@ fn identifying(kind: &Kind) -> Vec<usize> {
 
 impl KindBuilder {
     /// A builder for one shard.
-    pub(crate) fn new(kind: KindId, layouts: &Layouts, pseudonyms: Pseudonyms) -> Self {
+    pub(crate) fn new(kind: KindId, layouts: &Layouts, pseudonyms: Pseudonyms, caches: &mut SymbolCaches) -> Self {
         let layout = &layouts.kinds[usize::from(kind)];
         let at = |name: &str| layout.kind.index_of(name).expect("every kind has the common columns");
-        let columns = Columns::new(layout, layouts);
+        let mut columns = Columns::new(layout, layouts, caches);
+        let mut credential = CredentialIndex::of(&layout.kind);
         let zone = at("zone");
+        for active in &mut columns.active {
+            active.role = match active.index {
+                index if index == at("event_id") => Role::EventId,
+                index if index == at("ts") => Role::Ts,
+                index if index == at("device") => Role::Device,
+                index if index == at("source") => Role::Source,
+                index if index == at("received") => Role::Received,
+                index if index == zone => Role::Zone,
+                index if credential.is_some_and(|of| of.outcome == index) => Role::Outcome,
+                index if credential.is_some_and(|of| of.status == Some(index)) => Role::Status,
+                _ => Role::Field,
+            };
+        }
+        // What every record is asked for anyway need not be asked for again.
+        let asked = |role: Role| matches!(role, Role::EventId | Role::Ts | Role::Device);
+        columns.active.retain(|active| active.builder.is_some() || !asked(active.role));
+        if let Some(of) = &mut credential {
+            of.place = columns.active.iter().position(|active| active.index == of.outcome);
+        }
         Self {
             kind,
             zone_place: columns.active.iter().position(|active| active.index == zone),
             pseudonyms,
-            devices: SymbolCache::new(layouts.symbols["device"].clone()),
+            devices: caches.of(&layout.kind.columns[at("device")], layouts),
             device_names: layouts.symbols["device"].clone(),
             index: CommonIndex {
                 event_id: at("event_id"),
                 ts: at("ts"),
                 device: at("device"),
-                zone: at("zone"),
-                source: at("source"),
-                received: at("received"),
+                zone,
                 read: layout.kind.index_of("read_id").zip(layout.kind.index_of("read_state")),
                 identifying: identifying(&layout.kind),
-                credential: CredentialIndex::new(&layout.kind, &columns),
+                credential,
             },
             verifier: Arc::clone(&layouts.verifier),
             wholes: Arc::clone(&layouts.wholes),
             columns,
             record_of_row: Vec::new(),
             ts: Vec::new(),
-            event: Vec::new(),
+            events: ShortTexts::default(),
             device: Vec::new(),
             source: Vec::new(),
             tracks: Vec::new(),
@@ -391,16 +214,17 @@ impl KindBuilder {
         fields: impl Fn(usize) -> Field<'a>,
         origin: Origin,
         time: &mut TimeReader,
+        caches: &mut SymbolCaches,
         now_limit_ms: i64,
     ) -> Result<(), Cause> {
-        let mut cells = Vec::with_capacity(self.columns.active.len());
+        let mut cells = emptied(std::mem::take(&mut self.columns.cells));
         let mut zones = std::mem::take(&mut self.zones);
-        let result = self.convert_all(&fields, origin, time, now_limit_ms, &mut cells, &mut zones);
+        let result = self.convert_all(&fields, origin, time, caches, now_limit_ms, &mut cells, &mut zones);
         let track = match (&result, self.index.read) {
-            (Ok((_, device, _)), Some(read)) => self.track(&fields, read, origin.source, *device),
+            (Ok((_, device)), Some(read)) => self.track(&fields, read, origin.source, *device),
             _ => None,
         };
-        let result = result.map(|(ts_ms, device, event)| {
+        let result = result.map(|(ts_ms, device)| {
             if track.is_some() || !self.tracks.is_empty() {
                 self.tracks.resize(self.ts.len(), None);
                 self.tracks.push(track);
@@ -408,73 +232,91 @@ impl KindBuilder {
             self.append(&mut cells, &zones);
             self.ts.push(ts_ms);
             self.device.push(device);
-            self.event.push(event);
             self.source.push(origin.source);
         });
+        if result.is_err() && self.events.len() > self.ts.len() {
+            self.events.pop();
+        }
         zones.clear();
         self.zones = zones;
+        self.columns.cells = emptied(cells);
         result
     }
 
+    #[expect(clippy::too_many_arguments, reason = "everything that is known of one record, and where it goes")]
     fn convert_all<'a>(
         &mut self,
         fields: &impl Fn(usize) -> Field<'a>,
         origin: Origin,
         time: &mut TimeReader,
+        caches: &mut SymbolCaches,
         now_limit_ms: i64,
         cells: &mut Vec<Cell<'a>>,
         zones: &mut Vec<SymbolId>,
-    ) -> Result<(i64, SymbolId, Digest), Cause> {
+    ) -> Result<(i64, SymbolId), Cause> {
         let index = &self.index;
         let ts_ms = self.columns.converter.timestamp("ts", fields(index.ts), time)?;
-        let device = self.columns.converter.required_symbol("device", fields(index.device), &mut self.devices)?;
+        let device =
+            self.columns.converter.required_symbol("device", fields(index.device), &mut caches[self.devices])?;
         if ts_ms > now_limit_ms {
             return Err(Reason::ClockAhead { ahead_ms: ts_ms - now_limit_ms, device }.into());
         }
-        let event = self.columns.converter.with_required_text("event_id", fields(index.event_id), |text| {
-            self.pseudonyms.event(origin.source, text)
+        let events = &mut self.events;
+        self.columns.converter.with_required_text("event_id", fields(index.event_id), |text| {
+            events.push(origin.source, text);
         })?;
         // Where no rule reads the zone, a record is one row wherever it lies.
         if let Some(cache) =
-            self.zone_place.and_then(|place| self.columns.active[place].builder.as_mut()).and_then(Builder::cache)
+            self.zone_place.and_then(|place| self.columns.active[place].builder.as_ref()).and_then(Builder::cache)
         {
-            self.columns.converter.zones(fields(index.zone), cache, zones)?;
+            self.columns.converter.zones(fields(index.zone), &mut caches[cache], zones)?;
         }
         let outcome = match index.credential {
-            Some(of) if !fields(of.credential).is_missing() => {
-                self.columns.outcome(of, fields, &self.verifier, (ts_ms, origin.received_ms))
-            }
+            Some(of) if !fields(of.credential).is_missing() => self.outcome(of, fields, (ts_ms, origin.received_ms)),
             _ => None,
         };
         for place in 0..self.columns.active.len() {
-            let column = self.columns.active[place].index;
-            let cell = if let Some((of, outcome)) = outcome
-                && (column == of.outcome || Some(column) == of.status && fields(column).is_missing())
-            {
-                let word = if column == of.outcome { outcome.word() } else { outcome.status() };
-                self.columns.convert(place, Field::Text(word), time)?
-            } else if column == index.event_id {
-                // There, as its digest shows; most rules do not read it.
-                match self.columns.active[place].builder {
-                    Some(_) => self.columns.convert(place, fields(column), time)?,
-                    None => Cell::Null,
+            let Active { index: column, role, .. } = self.columns.active[place];
+            let cell = match (role, outcome) {
+                (Role::Field | Role::Outcome | Role::Status, None) | (Role::Field, _) => {
+                    self.columns.convert(place, fields(column), time, caches)?
                 }
-            } else if column == index.ts {
-                Cell::Integer(ts_ms)
-            } else if column == index.device {
-                Cell::Symbol(device)
-            } else if column == index.source {
-                Cell::Symbol(origin.source_symbol)
-            } else if column == index.received {
-                Cell::Integer(origin.received_ms)
-            } else if column == index.zone {
-                Cell::Null
-            } else {
-                self.columns.convert(place, fields(column), time)?
+                (Role::Status, Some(_)) if !fields(column).is_missing() => {
+                    self.columns.convert(place, fields(column), time, caches)?
+                }
+                (Role::Outcome, Some(outcome)) => {
+                    self.columns.convert(place, Field::Text(outcome.word()), time, caches)?
+                }
+                (Role::Status, Some(outcome)) => {
+                    self.columns.convert(place, Field::Text(outcome.status()), time, caches)?
+                }
+                (Role::EventId, _) => self.columns.convert(place, fields(column), time, caches)?,
+                (Role::Ts, _) => Cell::Integer(ts_ms),
+                (Role::Device, _) => Cell::Symbol(device),
+                (Role::Source, _) => Cell::Symbol(origin.source_symbol),
+                (Role::Received, _) => Cell::Integer(origin.received_ms),
+                (Role::Zone, _) => Cell::Null,
             };
             cells.push(cell);
         }
-        Ok((ts_ms, device, event))
+        Ok((ts_ms, device))
+    }
+
+    /// What verifying a record's credential gives, if anybody asks for it.
+    fn outcome<'a>(
+        &mut self,
+        of: CredentialIndex,
+        fields: &impl Fn(usize) -> Field<'a>,
+        (at_ms, wall_ms): (i64, i64),
+    ) -> Option<Outcome> {
+        let status_is_missing = of.status.is_some_and(|status| fields(status).is_missing());
+        if of.place.is_none() && !status_is_missing {
+            return None;
+        }
+        let verify = |text: &str| self.verifier.verify(text, at_ms, wall_ms);
+        // What is there and no text is no credential.
+        let outcome = self.columns.converter.with_required_text("credential", fields(of.credential), verify);
+        Some(outcome.unwrap_or(Outcome::Malformed))
     }
 
     /// The passage a record is about, if its device numbers them.
@@ -530,13 +372,13 @@ impl KindBuilder {
     }
 
     /// Takes the records out.
-    pub(crate) fn finish(&mut self) -> KindRows {
+    pub(crate) fn finish(&mut self, caches: &mut SymbolCaches) -> KindRows {
         KindRows {
             kind: self.kind,
-            batch: self.columns.finish(),
+            batch: self.columns.finish(caches),
             record_of_row: std::mem::take(&mut self.record_of_row),
             ts: std::mem::take(&mut self.ts),
-            event: std::mem::take(&mut self.event),
+            event: self.pseudonyms.events(&mut self.events),
             device: std::mem::take(&mut self.device),
             source: std::mem::take(&mut self.source),
             tracks: std::mem::take(&mut self.tracks),

@@ -91,14 +91,11 @@ impl Converter {
                 let Some(text) = text.text(self) else {
                     return finish(column, Cell::Null);
                 };
-                if !column.values.is_empty() && !column.values.iter().any(|value| value == text) {
-                    return Err(Reason::NotAValue { column: column.name.clone() }.into());
-                }
                 let cache = cache.expect("symbol columns have a cache");
-                let id = cache
-                    .intern(text)
-                    .ok_or_else(|| Reason::TooManySymbols { column: column.name.clone(), max: cache.max })?;
-                Cell::Symbol(id)
+                Cell::Symbol(match cache.get(text) {
+                    Some(id) => id,
+                    None => new_symbol(column, text, cache)?,
+                })
             }
             ColumnType::Number => match Self::number(column, field)? {
                 Some(number) => Cell::Number(number),
@@ -143,6 +140,7 @@ impl Converter {
             (Field::Text(text), None | Some(Normaliser::CredentialV1)) | (Field::Number(text), None) => {
                 Ok(Cell::Text(text))
             }
+            (Field::Text(text), Some(normaliser)) if normalise::is_canonical(normaliser, text) => Ok(Cell::Text(text)),
             (field, normaliser) => {
                 let text = Self::plain(&mut self.spare, field)
                     .ok_or_else(|| Reason::Unreadable { column: column.name.clone(), wanted: "a text" })?;
@@ -180,8 +178,10 @@ impl Converter {
         field: Field<'_>,
         use_it: impl FnOnce(&str) -> T,
     ) -> Result<T, Cause> {
-        if field.is_missing() {
-            return Err(missing(name));
+        match field {
+            Field::Missing | Field::Text("") => return Err(missing(name)),
+            Field::Text(text) => return Ok(use_it(text)),
+            _ => {}
         }
         match Self::plain(&mut self.spare, field) {
             Some("") => Err(missing(name)),
@@ -237,6 +237,7 @@ impl Converter {
             return Err(missing(name));
         }
         let ms = match field {
+            Field::Text(text) => time.read_ms(text),
             Field::Integer(ms) => Some(ms),
             Field::Number(text) => text.parse().ok(),
             Field::Float(ms) if ms.fract() == 0.0 && ms.abs() < 9e15 => Some(ms as i64),
@@ -305,6 +306,13 @@ impl Converter {
         cache: &mut SymbolCache,
         zones: &mut Vec<SymbolId>,
     ) -> Result<(), Cause> {
+        if let Field::Text(text) = field
+            && !text.contains(';')
+            && let Some(zone) = cache.get(text)
+        {
+            zones.push(zone);
+            return Ok(());
+        }
         let unreadable = || Reason::Unreadable { column: "zone".to_owned(), wanted: "a text or a short list of texts" };
         let mut add = |zone: &str| -> Result<(), Cause> {
             let zone = zone.trim();
@@ -345,6 +353,16 @@ fn missing(name: &str) -> Cause {
 
 fn finish<'a>(column: &Column, cell: Cell<'a>) -> Result<Cell<'a>, Cause> {
     if column.required && cell == Cell::Null { Err(missing(&column.name)) } else { Ok(cell) }
+}
+
+/// The number of a text that a column's cache has not seen: only what the column allows gets into it.
+#[cold]
+fn new_symbol(column: &Column, text: &str, cache: &mut SymbolCache) -> Result<SymbolId, Cause> {
+    if !column.values.is_empty() && !column.values.iter().any(|value| value == text) {
+        return Err(Reason::NotAValue { column: column.name.clone() }.into());
+    }
+    let max = cache.max;
+    Ok(cache.intern(text).ok_or_else(|| Reason::TooManySymbols { column: column.name.clone(), max })?)
 }
 
 fn check_range(column: &Column, number: f64) -> Result<(), Cause> {

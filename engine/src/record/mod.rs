@@ -6,20 +6,27 @@
 
 mod builder;
 mod cause;
+mod columns;
 mod convert;
 mod field;
 mod layout;
+mod packed;
 mod pseudonym;
+mod short_texts;
 mod symbols;
 
-pub(crate) use builder::{Columns, Origin, ReadState, Track};
 pub use builder::{KindBuilder, KindRows};
+pub(crate) use builder::{Origin, ReadState, Track};
 pub use cause::{Cause, Reason};
+pub(crate) use columns::Columns;
 pub use field::Field;
 pub(crate) use layout::Wholes;
 pub use layout::{KindLayout, Layouts, SymbolTables};
+pub(crate) use packed::pack;
 pub(crate) use pseudonym::low;
 pub use pseudonym::{Digest, Pseudonyms, RootKey, Subjects};
+pub(crate) use short_texts::ShortTexts;
+pub(crate) use symbols::SymbolCaches;
 pub use symbols::{SymbolId, Symbols};
 
 /// Position of a source in the pipeline.

@@ -3,6 +3,7 @@
 //! Keyed BLAKE3 cut to 128 bits (RELIABILITY.md 4.2): unkeyed hashes of plates fall in a core-hour.
 //! The key comes from a file or, without one, lives and dies with the process.
 
+use super::short_texts::ShortTexts;
 use crate::rng::Rng;
 
 /// 128 bits that stand for something.
@@ -76,23 +77,17 @@ impl Pseudonyms {
         Self::from_root(&root)
     }
 
-    /// Stands for an event id of one source.
-    pub fn event(&self, source: u16, event_id: &str) -> Digest {
-        let mut hasher = Short::new();
-        hasher.push(&source.to_le_bytes());
-        hasher.push(event_id.as_bytes());
-        hasher.finish(&self.event)
+    /// Stand for event ids, each of the source that is its domain.
+    pub(crate) fn events(&self, event_ids: &mut ShortTexts) -> Vec<Digest> {
+        event_ids.take(&self.event)
     }
 
     /// Stands for a passage as its device numbers it.
     pub(crate) fn track(&self, source: u16, device: &str, read_id: &str) -> Digest {
-        let mut hasher = Short::new();
-        hasher.push(b"track");
-        hasher.push(&source.to_le_bytes());
-        hasher.push(&(device.len() as u64).to_le_bytes());
-        hasher.push(device.as_bytes());
-        hasher.push(read_id.as_bytes());
-        hasher.finish(&self.event)
+        let mut hasher = blake3::Hasher::new_keyed(&self.event);
+        hasher.update(b"track").update(&source.to_le_bytes()).update(&(device.len() as u64).to_le_bytes());
+        hasher.update(device.as_bytes()).update(read_id.as_bytes());
+        low(&hasher.finalize())
     }
 
     /// Starts the digest of a refused record. Keyed, because a plate and a time are soon guessed.
@@ -130,9 +125,9 @@ impl std::fmt::Debug for Subjects {
 }
 
 impl Subjects {
-    /// Stands for a text that identifies somebody.
-    pub fn subject(&self, text: &str) -> Digest {
-        low(&blake3::keyed_hash(&self.key, text.as_bytes()))
+    /// Stand for texts that identify somebody.
+    pub(crate) fn subjects(&self, texts: &mut ShortTexts) -> Vec<Digest> {
+        texts.take(&self.key)
     }
 
     /// Stands for the values of a key.
@@ -152,38 +147,6 @@ pub(crate) fn low(hash: &blake3::Hash) -> Digest {
     u128::from_le_bytes(bytes)
 }
 
-/// Joins short inputs on the stack, so that one call hashes them.
-struct Short {
-    bytes: [u8; 128],
-    len: usize,
-    long: Option<Vec<u8>>,
-}
-
-impl Short {
-    fn new() -> Self {
-        Self { bytes: [0; 128], len: 0, long: None }
-    }
-
-    fn push(&mut self, part: &[u8]) {
-        match &mut self.long {
-            Some(long) => long.extend_from_slice(part),
-            None if self.len + part.len() <= self.bytes.len() => {
-                self.bytes[self.len..self.len + part.len()].copy_from_slice(part);
-                self.len += part.len();
-            }
-            None => {
-                let mut long = self.bytes[..self.len].to_vec();
-                long.extend_from_slice(part);
-                self.long = Some(long);
-            }
-        }
-    }
-
-    fn finish(&self, key: &[u8; 32]) -> Digest {
-        low(&blake3::keyed_hash(key, self.long.as_deref().unwrap_or(&self.bytes[..self.len])))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,17 +155,27 @@ mod tests {
     fn equal_texts_meet_and_keys_differ() {
         let a = Pseudonyms::from_root(&[1; 32]);
         let b = Pseudonyms::from_root(&[2; 32]);
-        assert_eq!(a.event(3, "e"), a.event(3, "e"));
-        assert_ne!(a.event(3, "e"), a.event(4, "e"));
+        let event = |key: &Pseudonyms, source: u16, id: &str| {
+            let mut ids = ShortTexts::default();
+            ids.push(source, id);
+            key.events(&mut ids)[0]
+        };
+        let subject = |key: &Subjects, text: &str| {
+            let mut texts = ShortTexts::default();
+            texts.push(0, text);
+            key.subjects(&mut texts)[0]
+        };
+        assert_eq!(event(&a, 3, "e"), event(&a, 3, "e"));
+        assert_ne!(event(&a, 3, "e"), event(&a, 4, "e"));
         let road = a.subjects("road");
-        assert_eq!(road.subject("x"), a.subjects("road").subject("x"));
-        assert_ne!(road.subject("x"), b.subjects("road").subject("x"));
-        assert_ne!(road.subject("x"), a.subjects("border").subject("x"));
-        assert_ne!(road.subject("x"), a.clone().of_epoch("2026-12").subjects("road").subject("x"));
-        assert_eq!(a.event(3, "e"), a.clone().of_epoch("2026-12").event(3, "e"), "alert ids outlive epochs");
+        assert_eq!(subject(&road, "x"), subject(&a.subjects("road"), "x"));
+        assert_ne!(subject(&road, "x"), subject(&b.subjects("road"), "x"));
+        assert_ne!(subject(&road, "x"), subject(&a.subjects("border"), "x"));
+        assert_ne!(subject(&road, "x"), subject(&a.clone().of_epoch("2026-12").subjects("road"), "x"));
+        assert_eq!(event(&a, 3, "e"), event(&a.clone().of_epoch("2026-12"), 3, "e"), "alert ids outlive epochs");
         assert_ne!(road.key(["ab", "c"].into_iter()), road.key(["a", "bc"].into_iter()));
         let long = "e".repeat(300);
-        assert_eq!(a.event(3, &long), a.event(3, &long));
+        assert_eq!(event(&a, 3, &long), event(&a, 3, &long));
         assert_eq!(format!("{a:?}"), "Pseudonyms(key withheld)");
     }
 }

@@ -4,12 +4,18 @@
 //! it and takes the lock only for a value it has not seen. Because numbers never change, windows
 //! key on them without hashing text, and a dictionary array's values are shared between batches.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
+
+use weir_rules::schema::Column;
+
+use super::Layouts;
+use super::packed::pack;
 
 /// Number of a symbol within its column.
 pub type SymbolId = u32;
@@ -93,7 +99,9 @@ impl Symbols {
 /// A shard's view of a table: its own map, and the values array it last saw.
 pub(super) struct SymbolCache {
     shared: Symbols,
-    ids: HashMap<Arc<str>, SymbolId, RandomState>,
+    /// Texts of up to fifteen bytes, which is nearly all there are.
+    short: HashMap<u128, SymbolId, RandomState>,
+    long: HashMap<Box<str>, SymbolId, RandomState>,
     values: Option<(ArrayRef, usize)>,
     pub(super) max: usize,
 }
@@ -101,15 +109,30 @@ pub(super) struct SymbolCache {
 impl SymbolCache {
     pub(super) fn new(shared: Symbols) -> Self {
         let max = shared.symbols_max;
-        Self { shared, ids: HashMap::default(), values: None, max }
+        Self { shared, short: HashMap::default(), long: HashMap::default(), values: None, max }
     }
 
-    pub(super) fn intern(&mut self, text: &str) -> Option<SymbolId> {
-        if let Some(id) = self.ids.get(text) {
-            return Some(*id);
+    /// The number of a text that has been interned through this cache.
+    #[inline]
+    pub(super) fn get(&self, text: &str) -> Option<SymbolId> {
+        match pack(text.as_bytes()) {
+            Some(word) => self.short.get(&word).copied(),
+            None => self.long.get(text).copied(),
         }
+    }
+
+    #[inline]
+    pub(super) fn intern(&mut self, text: &str) -> Option<SymbolId> {
+        self.get(text).or_else(|| self.learn(text))
+    }
+
+    #[cold]
+    fn learn(&mut self, text: &str) -> Option<SymbolId> {
         let id = self.shared.intern(text)?;
-        self.ids.insert(Arc::from(text), id);
+        match pack(text.as_bytes()) {
+            Some(word) => self.short.insert(word, id),
+            None => self.long.insert(text.into(), id),
+        };
         Some(id)
     }
 
@@ -125,5 +148,42 @@ impl SymbolCache {
                 array
             }
         }
+    }
+}
+
+/// A shard's views of all tables. Columns of one name share one, of whatever kind they are: what is looked up with
+/// every record has to lie near.
+#[derive(Default)]
+pub(crate) struct SymbolCaches {
+    caches: Vec<SymbolCache>,
+    /// By the column's name, and the values it allows: what is in a cache is allowed.
+    places: BTreeMap<(String, Vec<String>), CacheId>,
+}
+
+/// Position among the caches of a shard.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CacheId(usize);
+
+impl SymbolCaches {
+    /// The cache of a column.
+    pub(super) fn of(&mut self, column: &Column, layouts: &Layouts) -> CacheId {
+        *self.places.entry((column.name.clone(), column.values.clone())).or_insert_with(|| {
+            self.caches.push(SymbolCache::new(layouts.symbols[&column.name].clone()));
+            CacheId(self.caches.len() - 1)
+        })
+    }
+}
+
+impl std::ops::Index<CacheId> for SymbolCaches {
+    type Output = SymbolCache;
+
+    fn index(&self, id: CacheId) -> &SymbolCache {
+        &self.caches[id.0]
+    }
+}
+
+impl std::ops::IndexMut<CacheId> for SymbolCaches {
+    fn index_mut(&mut self, id: CacheId) -> &mut SymbolCache {
+        &mut self.caches[id.0]
     }
 }

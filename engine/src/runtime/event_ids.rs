@@ -2,24 +2,107 @@
 //!
 //! A repeat carries the same `ts`, so ids are kept by second of event time, and a look-up touches
 //! one second only. The oldest seconds leave when they are beyond the horizon or when there is no room.
-//! A second is a small table with room for what the seconds before it held: to grow a table of millions
-//! holds everybody up for a tenth of a second.
+//! A second is a small table with room for what the seconds before it held. Where that is not enough it grows by and
+//! by, a few ids with every insertion: to move a million at once holds everybody up for a tenth of a second.
+//!
+//! Ids are keyed digests already, so that a table hashes nothing and nobody can aim at one place of it; and
+//! where a look-up will touch is known before it is made ([`EventIds::expect`]), so that a batch waits for
+//! memory once and not for each record.
 
 use std::collections::BTreeMap;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
+use weir_memory::prefetch;
 
 use crate::record::Digest;
 
 const BUCKET_MS: i64 = 1_000;
 /// Seconds before a new one that tell how much room it will need.
 const LOOK_BACK: usize = 8;
+/// Seconds whose table is found without a search.
+const RECENT: usize = 16;
+/// Places of the smallest table.
+const PLACES_MIN: usize = 64;
+
+/// Places that are moved with every insertion while a table grows: all have moved before it has to grow again.
+const MOVED_AT_ONCE: usize = 8;
+
+/// The ids of one second: open addressing, linear probing, at most seven tenths full. A place without an id holds 0.
+#[derive(Debug, Default)]
+struct Second {
+    places: Vec<Digest>,
+    len: usize,
+    /// The smaller table, while its ids are on their way; those before `moved` are in the larger one too.
+    old: Vec<Digest>,
+    moved: usize,
+}
+
+/// Where an id is in a table, or the place it would take.
+fn find(places: &[Digest], id: Digest) -> Result<usize, usize> {
+    let mask = places.len() - 1;
+    let mut at = id as usize & mask;
+    loop {
+        match places[at] {
+            0 => return Err(at),
+            known if known == id => return Ok(at),
+            _ => at = (at + 1) & mask,
+        }
+    }
+}
+
+impl Second {
+    fn with_room_for(ids: usize) -> Self {
+        Self { places: vec![0; (ids * 10 / 7 + 1).next_power_of_two().max(PLACES_MIN)], ..Self::default() }
+    }
+
+    /// Notes an id that is not 0; `false` if it is there.
+    fn insert(&mut self, id: Digest) -> bool {
+        if !self.old.is_empty() {
+            if find(&self.old, id).is_ok() {
+                return false;
+            }
+            self.move_some();
+        }
+        let Err(free) = find(&self.places, id) else { return false };
+        self.places[free] = id;
+        self.len += 1;
+        if self.len * 10 > self.places.len() * 7 {
+            debug_assert!(self.old.is_empty(), "the last growth is over");
+            let larger = vec![0; self.places.len() * 2];
+            self.old = std::mem::replace(&mut self.places, larger);
+            self.moved = 0;
+        }
+        true
+    }
+
+    fn move_some(&mut self) {
+        let to = (self.moved + MOVED_AT_ONCE).min(self.old.len());
+        for id in self.old[self.moved..to].iter().filter(|id| **id != 0) {
+            if let Err(free) = find(&self.places, *id) {
+                self.places[free] = *id;
+            }
+        }
+        self.moved = to;
+        if to == self.old.len() {
+            self.old = Vec::new();
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = Digest> {
+        let staying = self.old.iter().skip(self.moved);
+        self.places.iter().chain(staying).copied().filter(|id| *id != 0)
+    }
+}
 
 /// Digests of event ids, by second.
 pub(crate) struct EventIds {
-    seconds: BTreeMap<i64, HashSet<Digest, RandomState>>,
+    /// Position of a second's table.
+    seconds: BTreeMap<i64, usize>,
+    tables: Vec<Second>,
+    /// Positions of tables that hold no second.
+    free: Vec<usize>,
+    /// Seconds found last, with the positions of their tables; each second has one place.
+    recent: [(i64, usize); RECENT],
     entries: usize,
     entries_max: usize,
     horizon_seconds: i64,
@@ -36,10 +119,23 @@ pub(crate) struct SavedEventIds {
     evicted: u64,
 }
 
+const NOTHING: (i64, usize) = (i64::MIN, 0);
+
+fn second_of(ts_ms: i64) -> i64 {
+    ts_ms.div_euclid(BUCKET_MS)
+}
+
+fn recent_place(second: i64) -> usize {
+    second as usize % RECENT
+}
+
 impl EventIds {
     pub(crate) fn new(entries_max: usize, for_ms: i64) -> Self {
         Self {
             seconds: BTreeMap::new(),
+            tables: Vec::new(),
+            free: Vec::new(),
+            recent: [NOTHING; RECENT],
             entries: 0,
             entries_max,
             horizon_seconds: for_ms / BUCKET_MS + 1,
@@ -48,21 +144,25 @@ impl EventIds {
         }
     }
 
+    /// Asks the processor to bring near what [`EventIds::insert`] will touch.
+    pub(crate) fn expect(&self, id: Digest, ts_ms: i64) {
+        let second = second_of(ts_ms);
+        let (known, table) = self.recent[recent_place(second)];
+        if known == second {
+            let table = &self.tables[table];
+            prefetch(&table.places, id as usize & (table.places.len() - 1));
+        }
+    }
+
     /// Notes an id; `false` if it has been seen.
     pub(crate) fn insert(&mut self, id: Digest, ts_ms: i64) -> bool {
-        let second = ts_ms.div_euclid(BUCKET_MS);
-        let new = match self.seconds.get_mut(&second) {
-            Some(ids) => ids.insert(id),
-            None => {
-                let mut ids = HashSet::with_capacity_and_hasher(self.room_for(second), RandomState::default());
-                ids.insert(id);
-                self.seconds.insert(second, ids);
-                true
-            }
+        let second = second_of(ts_ms);
+        let table = match self.recent[recent_place(second)] {
+            (known, table) if known == second => table,
+            _ => self.table_of(second),
         };
-        if new {
-            self.entries += 1;
-        }
+        let new = self.tables[table].insert(id.max(1));
+        self.entries += usize::from(new);
         if second > self.newest_second {
             self.newest_second = second;
             let from = second - 2 * self.horizon_seconds;
@@ -76,12 +176,33 @@ impl EventIds {
         new
     }
 
+    /// The table of a second that was not among the recent ones.
+    #[cold]
+    fn table_of(&mut self, second: i64) -> usize {
+        let table = match self.seconds.get(&second) {
+            Some(table) => *table,
+            None => self.add(second, Second::with_room_for(self.room_for(second))),
+        };
+        self.recent[recent_place(second)] = (second, table);
+        table
+    }
+
+    fn add(&mut self, second: i64, table: Second) -> usize {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.tables.push(Second::default());
+            self.tables.len() - 1
+        });
+        self.tables[at] = table;
+        self.seconds.insert(second, at);
+        at
+    }
+
     /// Room for a second that follows on others; one out of the blue, such as a wrong clock gives, gets none.
     fn room_for(&self, second: i64) -> usize {
         if !(self.newest_second..=self.newest_second + 2).contains(&second) {
             return 0;
         }
-        let most = self.seconds.values().rev().take(LOOK_BACK).map(HashSet::len).max().unwrap_or(0);
+        let most = self.seconds.values().rev().take(LOOK_BACK).map(|at| self.tables[*at].len).max().unwrap_or(0);
         most + most / 8
     }
 
@@ -89,8 +210,8 @@ impl EventIds {
         let seconds = self
             .seconds
             .iter()
-            .map(|(second, ids)| {
-                let mut ids: Vec<Digest> = ids.iter().copied().collect();
+            .map(|(second, at)| {
+                let mut ids: Vec<Digest> = self.tables[*at].ids().collect();
                 ids.sort_unstable();
                 (*second, ids)
             })
@@ -99,21 +220,37 @@ impl EventIds {
     }
 
     pub(crate) fn load(&mut self, saved: SavedEventIds) {
-        self.entries = saved.seconds.iter().map(|(_, ids)| ids.len()).sum();
-        self.seconds = saved.seconds.into_iter().map(|(second, ids)| (second, ids.into_iter().collect())).collect();
+        *self = Self { horizon_seconds: self.horizon_seconds, ..Self::new(self.entries_max, 0) };
+        for (second, ids) in saved.seconds {
+            let mut table = Second::with_room_for(ids.len());
+            for id in ids {
+                table.insert(id.max(1));
+            }
+            self.entries += table.len;
+            self.add(second, table);
+        }
         (self.newest_second, self.evicted) = (saved.newest_second, saved.evicted);
     }
 
     fn drop_oldest(&mut self) -> u64 {
-        let dropped = self.seconds.pop_first().map_or(0, |(_, ids)| ids.len());
-        self.entries -= dropped;
-        dropped as u64
+        let Some((second, at)) = self.seconds.pop_first() else { return 0 };
+        let gone = std::mem::take(&mut self.tables[at]);
+        self.free.push(at);
+        let recent = &mut self.recent[recent_place(second)];
+        if recent.0 == second {
+            *recent = NOTHING;
+        }
+        self.entries -= gone.len;
+        gone.len as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::rng::SeededRng;
 
     #[test]
     fn repeats_are_known_until_the_horizon_or_the_bound() {
@@ -126,5 +263,23 @@ mod tests {
         assert_eq!((ids.evicted, ids.entries), (2, 2));
         assert!(ids.insert(5, 1_000_000_000));
         assert_eq!(ids.entries, 1);
+    }
+
+    #[test]
+    fn a_table_is_a_set() {
+        let mut random = SeededRng::new(7);
+        let (mut ids, mut reference) = (EventIds::new(usize::MAX, i64::MAX / 4), BTreeSet::new());
+        for n in 0..300_000 {
+            // Few values, so that places collide: the low bits choose the place, the others tell ids apart.
+            let id = Digest::from(random.next_u64() % 50) << 64 | Digest::from(random.next_u64() % 2_000);
+            let ts_ms = if n % 3 == 0 { 500 } else { (random.next_u64() % 40_000) as i64 - 20_000 };
+            ids.expect(id, ts_ms);
+            let new = reference.insert((ts_ms.div_euclid(BUCKET_MS), id.max(1)));
+            assert_eq!(ids.insert(id, ts_ms), new);
+        }
+        assert_eq!(ids.entries, reference.len());
+        let mut again = EventIds::new(usize::MAX, i64::MAX / 4);
+        again.load(ids.save());
+        assert!(reference.iter().all(|(second, id)| !again.insert(*id, second * BUCKET_MS)));
     }
 }

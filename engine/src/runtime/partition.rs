@@ -30,6 +30,9 @@ use crate::window::{Devices, FOREVER, Fault, FaultKind, TOLD_AGAIN_MS};
 /// How often silent devices are looked for.
 const TICK_MS: i64 = 100;
 
+/// Records whose event ids are on their way from memory.
+const EXPECTED_AHEAD: usize = 16;
+
 pub(crate) struct Partition {
     pub(super) plan: Arc<Plan>,
     pub(super) router: Router,
@@ -122,7 +125,11 @@ impl Partition {
             rows_of_kind[usize::from(kind.rows.kind)] = Some(&kind.rows);
             fates.of_kind[usize::from(kind.rows.kind)].reserve(kind.rows.ts.len());
         }
-        for arrival in &judged.arrivals {
+        for (place, arrival) in judged.arrivals.iter().enumerate() {
+            if let Some(ahead) = judged.arrivals.get(place + EXPECTED_AHEAD) {
+                let rows = rows_of_kind[usize::from(ahead.kind)].expect("an arrival has its kind's rows");
+                self.events.expect(rows.event[ahead.record as usize], rows.ts[ahead.record as usize]);
+            }
             let kind = usize::from(arrival.kind);
             let rows = rows_of_kind[kind].expect("an arrival has its kind's rows");
             let at = arrival.record as usize;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
 use bytes::BytesMut;
-use memchr::{memchr, memchr2_iter, memrchr};
+use memchr::{memchr, memchr_iter, memchr2_iter, memrchr};
 
 use super::{Format, Payload};
 use crate::decode::parse_csv_row;
@@ -139,9 +139,8 @@ impl Framer {
             return None;
         }
         let bytes = self.buffer.split_to(end).freeze();
-        self.records += records_of(&bytes, Format::Ndjson)
-            .filter(|r| !bytes[r.clone()].iter().all(u8::is_ascii_whitespace))
-            .count() as u64;
+        let unfinished = !bytes.is_empty() && !bytes.ends_with(b"\n");
+        self.records += memchr_iter(b'\n', &bytes).count() as u64 + u64::from(unfinished);
         Some(Payload::Lines { bytes, format: Format::Ndjson, header: None })
     }
 

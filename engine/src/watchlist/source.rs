@@ -19,7 +19,7 @@ use weir_rules::schema::protected_attribute;
 
 use super::entry::{Action, SEVERITIES};
 use super::{ENTRY_TEXT_BYTES_MAX, Key, ListError, ListSpec, NewEntry, SnapshotBuilder, pattern};
-use crate::decode::json::{FieldTree, Token, scan, texts, unescape};
+use crate::decode::json::{FieldTree, Tokens, scan, texts, unescape};
 use crate::decode::{ColumnValues, CsvRow, parse_csv_row};
 use crate::limits::Limits;
 use crate::normalise::{self, PlateReading, TimeReader, date_days, read_plate};
@@ -200,8 +200,8 @@ impl<'a, 'b> Collector<'a, 'b> {
         let mut reader = inflate(Box::new(std::io::Cursor::new(bytes)), Compression::Auto)
             .map_err(|error| self.broken(error.to_string()))?;
         let mut framer = Framer::detached(format, self.rows.limits.record_bytes_max);
-        let mut tree = FieldTree::new(&self.wanted);
-        let mut tokens = vec![Token::default(); self.wanted.len()];
+        let tree = FieldTree::new(&self.wanted);
+        let mut tokens = Tokens::new(self.wanted.len());
         let mut row = CsvRow::default();
         let mut columns: Option<Vec<Option<usize>>> = None;
         let mut next_line = 1;
@@ -248,9 +248,9 @@ impl<'a, 'b> Collector<'a, 'b> {
                                 columns[slot].and_then(|column| row.get(column)).map_or(Field::Missing, Field::Text)
                             })
                         }),
-                        None => scan(text, &mut tree, &mut tokens)
+                        None => scan(text, &tree, &mut tokens)
                             .map_err(|cause| cause.to_string())
-                            .map(|()| self.row(|slot| tokens[slot].field(text))),
+                            .map(|()| self.row(|slot| tokens.field(slot, text))),
                     };
                     match taken {
                         Ok(taken) => taken?,

@@ -5,8 +5,8 @@
 //! that moment: what it brings from before is late. (Idea: per-partition watermarks with idleness,
 //! Flink FLIP-27; the floor is ours.)
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, FaultKind};
@@ -42,7 +42,8 @@ impl Device {
 
 /// All devices of a partition.
 pub(crate) struct Devices {
-    numbers: HashMap<(u16, SymbolId), u32, RandomState>,
+    /// By source and symbol, both counted from 0: position in `all`.
+    numbers: Vec<Vec<Option<NonZeroU32>>>,
     all: Vec<Device>,
     /// Watermark before lateness, for each kind.
     watermark_ms: Vec<i64>,
@@ -65,7 +66,7 @@ pub(crate) struct SavedDevices {
 impl Devices {
     pub(crate) fn new(kinds: usize, idle_after_ms: i64) -> Self {
         Self {
-            numbers: HashMap::default(),
+            numbers: Vec::new(),
             all: Vec::new(),
             watermark_ms: vec![NEVER; kinds],
             idle_after_ms,
@@ -77,21 +78,7 @@ impl Devices {
 
     /// Notes a record. Gives the device's progress in this kind before the record.
     pub(crate) fn record(&mut self, source: u16, device: SymbolId, kind: KindId, ts_ms: i64, now_ms: i64) -> i64 {
-        let kinds = self.watermark_ms.len();
-        let devices = &mut self.all;
-        let number = *self.numbers.entry((source, device)).or_insert_with(|| {
-            devices.push(Device {
-                source,
-                symbol: device,
-                behind: false,
-                newest_ms: NEVER,
-                floor_ms: vec![None; kinds],
-                last_arrival_ms: now_ms,
-                idle: false,
-            });
-            devices.len() as u32 - 1
-        });
-        let at = number as usize;
+        let at = self.number(source, device).unwrap_or_else(|| self.add(source, device, now_ms));
         let starts = self.all[at].idle || self.all[at].floor_ms[usize::from(kind)].is_none();
         if starts {
             if self.all[at].idle {
@@ -105,6 +92,39 @@ impl Devices {
         device.newest_ms = device.newest_ms.max(ts_ms);
         device.last_arrival_ms = now_ms;
         before_ms
+    }
+
+    fn number(&self, source: u16, device: SymbolId) -> Option<usize> {
+        let number = *self.numbers.get(usize::from(source))?.get(device as usize)?;
+        number.map(|number| number.get() as usize - 1)
+    }
+
+    #[cold]
+    fn add(&mut self, source: u16, symbol: SymbolId, now_ms: i64) -> usize {
+        self.all.push(Device {
+            source,
+            symbol,
+            behind: false,
+            newest_ms: NEVER,
+            floor_ms: vec![None; self.watermark_ms.len()],
+            last_arrival_ms: now_ms,
+            idle: false,
+        });
+        self.note_number(source, symbol);
+        self.all.len() - 1
+    }
+
+    /// The last device is the one of this source and symbol.
+    fn note_number(&mut self, source: u16, symbol: SymbolId) {
+        let (source, symbol) = (usize::from(source), symbol as usize);
+        if self.numbers.len() <= source {
+            self.numbers.resize(source + 1, Vec::new());
+        }
+        let numbers = &mut self.numbers[source];
+        if numbers.len() <= symbol {
+            numbers.resize(symbol + 1, None);
+        }
+        numbers[symbol] = NonZeroU32::new(self.all.len() as u32);
     }
 
     /// Notes how far the source's devices have come, and whether this one is far behind.
@@ -191,14 +211,8 @@ impl Devices {
     }
 
     pub(crate) fn save(&self) -> SavedDevices {
-        let mut all: Vec<(u32, u16, SymbolId)> =
-            self.numbers.iter().map(|((source, device), number)| (*number, *source, *device)).collect();
-        all.sort_unstable();
         SavedDevices {
-            all: all
-                .into_iter()
-                .map(|(number, source, device)| (source, device, self.all[number as usize].clone()))
-                .collect(),
+            all: self.all.iter().map(|device| (device.source, device.symbol, device.clone())).collect(),
             watermark_ms: self.watermark_ms.clone(),
         }
     }
@@ -206,8 +220,8 @@ impl Devices {
     pub(crate) fn load(&mut self, saved: SavedDevices) {
         self.watermark_ms = saved.watermark_ms;
         for (source, symbol, device) in saved.all {
-            self.numbers.insert((source, symbol), self.all.len() as u32);
             self.all.push(device);
+            self.note_number(source, symbol);
         }
     }
 

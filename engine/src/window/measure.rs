@@ -18,6 +18,11 @@ const MICRO: f64 = 1e6;
 
 /// A number as whole millionths, rounded to the nearest.
 pub(crate) fn to_micro(number: f64) -> i128 {
+    // Most are whole and small: the product of these is exact.
+    let whole = number as i64;
+    if (whole as f64).to_bits() == number.to_bits() && whole.unsigned_abs() < 1 << 32 {
+        return i128::from(whole * 1_000_000);
+    }
     (number * MICRO).round() as i128
 }
 

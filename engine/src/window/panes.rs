@@ -16,8 +16,9 @@ use super::counters::{Counters, SavedCounters};
 use super::fault::FaultKind;
 use super::ledgers::{Ledgers, SavedLedgers};
 use super::measure::{Accumulator, Adding, Contribution, SavedAccumulator, Sliding};
-use super::reporters::{PaneClock, Reporters};
+use super::reporters::{DeviceSet, PaneClock, Reporters};
 use super::revisions::{Revisions, SavedRevisions};
+use super::roster::{SavedRoster, ZoneRoster};
 use super::view::{SavedView, View, ViewLength};
 use crate::record::SymbolId;
 use crate::testing::sabotage::{self, Wrong};
@@ -42,18 +43,6 @@ pub(crate) struct Observation {
 }
 
 pub(super) type Groups = HashMap<GroupKey, Accumulator, RandomState>;
-
-/// Devices of one zone of the zone table.
-#[derive(Debug, Clone)]
-pub(crate) enum ZoneDevices {
-    /// As the table says.
-    Declared(Vec<SymbolId>),
-    /// As reported so far: device, and the first pane in which it saw somebody there.
-    Learned(Vec<(SymbolId, i64)>),
-}
-
-/// Which devices watch which zones of the zone table; empty for rules that are not keyed by zone.
-pub(crate) type ZoneRoster = HashMap<GroupKey, ZoneDevices, RandomState>;
 
 /// The value of one key in one closed window.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,7 +112,7 @@ pub(crate) struct Panes {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SavedPanes {
     open: Vec<(i64, Vec<(GroupKey, SavedAccumulator)>)>,
-    learned: Vec<(GroupKey, Vec<(SymbolId, i64)>)>,
+    learned: SavedRoster,
     views: Vec<SavedView>,
     ledgers: Option<SavedLedgers>,
     counters: SavedCounters,
@@ -174,12 +163,7 @@ impl Panes {
     pub(crate) fn observe(&mut self, observation: &Observation) {
         let Some(key) = observation.key else { return };
         let pane = self.clock.pane_of(observation.ts_ms);
-        if let Some(ZoneDevices::Learned(devices)) = self.roster.get_mut(&key) {
-            match devices.iter_mut().find(|(known, _)| *known == observation.contribution.device) {
-                Some((_, first)) => *first = pane.min(*first),
-                None => devices.push((observation.contribution.device, pane)),
-            }
-        }
+        self.roster.learn(&key, observation.contribution.device, pane);
         // Who is inside a part of a zone is inside the zone: parts are added when a window closes.
         if observation.inherited && self.ledgers.is_some() {
             return;
@@ -323,27 +307,14 @@ impl Panes {
         reporters.instants(range.clone(), device) + late
     }
 
-    /// How many devices a zone has by the end of a window, and how many of them reported.
-    fn watch(&self, key: &GroupKey, reporters: &Reporters, range: &Range<i64>) -> Option<(usize, usize)> {
-        let reported = |device: SymbolId| reporters.reported(range.clone(), device);
-        Some(match self.roster.get(key)? {
-            ZoneDevices::Declared(devices) => {
-                (devices.len(), devices.iter().filter(|device| reported(**device)).count())
-            }
-            ZoneDevices::Learned(devices) => {
-                let known = devices.iter().filter(|(_, first)| *first < range.end).map(|(device, _)| *device);
-                known.fold((0, 0), |(all, here), device| (all + 1, here + usize::from(reported(device))))
-            }
-        })
-    }
-
     fn close_one(&mut self, at: usize, reporters: &Reporters, end_ms: i64, slides: bool, mut emit: impl FnMut(Closed)) {
         let length = self.views[at].length;
         let range = self.panes_of(length, end_ms);
         let (range, slides) =
             if sabotage::is(Wrong::FirstPaneDropped) { (range.start + 1..range.end, false) } else { (range, slides) };
+        let reported = reporters.reported_in(range.clone());
         if self.ledgers.is_some() {
-            return self.close_ledgers(reporters, length, end_ms, &range, emit);
+            return self.close_ledgers(&reported, length, end_ms, &range, emit);
         }
         let instants = |device: u32| self.instants(reporters, &range, device);
         let mut told: Vec<(GroupKey, Option<f64>)> = Vec::new();
@@ -362,16 +333,17 @@ impl Panes {
         }
         if !self.roster.is_empty() {
             let keys: BTreeSet<GroupKey> = told.iter().map(|(key, _)| *key).collect();
-            let silent = self.roster.keys().filter(|key| !keys.contains(*key));
-            let seen_empty = silent.filter(|key| self.watch(key, reporters, &range).is_some_and(|(_, here)| here > 0));
-            told.extend(seen_empty.map(|key| (*key, Accumulator::zero(&self.measure))).collect::<Vec<_>>());
+            let silent = self.roster.keys().filter(|key| !keys.contains(key));
+            let seen_empty =
+                silent.filter(|key| self.roster.watch(key, range.end, &reported).is_some_and(|(_, here)| here > 0));
+            told.extend(seen_empty.map(|key| (key, Accumulator::zero(&self.measure))));
         }
         for (key, value) in told {
             let Some(value) = value else { continue };
             if let Some(revisions) = &mut self.revisions {
                 revisions.told(end_ms, key, 0);
             }
-            let completeness = self.completeness(&key, reporters, &range);
+            let completeness = self.completeness(&key, &reported, &range);
             emit(Closed {
                 key,
                 start_ms: end_ms - length.last_ms,
@@ -384,15 +356,15 @@ impl Panes {
         }
     }
 
-    fn completeness(&self, key: &GroupKey, reporters: &Reporters, range: &Range<i64>) -> Option<f64> {
-        let (known, reported) = self.watch(key, reporters, range)?;
+    fn completeness(&self, key: &GroupKey, reported: &DeviceSet, range: &Range<i64>) -> Option<f64> {
+        let (known, reported) = self.roster.watch(key, range.end, reported)?;
         (known > 0).then(|| reported as f64 / known as f64)
     }
 
     /// Who is inside at the end of a window: of every zone in which something happened or whose devices reported.
     fn close_ledgers(
         &mut self,
-        reporters: &Reporters,
+        reported: &DeviceSet,
         length: ViewLength,
         end_ms: i64,
         range: &Range<i64>,
@@ -401,8 +373,8 @@ impl Panes {
         let Some(mut ledgers) = self.ledgers.take() else { return };
         let happened = self.open.get(&range.start);
         ledgers.take(happened, end_ms);
-        let seen = |key: &GroupKey| self.watch(key, reporters, range).is_some_and(|(_, here)| here > 0);
-        let roster = self.roster.keys().filter(|key| seen(key)).copied();
+        let seen = |key: &GroupKey| self.roster.watch(key, range.end, reported).is_some_and(|(_, here)| here > 0);
+        let roster = self.roster.keys().filter(seen);
         let keys: BTreeSet<GroupKey> =
             happened.into_iter().flat_map(|groups| groups.keys().copied()).chain(roster).collect();
         for key in ledgers.with_wholes(&keys) {
@@ -413,7 +385,7 @@ impl Panes {
                 end_ms,
                 value: inside.people,
                 margin: Some(inside.margin()),
-                completeness: self.completeness(&key, reporters, range),
+                completeness: self.completeness(&key, reported, range),
                 revision: 0,
             });
         }
@@ -463,7 +435,7 @@ impl Panes {
                 sum.merge(accumulator);
             }
             let Some(value) = sum.value(&self.measure, instants) else { continue };
-            let completeness = self.completeness(&key, reporters, &range);
+            let completeness = self.completeness(&key, &reporters.reported_in(range.clone()), &range);
             let Some(revisions) = &mut self.revisions else { continue };
             let revision = revisions.next_revision(end_ms, key);
             let start_ms = end_ms - length.last_ms;
@@ -519,15 +491,6 @@ impl Panes {
     }
 
     pub(crate) fn save(&self) -> SavedPanes {
-        let mut learned: Vec<_> = self
-            .roster
-            .iter()
-            .filter_map(|(key, devices)| match devices {
-                ZoneDevices::Learned(devices) if !devices.is_empty() => Some((*key, devices.clone())),
-                _ => None,
-            })
-            .collect();
-        learned.sort_unstable();
         SavedPanes {
             open: self
                 .open
@@ -538,7 +501,7 @@ impl Panes {
                     (*pane, groups)
                 })
                 .collect(),
-            learned,
+            learned: self.roster.save(),
             views: self.views.iter().map(View::save).collect(),
             ledgers: self.ledgers.as_ref().map(Ledgers::save),
             counters: self.counters.save(),
@@ -556,11 +519,7 @@ impl Panes {
             self.values += groups.values().map(Accumulator::values).sum::<usize>();
             self.open.insert(pane, groups);
         }
-        for (key, devices) in saved.learned {
-            if let Some(known @ ZoneDevices::Learned(_)) = self.roster.get_mut(&key) {
-                *known = ZoneDevices::Learned(devices);
-            }
-        }
+        self.roster.load(saved.learned);
         self.counters.load(saved.counters);
         if let (Some(ledgers), Some(saved)) = (&mut self.ledgers, saved.ledgers) {
             ledgers.load(saved);

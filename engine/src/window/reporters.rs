@@ -54,12 +54,59 @@ impl PaneClock {
     }
 }
 
+/// A set of devices.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeviceSet {
+    /// One bit for each symbol.
+    words: Vec<u64>,
+}
+
+impl DeviceSet {
+    fn place(device: SymbolId) -> (usize, u64) {
+        (device as usize / 64, 1 << (device % 64))
+    }
+
+    fn insert(&mut self, device: SymbolId) {
+        let (word, bit) = Self::place(device);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= bit;
+    }
+
+    /// Whether a device is in it.
+    pub(crate) fn holds(&self, device: SymbolId) -> bool {
+        let (word, bit) = Self::place(device);
+        self.words.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    fn add(&mut self, other: &Self) {
+        if self.words.len() < other.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word |= other);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = SymbolId> {
+        let symbols = 0..self.words.len() as SymbolId * 64;
+        symbols.filter(|device| self.holds(*device))
+    }
+}
+
+/// Who reported in one pane.
+#[derive(Debug, Default)]
+struct Pane {
+    devices: DeviceSet,
+    /// When, of devices that were asked for it.
+    instants: HashMap<SymbolId, Instants, RandomState>,
+}
+
 /// Devices by pane.
 pub(crate) struct Reporters {
     pub(crate) clock: PaneClock,
     /// Whether a rule divides by instants.
     with_instants: bool,
-    panes: BTreeMap<i64, HashMap<SymbolId, Instants, RandomState>>,
+    panes: BTreeMap<i64, Pane>,
 }
 
 /// [`Reporters`] as they are kept in a checkpoint.
@@ -81,9 +128,10 @@ impl Reporters {
             // Sessions do not ask who reported.
             return;
         }
-        let instants = self.panes.entry(self.clock.pane_of(ts_ms)).or_default().entry(device).or_default();
+        let pane = self.panes.entry(self.clock.pane_of(ts_ms)).or_default();
+        pane.devices.insert(device);
         if self.with_instants {
-            instants.add(ts_ms);
+            pane.instants.entry(device).or_default().add(ts_ms);
         }
     }
 
@@ -92,20 +140,23 @@ impl Reporters {
         self.panes.range(pane..).next().map(|(pane, _)| *pane)
     }
 
-    /// Whether a device reported in a range of panes.
-    pub(crate) fn reported(&self, panes: std::ops::Range<i64>, device: SymbolId) -> bool {
-        self.panes.range(panes).any(|(_, devices)| devices.contains_key(&device))
+    /// The devices that reported in a range of panes.
+    pub(crate) fn reported_in(&self, panes: std::ops::Range<i64>) -> DeviceSet {
+        let mut reported = DeviceSet::default();
+        self.panes.range(panes).for_each(|(_, pane)| reported.add(&pane.devices));
+        reported
     }
 
     /// At how many distinct instants a device reported in a range of panes.
     pub(crate) fn instants(&self, panes: std::ops::Range<i64>, device: SymbolId) -> u64 {
-        self.panes.range(panes).filter_map(|(_, devices)| devices.get(&device)).map(|it| it.0.len() as u64).sum()
+        let panes = self.panes.range(panes).filter_map(|(_, pane)| pane.instants.get(&device));
+        panes.map(|instants| instants.0.len() as u64).sum()
     }
 
     /// Whether a device reported at an instant, as far as instants are kept.
     pub(crate) fn has(&self, ts_ms: i64, device: SymbolId) -> bool {
-        let devices = self.panes.get(&self.clock.pane_of(ts_ms));
-        devices.and_then(|devices| devices.get(&device)).is_some_and(|it| it.0.binary_search(&ts_ms).is_ok())
+        let pane = self.panes.get(&self.clock.pane_of(ts_ms));
+        pane.and_then(|pane| pane.instants.get(&device)).is_some_and(|it| it.0.binary_search(&ts_ms).is_ok())
     }
 
     /// No window needs panes before this one any more.
@@ -123,21 +174,23 @@ impl Reporters {
     pub(crate) fn save(&self) -> SavedReporters {
         self.panes
             .iter()
-            .map(|(pane, devices)| {
-                let mut devices: Vec<_> =
-                    devices.iter().map(|(device, instants)| (*device, instants.0.clone())).collect();
-                devices.sort_unstable();
-                (*pane, devices)
+            .map(|(at, pane)| {
+                let instants = |device| pane.instants.get(&device).map(|instants| instants.0.clone());
+                (*at, pane.devices.iter().map(|device| (device, instants(device).unwrap_or_default())).collect())
             })
             .collect()
     }
 
     pub(crate) fn load(&mut self, saved: SavedReporters) {
-        self.panes = saved
-            .into_iter()
-            .map(|(pane, devices)| {
-                (pane, devices.into_iter().map(|(device, instants)| (device, Instants(instants))).collect())
-            })
-            .collect();
+        self.panes.clear();
+        for (at, devices) in saved {
+            let pane = self.panes.entry(at).or_default();
+            for (device, instants) in devices {
+                pane.devices.insert(device);
+                if !instants.is_empty() {
+                    pane.instants.insert(device, Instants(instants));
+                }
+            }
+        }
     }
 }

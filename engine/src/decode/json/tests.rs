@@ -1,27 +1,64 @@
-use super::*;
 use proptest::prelude::*;
+use weir_memory::SpecialBytes;
+
+use super::*;
+use crate::limits::JSON_DEPTH_MAX;
+use crate::record::Reason;
+
+/// A decoder of one source.
+struct Source {
+    tree: FieldTree,
+    templates: Templates,
+    tokens: Tokens,
+}
+
+impl Source {
+    fn new(names: &[&str], chooser: Option<usize>) -> Self {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let kinds: Vec<String> = (0..40).map(|n| format!("k{n}")).chain(["x".to_owned(), String::new()]).collect();
+        let chooser = chooser.map(|slot| (slot, kinds.as_slice()));
+        Self { tree: FieldTree::new(&names), templates: Templates::new(chooser), tokens: Tokens::new(names.len()) }
+    }
+
+    /// The record as the scanner reads it.
+    fn scan(&mut self, line: &str) -> Result<(), Cause> {
+        scan_and_learn(line, &self.tree, &mut self.tokens, &mut self.templates)
+    }
+
+    /// The record as it is read if it looks like one before, in the middle of a text, and that text.
+    fn as_usual(&mut self, line: &str) -> Option<String> {
+        let text = format!("{{\"x\":[\n{line}\n{{\"y\":\"\\\"\"}}\n");
+        let (start, end) = (7, 7 + line.len());
+        let mut specials = SpecialBytes::default();
+        specials.look_through(text.as_bytes());
+        (self.templates.read(&text, start, &specials, &mut self.tokens) == Some(end)).then_some(text)
+    }
+
+    fn values<T>(&self, text: &str, value: impl Fn(Field<'_>) -> T) -> Vec<T> {
+        (0..self.tokens.slots.len()).map(|slot| value(self.tokens.field(slot, text))).collect()
+    }
+}
+
+/// What a field says, as text.
+fn text_of(field: Field<'_>) -> Option<String> {
+    match field {
+        Field::Missing => None,
+        Field::Escaped(text) => Some(unescaped(text)),
+        Field::Text(text) | Field::Number(text) | Field::Json(text) => Some(text.to_owned()),
+        Field::Truth(truth) => Some(truth.to_string()),
+        _ => unreachable!("not made by the scanner"),
+    }
+}
 
 fn read(line: &str, names: &[&str]) -> Result<Vec<Option<String>>, Cause> {
-    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let mut tree = FieldTree::new(&names);
-    let mut tokens = vec![Token::default(); names.len()];
-    // Twice, so that predictions are used.
-    scan(line, &mut tree, &mut tokens)?;
-    scan(line, &mut tree, &mut tokens)?;
-    Ok(tokens
-        .iter()
-        .map(|token| match token.field(line) {
-            Field::Missing => None,
-            Field::Escaped(text) => {
-                let mut out = String::new();
-                unescape(text, &mut out);
-                Some(out)
-            }
-            Field::Text(text) | Field::Number(text) | Field::Json(text) => Some(text.to_owned()),
-            Field::Truth(truth) => Some(truth.to_string()),
-            _ => unreachable!("not made by the scanner"),
-        })
-        .collect())
+    let mut source = Source::new(names, None);
+    source.scan(line)?;
+    let exact = source.values(line, text_of);
+    // What it has taught reads the same, or leaves it to the scanner.
+    if let Some(text) = source.as_usual(line) {
+        assert_eq!(source.values(&text, text_of), exact, "{line}");
+    }
+    Ok(exact)
 }
 
 #[test]
@@ -58,25 +95,92 @@ fn arrays_are_divided_into_records() {
 
 /// The values of wanted fields, as `serde_json` would give them.
 fn values(line: &str, names: &[&str]) -> Result<Vec<serde_json::Value>, Cause> {
-    let owned: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let mut tree = FieldTree::new(&owned);
-    let mut tokens = vec![Token::default(); names.len()];
-    scan(line, &mut tree, &mut tokens)?;
-    scan(line, &mut tree, &mut tokens)?;
-    let value = |token: &Token| match token.field(line) {
+    let mut source = Source::new(names, None);
+    source.scan(line)?;
+    let value = |field: Field<'_>| match field {
         Field::Missing => serde_json::Value::Null,
         Field::Text(text) => text.into(),
-        Field::Escaped(text) => {
-            let mut out = String::new();
-            unescape(text, &mut out);
-            out.into()
-        }
+        Field::Escaped(text) => unescaped(text).into(),
         Field::Number(text) => text.parse::<f64>().unwrap().into(),
         Field::Json(text) => serde_json::from_str(text).unwrap(),
         Field::Truth(truth) => truth.into(),
         _ => unreachable!("not made by the scanner"),
     };
-    Ok(tokens.iter().map(value).collect())
+    let exact = source.values(line, value);
+    if let Some(text) = source.as_usual(line) {
+        assert_eq!(source.values(&text, value), exact, "{line}");
+    }
+    Ok(exact)
+}
+
+/// Whatever was usual before, a line is read as usual only if the scanner accepts it, and with the same values.
+fn agree_after(before: &[String], line: &str) {
+    const NAMES: [&str; 4] = ["kind", "a", "b", "n.c"];
+    let mut source = Source::new(&NAMES, Some(0));
+    for before in before {
+        let _taught = source.scan(before);
+    }
+    let Some(text) = source.as_usual(line) else { return };
+    let usual = source.values(&text, text_of);
+    let mut exact = Source::new(&NAMES, None);
+    exact.scan(line).expect("what is usual is accepted");
+    assert_eq!(usual, exact.values(line, text_of), "{line} after {before:?}");
+}
+
+#[test]
+fn usual_records_are_read_as_usual_and_others_are_not() {
+    let mut source = Source::new(&["kind", "a", "a_long_name_of_a_field_so_that_it_does_not_fit", "n.c"], Some(0));
+    let line = r#"{"kind":"x","a":"1","a_long_name_of_a_field_so_that_it_does_not_fit":-1.5e3,"n":{"c":[1,"]"]}}"#;
+    assert!(source.as_usual(line).is_none(), "nothing is usual yet");
+    source.scan(line).unwrap();
+    for usual in [line, &line.replace("\"1\"", "\"\\u0031\""), &line.replace("[1,\"]\"]", "null")] {
+        let text = source.as_usual(usual).unwrap_or_else(|| panic!("{usual} is usual"));
+        assert_eq!(source.values(&text, text_of)[1].as_deref(), Some("1"));
+    }
+    let spaced = line.replace(':', " : ").replace(",\"", ", \"");
+    assert!(source.as_usual(&spaced).is_none());
+    source.scan(&spaced).unwrap();
+    assert!(source.as_usual(&spaced).is_some() && source.as_usual(line).is_some(), "two makers send this kind");
+    for unusual in [
+        line.replace("\"x\"", "\"y\""),
+        line.replace("not_fit", "not_fix"),
+        line.replace("-1.5e3", "01"),
+        line.replace("-1.5e3", "\"1\""),
+        line.replace("}}", "},}"),
+        line.replace("}}", "}"),
+        line.replace("\"1\"", "1"),
+        line.replace("\"1\"", "\"1\t\""),
+        line.replace("\"]\"", "\n2"),
+        line.replace("\"]\"", &format!("{}{}", "[".repeat(JSON_DEPTH_MAX - 2), "]".repeat(JSON_DEPTH_MAX - 2))),
+        "{\"kind\":\"x\",\"a\":\"1\"".to_owned(),
+        "{\"kind\":\"\",\"a\":\"1\"}".to_owned(),
+    ] {
+        assert!(source.as_usual(&unusual).is_none(), "{unusual}");
+    }
+    let deep = line.replace("\"]\"", &format!("{}{}", "[".repeat(JSON_DEPTH_MAX - 3), "]".repeat(JSON_DEPTH_MAX - 3)));
+    assert!(source.as_usual(&deep).is_some() && check_record(&deep).is_ok(), "as deep as it may be");
+}
+
+#[test]
+fn templates_are_bounded_and_hold_what_is_declared() {
+    let names: Vec<String> = (0..20).map(|key| format!("x{key}")).chain(["kind".to_owned()]).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut source = Source::new(&names, Some(20));
+    let line = |kind: &str, key: &str| format!(r#"{{"kind":"{kind}","{key}":1}}"#);
+    for kind in 0..1_000 {
+        for key in 0..20 {
+            source.scan(&line(&format!("k{kind}"), &format!("x{key}"))).unwrap();
+        }
+        source.scan(&line("k7", "P06498954")).unwrap();
+    }
+    let usual = |source: &mut Source, kind: &str| {
+        (0..20).filter(|key| source.as_usual(&line(kind, &format!("x{key}"))).is_some()).count()
+    };
+    assert!((1..=8).contains(&usual(&mut source, "k3")));
+    assert_eq!(usual(&mut source, "k900"), 0, "no such kind is declared");
+    let held = format!("{:?}", source.templates);
+    let digits = format!("{:?}", b"P064");
+    assert!(!held.contains(digits.trim_matches(['[', ']'])), "no such key is declared");
 }
 
 proptest! {
@@ -109,5 +213,30 @@ proptest! {
             (Err(cause), Ok(_)) => prop_assert!(false, "{line}: {cause}"),
             (Err(_), Err(_)) => {}
         }
+    }
+
+    /// After any record, the next one is read as usual only if it is valid, and as the scanner reads it.
+    #[test]
+    fn what_is_usual_is_valid_and_reads_the_same(
+        before in proptest::collection::vec(proptest::collection::vec((0_usize..6, 0_usize..9, 0_usize..4), 0..7), 1..4),
+        other in proptest::collection::vec((0_usize..6, 0_usize..9, 0_usize..4), 0..7),
+        same in any::<bool>(),
+        cut in proptest::option::of((0_usize..80, "[\\{\\}\\[\\]:,\" \n\\\\0-9a-z]")),
+    ) {
+        let line = |fields: &[(usize, usize, usize)]| {
+            const KEYS: [&str; 6] = ["\"kind\"", "\"a\"", "\"b\"", "\"n\"", "\"z\"", "\"\\u0061\""];
+            const VALUES: [&str; 9] =
+                ["\"x\"", "\"\"", "\"q\\\"\"", "-0.5", "12", "null", "{\"c\":\"v\"}", "[1,{\"c\":2}]", "true"];
+            const COLONS: [&str; 4] = [":", ": ", " :", "  :\t"];
+            let fields: Vec<String> =
+                fields.iter().map(|(key, value, colon)| format!("{}{}{}", KEYS[*key], COLONS[*colon], VALUES[*value])).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        let before: Vec<String> = before.iter().map(|fields| line(fields)).collect();
+        let mut next = if same { before[0].clone() } else { line(&other) };
+        if let Some((at, with)) = cut && at < next.len() {
+            next.replace_range(at..=at, &with);
+        }
+        agree_after(&before, &next);
     }
 }

@@ -10,7 +10,7 @@ mod outputs;
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use weir_rules::pack::{Measure, WindowSpec};
 
@@ -94,14 +94,37 @@ pub(crate) struct WindowInput {
     /// Position among the plan's panes.
     pub(crate) panes: usize,
     pub(crate) selection: Selection,
-    numbers: Option<ArrayRef>,
-    weights: Option<ArrayRef>,
+    numbers: Option<Numbers>,
+    weights: Option<Numbers>,
     /// Purpose, and position of the column whose digests are counted.
     digests: Option<(PurposeId, usize)>,
-    directions: Option<(ArrayRef, [SymbolId; 2])>,
-    readings: Option<ArrayRef>,
-    totals: Option<ArrayRef>,
-    keys: Vec<ArrayRef>,
+    directions: Option<(Int32Array, [SymbolId; 2])>,
+    readings: Option<Numbers>,
+    totals: Option<Numbers>,
+    keys: Vec<Int32Array>,
+}
+
+/// A column of numbers, its type found out once.
+enum Numbers {
+    Float(Float64Array),
+    Integer(Int64Array),
+}
+
+impl Numbers {
+    fn of(column: &ArrayRef) -> Option<Self> {
+        match column.data_type() {
+            DataType::Float64 => Some(Self::Float(column.as_primitive::<Float64Type>().clone())),
+            DataType::Int64 => Some(Self::Integer(column.as_primitive::<Int64Type>().clone())),
+            _ => None,
+        }
+    }
+
+    fn value(&self, row: usize) -> Option<f64> {
+        match self {
+            Self::Float(numbers) => numbers.is_valid(row).then(|| numbers.value(row)),
+            Self::Integer(numbers) => numbers.is_valid(row).then(|| numbers.value(row) as f64),
+        }
+    }
 }
 
 /// Digests of a batch by purpose and position of their column.
@@ -111,20 +134,22 @@ pub(crate) type BatchDigests = BTreeMap<(PurposeId, usize), Vec<Option<Digest>>>
 pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_>) -> (WindowInput, u64) {
     let (selection, errors) = judging.matcher.select(&planned.filter);
     let positions = &planned.positions;
-    let column = |position: usize| judging.rows.batch.column(position).clone();
+    let column = |position: usize| judging.rows.batch.column(position);
+    let numbers = |position: Option<usize>| position.and_then(|position| Numbers::of(column(position)));
+    let symbols = |position: usize| column(position).as_dictionary::<Int32Type>().keys().clone();
     if let Some(position) = positions.digests.filter(|_| !selection.is_empty()) {
         judging.digests.want((planned.purpose, position), &selection);
     }
     let input = WindowInput {
         panes: index,
         selection,
-        numbers: positions.numbers.map(column),
-        weights: positions.weights.map(column),
+        numbers: numbers(positions.numbers),
+        weights: numbers(positions.weights),
         digests: positions.digests.map(|position| (planned.purpose, position)),
-        directions: positions.directions.map(|(position, words)| (column(position), words)),
-        readings: positions.readings.map(column),
-        totals: positions.totals.map(column),
-        keys: positions.keys.iter().map(|position| column(*position)).collect(),
+        directions: positions.directions.map(|(position, words)| (symbols(position), words)),
+        readings: numbers(positions.readings),
+        totals: numbers(positions.totals),
+        keys: positions.keys.iter().map(|position| symbols(*position)).collect(),
     };
     (input, errors)
 }
@@ -133,8 +158,7 @@ impl WindowInput {
     /// The key of a row; `None` where a part of it has no value.
     pub(crate) fn key(&self, row: usize) -> Option<GroupKey> {
         let mut key = [0; 4];
-        for (place, column) in key.iter_mut().zip(&self.keys) {
-            let keys = column.as_dictionary::<Int32Type>().keys();
+        for (place, keys) in key.iter_mut().zip(&self.keys) {
             if keys.is_null(row) {
                 return None;
             }
@@ -145,19 +169,13 @@ impl WindowInput {
 
     /// What a row adds to its pane.
     pub(crate) fn contribution(&self, row: usize, device: SymbolId, digests: &BatchDigests) -> Contribution {
-        let number = |array: &ArrayRef| match array.data_type() {
-            _ if array.is_null(row) => None,
-            DataType::Float64 => Some(array.as_primitive::<Float64Type>().value(row)),
-            DataType::Int64 => Some(array.as_primitive::<Int64Type>().value(row) as f64),
-            _ => None,
-        };
+        let number = |numbers: &Option<Numbers>| numbers.as_ref().and_then(|numbers| numbers.value(row));
         Contribution {
-            weight: to_micro(self.weights.as_ref().and_then(number).unwrap_or(1.0)),
-            number: self.numbers.as_ref().and_then(number),
+            weight: to_micro(number(&self.weights).unwrap_or(1.0)),
+            number: number(&self.numbers),
             digest: self.digests.and_then(|place| digests.get(&place)?[row]),
             device,
-            direction: self.directions.as_ref().and_then(|(column, [inward, outward])| {
-                let keys = column.as_dictionary::<Int32Type>().keys();
+            direction: self.directions.as_ref().and_then(|(keys, [inward, outward])| {
                 match keys.value(row) as SymbolId {
                     _ if keys.is_null(row) => None,
                     word if word == *inward => Some(Direction::In),
@@ -165,8 +183,8 @@ impl WindowInput {
                     _ => None,
                 }
             }),
-            reading: self.readings.as_ref().and_then(number).map(to_micro),
-            total: self.totals.as_ref().and_then(number).map(to_micro),
+            reading: number(&self.readings).map(to_micro),
+            total: number(&self.totals).map(to_micro),
         }
     }
 }
@@ -184,7 +202,7 @@ pub(crate) fn roster(key: &[String], layouts: &Layouts, zones: &ZoneTable) -> Zo
             zone.devices.iter().filter_map(|device| layouts.symbols["device"].intern(device)).collect();
         let devices =
             if devices.is_empty() { ZoneDevices::Learned(Vec::new()) } else { ZoneDevices::Declared(devices) };
-        roster.insert([id, 0, 0, 0], devices);
+        roster.insert(id, devices);
     }
     roster
 }

@@ -1,0 +1,27 @@
+"""The table of `run`: `table.py RESULTS RECORDS`. Peers whose counts differ from the others' are an error."""
+
+import json
+import statistics
+import sys
+
+results = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+records = int(sys.argv[2])
+wrong = False
+for query in ["q1", "q2", "q3"]:
+    counts = {result["peer"]: tuple(result["counts"]) for result in results if result["query"] == query}
+    if len(set(counts.values())) != 1:
+        print(f"{query}: counts differ: {counts}")
+        wrong = True
+if wrong:
+    sys.exit(1)
+print("| peer | query | records/s, median of runs | slowest, fastest | times slower than weir |")
+print("|---|---|---|---|---|")
+for query in ["q1", "q2", "q3"]:
+    mine = [result for result in results if result["query"] == query]
+    weir = next(statistics.median(result["seconds"]) for result in mine if result["peer"] == "weir")
+    for result in mine:
+        seconds = result["seconds"]
+        median = statistics.median(seconds)
+        rate = lambda s: f"{records / s:,.0f}"
+        print(f"| {result['peer']} | {query} | {rate(median)} | {rate(max(seconds))}, {rate(min(seconds))} | {median / weir:.1f} |")
+    print(f"| | {query} | alerts, all alike: {' '.join(map(str, mine[0]['counts']))} | | |")

@@ -1,0 +1,51 @@
+//! Texts of up to fifteen bytes in one word, so that comparing them is comparing numbers.
+
+/// Longest text that is packed.
+const PACKED_MAX: usize = 15;
+
+/// The bytes of a text from the lowest up, and its length in the highest; `None` for a longer text. Different texts
+/// give different words.
+#[inline]
+pub(crate) fn pack(text: &[u8]) -> Option<u128> {
+    let length = text.len();
+    // Two loads that overlap: what both hold is the same, so that one may lie over the other.
+    let word = match length {
+        0 => 0,
+        1..4 => {
+            let byte = |at: usize| u128::from(text[at]) << (8 * at);
+            byte(0) | byte(length / 2) | byte(length - 1)
+        }
+        4..8 => {
+            let (first, last) = (text.first_chunk::<4>()?, text.last_chunk::<4>()?);
+            u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << (8 * (length - 4))
+        }
+        8..=PACKED_MAX => {
+            let (first, last) = (text.first_chunk::<8>()?, text.last_chunk::<8>()?);
+            u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (length - 8))
+        }
+        _ => return None,
+    };
+    Some(word | (length as u128) << (8 * PACKED_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_holds_the_text() {
+        for length in 0..20 {
+            let text: Vec<u8> = (0..length).map(|at| 200 + at as u8).collect();
+            let mut expected = [0; 16];
+            match expected.get_mut(..length).filter(|_| length <= PACKED_MAX) {
+                Some(place) => {
+                    place.copy_from_slice(&text);
+                    expected[PACKED_MAX] = length as u8;
+                    assert_eq!(pack(&text), Some(u128::from_le_bytes(expected)));
+                }
+                None => assert_eq!(pack(&text), None),
+            }
+        }
+        assert_ne!(pack(b"a"), pack(b"a\0"));
+    }
+}
