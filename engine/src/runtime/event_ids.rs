@@ -2,8 +2,9 @@
 //!
 //! A repeat carries the same `ts`, so ids are kept by second of event time, and a look-up touches
 //! one second only. The oldest seconds leave when they are beyond the horizon or when there is no room.
-//! A second is a small table with room for what the seconds before it held. Where that is not enough it grows by and
-//! by, a few ids with every insertion: to move a million at once holds everybody up for a tenth of a second.
+//! A second is a small table with room for what the seconds before it held. Whatever takes long for a large one is done
+//! by and by, a few places with every insertion: the table of the next second is made, a table that was too small
+//! moves into a larger one. To do it at once holds everybody up for a tenth of a second (seen in `list-swap`).
 //!
 //! Ids are keyed digests already, so that a table hashes nothing and nobody can aim at one place of it; and
 //! where a look-up will touch is known before it is made ([`EventIds::expect`]), so that a batch waits for
@@ -26,6 +27,8 @@ const PLACES_MIN: usize = 64;
 
 /// Places that are moved with every insertion while a table grows: all have moved before it has to grow again.
 const MOVED_AT_ONCE: usize = 8;
+/// Places of the next table that are made with every insertion: all are there before a table is full.
+const MADE_AT_ONCE: usize = 16;
 
 /// The ids of one second: open addressing, linear probing, at most seven tenths full. A place without an id holds 0.
 #[derive(Debug, Default)]
@@ -50,13 +53,17 @@ fn find(places: &[Digest], id: Digest) -> Result<usize, usize> {
     }
 }
 
+fn places_for(ids: usize) -> usize {
+    (ids * 10 / 7 + 1).next_power_of_two().max(PLACES_MIN)
+}
+
 impl Second {
     fn with_room_for(ids: usize) -> Self {
-        Self { places: vec![0; (ids * 10 / 7 + 1).next_power_of_two().max(PLACES_MIN)], ..Self::default() }
+        Self { places: vec![0; places_for(ids)], ..Self::default() }
     }
 
-    /// Notes an id that is not 0; `false` if it is there.
-    fn insert(&mut self, id: Digest) -> bool {
+    /// Notes an id that is not 0; `false` if it is there. `next` is the table to grow into, as far as it is made.
+    fn insert(&mut self, id: Digest, next: &mut Next) -> bool {
         if !self.old.is_empty() {
             if find(&self.old, id).is_ok() {
                 return false;
@@ -68,7 +75,7 @@ impl Second {
         self.len += 1;
         if self.len * 10 > self.places.len() * 7 {
             debug_assert!(self.old.is_empty(), "the last growth is over");
-            let larger = vec![0; self.places.len() * 2];
+            let larger = next.take(self.places.len() * 2);
             self.old = std::mem::replace(&mut self.places, larger);
             self.moved = 0;
         }
@@ -94,6 +101,43 @@ impl Second {
     }
 }
 
+/// An empty table that is being made.
+#[derive(Debug, Default)]
+struct Next {
+    places: Vec<Digest>,
+}
+
+impl Next {
+    /// Makes a few more of so many places.
+    fn make_some(&mut self, places: usize) {
+        if self.places.len() < places {
+            if self.places.capacity() < places {
+                // Nothing of it is touched yet, which is what takes long.
+                self.places = Vec::with_capacity(places);
+            }
+            self.places.resize((self.places.len() + MADE_AT_ONCE).min(places), 0);
+        }
+    }
+
+    /// So many places; what is not made yet is made now. A small table leaves a large one that is being made alone.
+    fn take(&mut self, places: usize) -> Vec<Digest> {
+        if self.places.capacity() > places * 2 {
+            return vec![0; places];
+        }
+        let mut taken = std::mem::take(&mut self.places);
+        taken.resize(places, 0);
+        taken
+    }
+
+    /// A table that is not needed any more: its memory is at hand.
+    fn reuse(&mut self, mut places: Vec<Digest>) {
+        if places.capacity() > self.places.capacity() && self.places.is_empty() {
+            places.clear();
+            self.places = places;
+        }
+    }
+}
+
 /// Digests of event ids, by second.
 pub(crate) struct EventIds {
     /// Position of a second's table.
@@ -101,6 +145,9 @@ pub(crate) struct EventIds {
     tables: Vec<Second>,
     /// Positions of tables that hold no second.
     free: Vec<usize>,
+    next: Next,
+    /// The table of the newest second.
+    newest_table: usize,
     /// Seconds found last, with the positions of their tables; each second has one place.
     recent: [(i64, usize); RECENT],
     entries: usize,
@@ -135,6 +182,8 @@ impl EventIds {
             seconds: BTreeMap::new(),
             tables: Vec::new(),
             free: Vec::new(),
+            next: Next::default(),
+            newest_table: 0,
             recent: [NOTHING; RECENT],
             entries: 0,
             entries_max,
@@ -161,10 +210,16 @@ impl EventIds {
             (known, table) if known == second => table,
             _ => self.table_of(second),
         };
-        let new = self.tables[table].insert(id.max(1));
+        let new = self.tables[table].insert(id.max(1), &mut self.next);
         self.entries += usize::from(new);
+        if table == self.newest_table {
+            // The next second will want it, or this one if it is getting full.
+            let Second { places, len, .. } = &self.tables[table];
+            self.next.make_some(if len * 10 > places.len() * 6 { places.len() * 2 } else { places.len() });
+        }
         if second > self.newest_second {
             self.newest_second = second;
+            self.newest_table = table;
             let from = second - 2 * self.horizon_seconds;
             while self.seconds.first_key_value().is_some_and(|(oldest, _)| *oldest < from) {
                 self.drop_oldest();
@@ -181,7 +236,10 @@ impl EventIds {
     fn table_of(&mut self, second: i64) -> usize {
         let table = match self.seconds.get(&second) {
             Some(table) => *table,
-            None => self.add(second, Second::with_room_for(self.room_for(second))),
+            None => {
+                let places = self.next.take(places_for(self.room_for(second)));
+                self.add(second, Second { places, ..Second::default() })
+            }
         };
         self.recent[recent_place(second)] = (second, table);
         table
@@ -224,7 +282,7 @@ impl EventIds {
         for (second, ids) in saved.seconds {
             let mut table = Second::with_room_for(ids.len());
             for id in ids {
-                table.insert(id.max(1));
+                table.insert(id.max(1), &mut self.next);
             }
             self.entries += table.len;
             self.add(second, table);
@@ -241,6 +299,7 @@ impl EventIds {
             *recent = NOTHING;
         }
         self.entries -= gone.len;
+        self.next.reuse(gone.places);
         gone.len as u64
     }
 }

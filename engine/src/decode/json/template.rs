@@ -19,8 +19,12 @@ use crate::record::pack;
 const OPENINGS_MAX: usize = 4;
 /// Templates of one kind: devices of several makers, fields that are sometimes there.
 const TEMPLATES_MAX: usize = 8;
-/// Values of a record that fits a template.
+/// Values of a record that is learned from, and its bytes.
 const STEPS_MAX: usize = 256;
+const LINE_BYTES_MAX: usize = 16 << 10;
+/// A value that is no plain string and longer than this is left to the scanner, which looks at it once and not once
+/// for every template.
+const VALUE_BYTES_MAX: usize = 4 << 10;
 /// Unusual records that are passed over at most before one is learned from again.
 const PATIENCE_MAX: u32 = 1024;
 /// Bytes of a literal that are compared at once.
@@ -134,18 +138,24 @@ impl Reader<'_> {
         let end = self.specials.next(start);
         match self.bytes.get(end) {
             Some(b'"') => Some(Token::new(Sort::Text, start, end)),
-            Some(b'\\') => Scanner::value_at(self.text, start - 1, 0),
+            Some(b'\\') => Scanner::value_at(self.near(start), start - 1, 0),
             _ => None,
         }
     }
 
+    /// The text up to where a value that begins here must have ended.
+    fn near(&self, start: usize) -> &str {
+        &self.text[..self.text.floor_char_boundary(start + VALUE_BYTES_MAX)]
+    }
+
     /// A value that is no plain string; the position behind it, or of its closing quote.
     fn other_value(&self, step: &Step, start: usize, tokens: &mut Tokens) -> Option<usize> {
-        let scanned = || Scanner::value_at(self.text, start, usize::from(step.depth));
-        let token = match self.bytes.get(start)? {
+        let near = self.near(start);
+        let scanned = || Scanner::value_at(near, start, usize::from(step.depth));
+        let token = match near.as_bytes().get(start)? {
             _ if step.is_text => self.text_at(start)?,
             b'"' => return None,
-            b'-' | b'0'..=b'9' => plain_number(self.bytes, start).or_else(scanned)?,
+            b'-' | b'0'..=b'9' => plain_number(near.as_bytes(), start).or_else(scanned)?,
             _ => scanned()?,
         };
         let end = token.end as usize;
@@ -260,7 +270,7 @@ impl Templates {
 
     /// Remembers what a record looks like whose values are given, if it is valid.
     pub(super) fn learn(&mut self, line: &str, mut leaves: Vec<Leaf>, valid: bool) {
-        if valid && !leaves.is_empty() && leaves.len() <= STEPS_MAX {
+        if valid && !leaves.is_empty() && leaves.len() <= STEPS_MAX && line.len() <= LINE_BYTES_MAX {
             self.learn_from(line, &leaves);
         }
         leaves.clear();

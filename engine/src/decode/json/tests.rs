@@ -149,6 +149,7 @@ fn usual_records_are_read_as_usual_and_others_are_not() {
         line.replace("}}", "},}"),
         line.replace("}}", "}"),
         line.replace("\"1\"", "1"),
+        line.replace("\"]\"", &format!("{}1", "1,".repeat(3_000))),
         line.replace("\"1\"", "\"1\t\""),
         line.replace("\"]\"", "\n2"),
         line.replace("\"]\"", &format!("{}{}", "[".repeat(JSON_DEPTH_MAX - 2), "]".repeat(JSON_DEPTH_MAX - 2))),
@@ -159,6 +160,8 @@ fn usual_records_are_read_as_usual_and_others_are_not() {
     }
     let deep = line.replace("\"]\"", &format!("{}{}", "[".repeat(JSON_DEPTH_MAX - 3), "]".repeat(JSON_DEPTH_MAX - 3)));
     assert!(source.as_usual(&deep).is_some() && check_record(&deep).is_ok(), "as deep as it may be");
+    let long = line.replace("\"1\"", &format!("\"{}\"", "陕A".repeat(10_000)));
+    assert!(source.as_usual(&long).is_some(), "a plain text may be long");
 }
 
 #[test]
