@@ -251,7 +251,7 @@ pub struct DeadLetter {
     pub source: String,
     /// File, connection or request.
     pub stream: String,
-    /// Number in the stream, from 1.
+    /// Number in the stream, from 1; of NDJSON that of the line.
     pub record: u64,
     /// Short word.
     pub cause: &'static str,

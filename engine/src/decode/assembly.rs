@@ -14,7 +14,7 @@ pub struct Rejected {
     pub source: SourceId,
     /// File, connection or request it came in.
     pub stream: Arc<str>,
-    /// Its number in the stream, from 1.
+    /// Its number in the stream, from 1; of NDJSON that of the line.
     pub record: u64,
     /// Why.
     pub cause: Cause,

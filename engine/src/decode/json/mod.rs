@@ -4,7 +4,7 @@
 //! lie; everything else is skipped unread. It is iterative, so that nesting costs no stack, and
 //! bounded in depth. Where a key occurs twice the last value counts, as in `serde_json`.
 //!
-//! Most records look like one before them. Those are read by [`Templates`], which know where to look and give up
+//! Most records look like one before them. Those are read by templates, which know where to look and give up
 //! at the first thing that is not as expected; the scanner then reads the record from its start, says what is wrong
 //! with it, and teaches what is usual. Both accept the same records with the same values.
 
