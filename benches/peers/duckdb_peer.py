@@ -5,11 +5,10 @@ reader skips the others. A window of 60 s that ends every 5 s is twelve rows for
 hopping window); an alert is a window above its level whose predecessor was not.
 """
 
-import json
 import sys
-import time
 
 import duckdb
+from peer import measure
 
 folder, runs = sys.argv[1], int(sys.argv[2])
 MANY, FULL = 500, 300  # levels of q2.yaml
@@ -53,16 +52,10 @@ def q3():
     return base.execute(screening("r")).fetchone() + base.execute(crowd("r")).fetchone()
 
 
-QUERIES = {
+queries = {
     "q1": lambda: base.execute(screening(source(SCREENED))).fetchone(),
     "q2": lambda: base.execute(crowd(source(CROWD))).fetchone(),
     "q3": q3,
 }
 
-for name, query in QUERIES.items():
-    seconds = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        counts = query()
-        seconds.append(round(time.perf_counter() - started, 3))
-    print(json.dumps({"peer": f"DuckDB {duckdb.__version__}", "query": name, "counts": counts, "seconds": seconds}), flush=True)
+measure(f"DuckDB {duckdb.__version__}", queries, runs)

@@ -3,14 +3,13 @@
 Lists are loaded before the clock starts, as weir loads them. Only the columns that a query needs are declared.
 """
 
-import json
 import os
 import sys
-import time
 
 os.environ["POLARS_MAX_THREADS"] = "2"
 
 import polars as pl  # noqa: E402  (the number of threads is read when it is imported)
+from peer import measure  # noqa: E402
 
 folder, runs = sys.argv[1], int(sys.argv[2])
 MANY, FULL = 500, 300  # levels of q2.yaml
@@ -59,16 +58,10 @@ def q3():
     return screening(records).collect(engine="streaming").row(0) + crowd(records).collect(engine="streaming").row(0)
 
 
-QUERIES = {
+queries = {
     "q1": lambda: screening(source(SCREENED)).collect(engine="streaming").row(0),
     "q2": lambda: crowd(source(CROWD)).collect(engine="streaming").row(0),
     "q3": q3,
 }
 
-for name, query in QUERIES.items():
-    seconds = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        counts = query()
-        seconds.append(round(time.perf_counter() - started, 3))
-    print(json.dumps({"peer": f"Polars {pl.__version__}", "query": name, "counts": counts, "seconds": seconds}), flush=True)
+measure(f"Polars {pl.__version__}", queries, runs)
