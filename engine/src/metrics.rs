@@ -24,7 +24,7 @@ pub struct Buckets {
     pub late: u64,
     /// Refused; in the dead letter.
     pub rejected: u64,
-    /// Dropped under overload; nothing sheds in this version.
+    /// Let go under overload, by a source that cannot wait.
     pub shed: u64,
     /// Read and not yet judged.
     pub in_flight: u64,

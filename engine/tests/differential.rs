@@ -137,7 +137,7 @@ fn weir(text: &str, arrival: &[Record], rng: &mut SeededRng) -> BTreeMap<String,
             }
             Output::Late(late) => panic!("nothing is late: {late:?}"),
             Output::DeadLetter(letter) => panic!("{letter:?}"),
-            Output::Proposal(_) | Output::Notice(_) => continue,
+            Output::Proposal(_) | Output::Notice(_) | Output::Shed(_) => continue,
         };
         said.entry(rule).or_default().push(line);
     }

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use weir_connectors::source::FileProgress;
 use weir_engine::metrics::{Buckets, Progress};
 use weir_engine::runtime::RuleCounts;
+use weir_engine::source::Class;
 use weir_engine::{ListStatus, Summary};
 use weir_rules::diagnostic::{Style, render};
 use weir_rules::{Diagnostics, Severity};
@@ -272,6 +273,19 @@ pub(crate) fn summary(summary: &Summary) -> String {
     table(&mut text, "source", &sources);
     let kinds: Vec<_> = summary.by_kind.iter().filter(|(_, buckets)| buckets.received > 0).cloned().collect();
     table(&mut text, "kind", &kinds);
+    for (source, class, count) in &summary.shed {
+        let what = match class {
+            Class::Safety => "a list or another rule might have answered for them",
+            Class::Crowd => "windows that miss them say so in `completeness`",
+            Class::Other => "no rule reads them",
+        };
+        let _ = writeln!(
+            text,
+            "\nshed: source `{source}` brought more than there was room for, and {} {} records were let go; {what}",
+            grouped(*count),
+            class.word()
+        );
+    }
     if !summary.rejected_by_cause.is_empty() {
         let causes: Vec<String> =
             summary.rejected_by_cause.iter().map(|(cause, count)| format!("{cause} {}", grouped(*count))).collect();
@@ -526,6 +540,9 @@ pub(crate) fn summary_json(summary: &Summary, lists: &[ListStatus]) -> String {
         "sources": buckets(&summary.by_source),
         "kinds": buckets(&summary.by_kind),
         "rejected_by_cause": summary.rejected_by_cause,
+        "shed": summary.shed.iter().map(|(source, class, count)| serde_json::json!({
+            "source": source, "class": class.word(), "count": count,
+        })).collect::<Vec<_>>(),
         "rules": rules,
         "sinks": sinks,
         "elapsed_s": summary.elapsed.as_secs_f64(),

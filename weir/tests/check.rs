@@ -118,6 +118,13 @@ fn what_a_configuration_gets_wrong_is_said_with_its_cure() {
             "pilot_age",
         ),
         (GOOD_CONFIG.replace("weir: 1\n", "weir: 2\n"), "WR0012", "format version `2`"),
+        // A file waits.
+        (GOOD_CONFIG.replace("path: in.ndjson", "path: in.ndjson, when_full: shed"), "WR0007", "when_full"),
+        (
+            GOOD_CONFIG.replace("type: file, path: in.ndjson", "type: tcp, address: 127.0.0.1:0, when_full: drop"),
+            "WR0011",
+            "shed",
+        ),
         (GOOD_CONFIG.replace("population", "limits: { record_bytes: 1MB }\npopulation"), "WR0010", "write it as 64KiB"),
         (
             GOOD_CONFIG.replace("type: file, path: alerts.ndjson", "type: http, url: \"http://example.org\""),

@@ -9,7 +9,7 @@ mod text;
 
 pub(crate) use identity::{AlertIdentity, digest_bytes};
 pub use output::{
-    Alert, DeadLetter, Hit, LateRecord, Notice, Outlook, Output, Proposed, Stream, WindowRange, WindowValue,
+    Alert, DeadLetter, Hit, LateRecord, Notice, Outlook, Output, Proposed, ShedRecord, Stream, WindowRange, WindowValue,
 };
 pub(crate) use routing::{Guards, Router};
 pub use routing::{Sink, SinkError, SinkSpec};

@@ -229,6 +229,26 @@ pub struct Notice {
     pub say: String,
 }
 
+/// Records that were let go because there was no room for all, in one interval. Holds nothing of them but their number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShedRecord {
+    /// Source.
+    pub source: String,
+    /// Kind, where it was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// `safety`, `crowd` or `other`: how urgent they were.
+    pub class: &'static str,
+    /// `overload`.
+    pub reason: &'static str,
+    /// How many; exact.
+    pub count: u64,
+    /// When the first was let go, RFC 3339, by the wall clock.
+    pub from: String,
+    /// When the last was.
+    pub to: String,
+}
+
 /// A record that came after its pane had closed. Holds no identifier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LateRecord {
@@ -279,6 +299,8 @@ pub enum Stream {
     Proposals,
     /// [`Output::Notice`].
     Notices,
+    /// [`Output::Shed`].
+    Shed,
 }
 
 impl Stream {
@@ -290,6 +312,7 @@ impl Stream {
         ("dead_letters", Self::DeadLetters),
         ("proposals", Self::Proposals),
         ("notices", Self::Notices),
+        ("shed", Self::Shed),
     ];
 }
 
@@ -308,6 +331,8 @@ pub enum Output {
     Proposal(Arc<Proposed>),
     /// Something is wrong with a device.
     Notice(Arc<Notice>),
+    /// Records were let go.
+    Shed(Arc<ShedRecord>),
 }
 
 impl Output {
@@ -320,6 +345,7 @@ impl Output {
             Self::DeadLetter(_) => Stream::DeadLetters,
             Self::Proposal(_) => Stream::Proposals,
             Self::Notice(_) => Stream::Notices,
+            Self::Shed(_) => Stream::Shed,
         }
     }
 
@@ -335,6 +361,7 @@ impl Output {
             Self::DeadLetter(letter) => serde_json::to_string(letter),
             Self::Proposal(proposal) => serde_json::to_string(proposal),
             Self::Notice(notice) => serde_json::to_string(notice),
+            Self::Shed(shed) => serde_json::to_string(shed),
         }
         .expect("outputs are plain data")
     }
@@ -349,7 +376,7 @@ impl Output {
                 Some(format!("{rule}-{}-{end_ms}-{revision}", key.join(",")))
             }
             Self::Proposal(proposal) => Some(proposal.proposal_id.clone()),
-            Self::Late(_) | Self::DeadLetter(_) | Self::Notice(_) => None,
+            Self::Late(_) | Self::DeadLetter(_) | Self::Notice(_) | Self::Shed(_) => None,
         }
     }
 }

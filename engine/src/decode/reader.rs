@@ -76,6 +76,10 @@ impl SourceDecoder {
         self.json.look_through(bytes);
         let (mut at, mut number, mut received) = (0, 0, 0);
         while at < bytes.len() {
+            if bytes[at] == b'\n' {
+                (at, number) = (at + 1, number + 1);
+                continue;
+            }
             let place = Place { block: index, record: number };
             let end = match text
                 .and_then(|text| self.json.usual(text, at, self.record_bytes_max, |end| line_end(bytes, end)))

@@ -7,6 +7,7 @@
 
 mod event_ids;
 mod fate;
+mod overload;
 mod partition;
 mod pipeline;
 mod plan;
@@ -22,6 +23,7 @@ mod told;
 mod trial;
 mod windows;
 
+pub use overload::ShedTotals;
 pub use pipeline::{BuildError, Pipeline, PipelineBuilder, RunError, SourceSpec, StopHandle};
 pub use reload::{ListStatus, ReloadHandle, ReloadReport};
 pub use state::StateError;

@@ -10,6 +10,7 @@ use weir_rules::pack::Status;
 
 use super::event_ids::EventIds;
 use super::fate::{Fate, Fates};
+use super::overload::Overload;
 use super::plan::Plan;
 use super::shard::Judged;
 use super::state::{SavedState, StateError};
@@ -43,6 +44,7 @@ pub(crate) struct Partition {
     steps: StepSet,
     pub(super) suppression: Suppression,
     pub(super) told: Told,
+    overload: Overload,
     /// Alerts taken back because their entry was withdrawn.
     pub(super) withdrawn: u64,
     last_tick_ms: i64,
@@ -71,6 +73,7 @@ impl Partition {
             steps: StepSet::new(plan),
             suppression: Suppression::new(limits.suppressed_keys_max),
             told: Told::new(limits.told_alerts_max, limits.told_for_ms),
+            overload: Overload::new(plan),
             last_tick_ms: 0,
             last_live_ms: 0,
             ahead_told_ms: BTreeMap::new(),
@@ -99,6 +102,7 @@ impl Partition {
         if let Some((received_ns, _)) = judged.blocks.last() {
             self.last_received_ns = *received_ns;
         }
+        self.overload.shed(&judged.shed);
         let mut fates = self.admit(&judged, now_ms);
         self.fill(&mut judged, &mut fates);
         self.count(&judged, &fates);
@@ -108,6 +112,7 @@ impl Partition {
         self.advance_steps(now_ms, FOREVER);
         self.send_dead_letters(&judged);
         self.send_notices(&judged.rejected, now_ms);
+        self.tell_shed(Some(now_ms));
         if now_ms - self.last_live_ms >= LIVE_EVERY_MS && self.progress.board.is_wanted() {
             self.last_live_ms = now_ms;
             self.progress.board.write(self.live());
@@ -124,6 +129,7 @@ impl Partition {
         for kind in &judged.kinds {
             rows_of_kind[usize::from(kind.rows.kind)] = Some(&kind.rows);
             fates.of_kind[usize::from(kind.rows.kind)].reserve(kind.rows.ts.len());
+            self.overload.admitted(kind.rows.kind, &kind.rows.ts);
         }
         for (place, arrival) in judged.arrivals.iter().enumerate() {
             if let Some(ahead) = judged.arrivals.get(place + EXPECTED_AHEAD) {
@@ -199,6 +205,13 @@ impl Partition {
             self.by_source[usize::from(rejected.source)].rejected += 1;
             *self.rejected_by_cause.entry(rejected.cause.word()).or_default() += 1;
         }
+        for (source, kind, shed) in judged.shed.iter() {
+            let of_kind = kind.map(|kind| &mut self.by_kind[usize::from(kind)]);
+            for buckets in std::iter::once(&mut self.by_source[usize::from(source)]).chain(of_kind) {
+                buckets.received += shed.count;
+                buckets.shed += shed.count;
+            }
+        }
         for (rule, errors) in &judged.condition_errors {
             self.rules[*rule].condition_errors += errors;
         }
@@ -213,7 +226,9 @@ impl Partition {
         let quiet_to = |devices: &Devices, kind, passed_ms: i64| {
             passed_ms.max(devices.silent_until(kind, now_ms).unwrap_or(i64::MIN)).min(quiet_to_ms)
         };
-        self.windows.close(&plan, &mut self.devices, to_ms, quiet_to, |rule, outcome| outcomes.push((rule, outcome)));
+        let kept = |kind, start_ms, end_ms| self.overload.kept_share(kind, start_ms, end_ms);
+        let emit = |rule, outcome| outcomes.push((rule, outcome));
+        self.windows.close(&plan, &mut self.devices, to_ms, quiet_to, kept, emit);
         for (rule, outcome) in outcomes {
             let planned = &plan.rules[rule];
             match outcome {
@@ -267,6 +282,13 @@ impl Partition {
                 received: format_time(rejected.received_ms),
             };
             self.router.send_plain(&Output::DeadLetter(Arc::new(letter)));
+        }
+    }
+
+    /// Tells what was let go under overload: intervals that are over by now, or all at the end.
+    pub(crate) fn tell_shed(&mut self, now_ms: Option<i64>) {
+        for shed in self.overload.due(now_ms, &self.plan) {
+            self.router.send_plain(&Output::Shed(Arc::new(shed)));
         }
     }
 
@@ -372,6 +394,7 @@ impl Partition {
             steps: self.steps.save(),
             suppression: self.suppression.save(),
             told: self.told.save(),
+            overload: self.overload.save(),
             by_source: self.by_source.clone(),
             by_kind: self.by_kind.clone(),
         }
@@ -394,6 +417,7 @@ impl Partition {
         self.steps.load(saved.steps);
         self.suppression.load(saved.suppression);
         self.told.load(saved.told);
+        self.overload.load(saved.overload);
         (self.by_source, self.by_kind) = (saved.by_source, saved.by_kind);
         Ok(())
     }
@@ -435,6 +459,12 @@ impl Partition {
             suppressed_evicted: self.suppression.evicted,
             told_evicted: self.told.evicted,
             withdrawn: self.withdrawn,
+            shed: self
+                .overload
+                .totals()
+                .iter()
+                .map(|((source, class), n)| (name(&self.plan.sources[usize::from(*source)]), *class, *n))
+                .collect(),
             ..Summary::default()
         }
     }

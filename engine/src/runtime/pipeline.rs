@@ -8,6 +8,7 @@ use std::time::Instant;
 use weir_rules::pack::Pack;
 use weir_rules::schema::Catalog;
 
+use super::overload;
 use super::partition::Partition;
 use super::plan::{Blueprint, PackWithLists};
 use super::reload::{Plans, ReloadHandle};
@@ -39,12 +40,14 @@ pub struct SourceSpec {
     pub timezone: Option<String>,
     /// How foreign fields become canonical columns.
     pub map: Option<MapSpec>,
+    /// Whether it cannot wait: when there is no room its records are let go, the least urgent first, and counted.
+    pub sheds: bool,
 }
 
 impl SourceSpec {
     /// A source of canonical records.
     pub fn new(name: impl Into<String>, format: Format) -> Self {
-        Self { name: name.into(), format, kind: None, timezone: None, map: None }
+        Self { name: name.into(), format, kind: None, timezone: None, map: None, sheds: false }
     }
 }
 
@@ -201,7 +204,7 @@ impl PipelineBuilder {
     pub fn build(self) -> Result<Pipeline, BuildError> {
         let (specs, running): (Vec<_>, Vec<_>) =
             self.sources.into_iter().map(|(spec, it)| (spec.clone(), (spec, it))).unzip();
-        let intake = Intake::new(&self.limits, self.shards, running.len());
+        let intake = Intake::new(&self.limits, self.shards, running.len(), Arc::clone(&self.clock));
         let blueprint = Blueprint {
             symbols: Blueprint::symbols(&self.catalog, self.limits.symbols_max),
             catalog: self.catalog,
@@ -212,8 +215,11 @@ impl PipelineBuilder {
             clock: self.clock,
             issuers: Arc::new(self.issuers),
             timed: self.timed,
+            classes: Arc::default(),
         };
-        let plans = Plans::new(blueprint.plan(0, &self.packs)?, self.packs);
+        let plan = blueprint.plan(0, &self.packs)?;
+        blueprint.classes.set(overload::classes(&plan));
+        let plans = Plans::new(plan, self.packs);
         Ok(Pipeline {
             intake: Arc::new(intake),
             blueprint: Arc::new(blueprint),
@@ -303,6 +309,7 @@ impl Pipeline {
         if !stopped {
             partition.end();
         }
+        partition.tell_shed(None);
         let mut summary = partition.into_summary();
         for thread in sink_threads {
             let Ok((name, counts, latency)) = thread.join() else {
@@ -337,6 +344,8 @@ fn start_sources(
             pseudonyms: blueprint.pseudonyms.clone(),
             record_bytes_max: blueprint.limits.record_bytes_max,
             block_bytes: blueprint.limits.batch_bytes_max,
+            sheds: spec.sheds,
+            classes: Arc::clone(&blueprint.classes),
         };
         let intake = Arc::clone(intake);
         let thread = thread::Builder::new()

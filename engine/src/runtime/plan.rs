@@ -23,6 +23,7 @@ use crate::operator::steps::StepLayout;
 use crate::operator::window::{PanePositions, PlannedPanes};
 use crate::operator::{PlannedRule, columns_read};
 use crate::record::{KindId, Layouts, Pseudonyms, Subjects, SymbolId, Symbols, Wholes};
+use crate::source::ClassBoard;
 use crate::watchlist::Watchlist;
 use crate::window::{PaneClock, ViewLength, Zone, ZoneTable};
 
@@ -43,6 +44,8 @@ pub(super) struct Blueprint {
     pub(super) symbols: BTreeMap<String, Symbols>,
     /// Whether the time of each rule is taken.
     pub(super) timed: bool,
+    /// Where sources look up how urgent their records are.
+    pub(super) classes: Arc<ClassBoard>,
 }
 
 /// Everything that does not change while one set of packs is in force; shared by all shards.
@@ -71,6 +74,8 @@ pub(crate) struct Plan {
     /// Pseudonyms by purpose.
     pub(crate) subjects: Vec<Subjects>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether some source lets records go rather than wait.
+    pub(crate) sheds: bool,
     /// Nanoseconds spent on each rule, if they are taken.
     pub(crate) costs: Option<Vec<AtomicU64>>,
 }
@@ -201,6 +206,7 @@ impl Blueprint {
             pseudonyms: self.pseudonyms.clone(),
             subjects: purposes.iter().map(|purpose| self.pseudonyms.subjects(purpose)).collect(),
             clock: Arc::clone(&self.clock),
+            sheds: self.sources.iter().any(|source| source.sheds),
         })
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use weir_rules::pack::Pack;
 
+use super::overload;
 use super::pipeline::BuildError;
 use super::plan::{Blueprint, PackWithLists, Plan};
 use crate::watchlist::Watchlist;
@@ -170,6 +171,7 @@ impl ReloadHandle {
         let gone = current.rules.iter().map(|planned| &planned.rule.id).filter(|id| plan.rule(id).is_none());
         report.removed = gone.cloned().collect();
         *in_force = packs;
+        self.blueprint.classes.set(overload::classes(&plan));
         let old = std::mem::replace(&mut *self.plans.current.lock(), Arc::new(plan));
         bury(old);
         Ok(report)

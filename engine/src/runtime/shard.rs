@@ -15,7 +15,7 @@ use crate::operator::steps::StepInput;
 use crate::operator::window::{self, BatchDigests, WindowInput};
 use crate::operator::{Candidate, Judging, Verdict, judge};
 use crate::record::{KindRows, SourceId};
-use crate::source::{Intake, Reply, Taken};
+use crate::source::{Intake, Reply, ShedTally, Taken};
 
 /// How long a shard waits for records before it lets time pass.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -41,6 +41,8 @@ pub(crate) struct Judged {
     pub(crate) received: BTreeMap<SourceId, u64>,
     /// For each block: when it was read, and who waits for an answer.
     pub(crate) blocks: Vec<(u64, Option<Reply>)>,
+    /// Records that were let go before this batch.
+    pub(crate) shed: ShedTally,
     /// Rows whose condition could not be computed, by rule.
     pub(crate) condition_errors: BTreeMap<usize, u64>,
 }
@@ -106,6 +108,7 @@ impl Workbench {
             rejected: std::mem::take(&mut self.assembly.rejected),
             received: std::mem::take(&mut self.assembly.received),
             blocks,
+            shed: taken.shed,
             condition_errors: BTreeMap::new(),
         };
         for rows in kinds {

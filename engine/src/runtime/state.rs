@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event_ids::SavedEventIds;
+use super::overload::SavedOverload;
 use super::plan::Plan;
 use super::steps::SavedSteps;
 use super::told::SavedTold;
@@ -45,6 +46,7 @@ pub(super) struct SavedState {
     pub(super) steps: Vec<SavedSteps>,
     pub(super) suppression: SavedSuppression,
     pub(super) told: SavedTold,
+    pub(super) overload: SavedOverload,
     pub(super) by_source: Vec<Buckets>,
     pub(super) by_kind: Vec<Buckets>,
 }

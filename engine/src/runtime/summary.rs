@@ -7,6 +7,7 @@ use weir_rules::pack::{Rule, Status};
 
 use super::tally::Tally;
 use crate::metrics::{Buckets, Latency, LatencyBook, SinkCounts};
+use crate::source::Class;
 
 /// What a rule did.
 #[derive(Debug, Clone)]
@@ -90,6 +91,8 @@ pub struct Summary {
     pub by_source: Vec<(String, Buckets)>,
     /// Where the records of each kind ended; refused records have no kind.
     pub by_kind: Vec<(String, Buckets)>,
+    /// Records let go under overload, by source and class.
+    pub shed: Vec<(String, Class, u64)>,
     /// Refused records by cause.
     pub rejected_by_cause: BTreeMap<String, u64>,
     /// What each rule did.

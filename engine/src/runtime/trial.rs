@@ -21,7 +21,7 @@ use crate::clock::ManualClock;
 use crate::credential::Issuers;
 use crate::limits::Limits;
 use crate::record::{KindRows, Pseudonyms};
-use crate::source::{Block, Format, Payload, Taken};
+use crate::source::{Block, Format, Payload, ShedTally, Taken};
 use crate::watchlist::Watchlist;
 use crate::window::ZoneTable;
 
@@ -83,6 +83,7 @@ impl Trial {
             clock: Arc::new(ManualClock::at(0)),
             issuers: parts.issuers,
             timed: false,
+            classes: Arc::default(),
         };
         if let Some(saved) = saved {
             saved.seed(&blueprint.symbols);
@@ -120,7 +121,7 @@ impl Trial {
     pub fn feed(&mut self, lines: &str) {
         let payload = Payload::Lines { bytes: Bytes::from(lines.to_owned()), format: Format::Ndjson, header: None };
         let block = Block::plain(0, "trial", payload);
-        let taken = Taken { turn: self.turn, blocks: vec![block] };
+        let taken = Taken { turn: self.turn, blocks: vec![block], shed: ShedTally::default() };
         self.turn += 1;
         let judged = self.bench.judge(taken);
         self.partition.apply(judged);
@@ -132,8 +133,11 @@ impl Trial {
     /// Why it is refused.
     pub(crate) fn decode(&self, line: &str) -> Result<Vec<KindRows>, String> {
         let payload = Payload::Lines { bytes: Bytes::from(line.to_owned()), format: Format::Ndjson, header: None };
-        let judged = Workbench::new(Arc::clone(&self.plan))
-            .judge(Taken { turn: 0, blocks: vec![Block::plain(0, "trial", payload)] });
+        let judged = Workbench::new(Arc::clone(&self.plan)).judge(Taken {
+            turn: 0,
+            blocks: vec![Block::plain(0, "trial", payload)],
+            shed: ShedTally::default(),
+        });
         match judged.rejected.first() {
             Some((_, rejected)) => Err(rejected.cause.to_string()),
             None => Ok(judged.kinds.into_iter().map(|kind| kind.rows).collect()),

@@ -205,13 +205,15 @@ impl WindowSet {
     }
 
     /// Closes windows that the watermarks have passed, and none that ends after `to_ms`. Silence is looked for up to
-    /// what `quiet_to_ms` says of a kind that has come so far. What follows goes to `emit` with the position of its rule, in the order of rules.
+    /// what `quiet_to_ms` says of a kind that has come so far; `kept_share` says how much of a kind's records in a span of
+    /// time was judged, if some were let go. What follows goes to `emit` with the position of its rule, in the order of rules.
     pub(super) fn close(
         &mut self,
         plan: &Plan,
         devices: &mut Devices,
         to_ms: i64,
         quiet_to_ms: impl Fn(&Devices, u16, i64) -> i64,
+        kept_share: impl Fn(u16, i64, i64) -> Option<f64>,
         mut emit: impl FnMut(usize, WindowOutcome),
     ) {
         let mut closed: BTreeMap<(usize, ViewLength), Vec<Closed>> = BTreeMap::new();
@@ -237,6 +239,9 @@ impl WindowSet {
                     sessions.close(watermark_ms, to_ms, |it| push(length, it));
                 }
             }
+        }
+        for ((at, _), closed) in &mut closed {
+            weigh(closed, |start_ms, end_ms| kept_share(plan.panes[*at].kind, start_ms, end_ms));
         }
         let touched = self.take_touched();
         let waits = plan.rules.iter().any(PlannedRule::waits_for_silence);
@@ -340,6 +345,20 @@ impl WindowSet {
             if let (Some(operator), Some(saved)) = (operator, saved) {
                 operator.load(saved);
             }
+        }
+    }
+}
+
+/// Says of windows how complete they are, where records were let go: of a whole kind, since the records were not looked
+/// into far enough to know their zone.
+fn weigh(closed: &mut [Closed], kept_share: impl Fn(i64, i64) -> Option<f64>) {
+    let mut last = (i64::MIN, i64::MIN, None);
+    for it in closed {
+        if (it.start_ms, it.end_ms) != (last.0, last.1) {
+            last = (it.start_ms, it.end_ms, kept_share(it.start_ms, it.end_ms));
+        }
+        if let Some(share) = last.2 {
+            it.completeness = Some(it.completeness.unwrap_or(1.0) * share);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
-use super::{Block, Format, Framer, Intake, Payload, Reply, SourceError};
+use super::{Block, Class, ClassBoard, Format, Framer, Intake, Payload, Reply, ShedTally, SourceError};
 use crate::clock::Clock;
 use crate::record::Pseudonyms;
 
@@ -24,6 +24,9 @@ pub struct Feed {
     pub(crate) pseudonyms: Pseudonyms,
     pub(crate) record_bytes_max: usize,
     pub(crate) block_bytes: usize,
+    /// Whether records are let go by class rather than wait for room.
+    pub(crate) sheds: bool,
+    pub(crate) classes: Arc<ClassBoard>,
 }
 
 impl Feed {
@@ -74,7 +77,7 @@ impl Feed {
         }
     }
 
-    /// Hands over what the framer has ready, waiting for room.
+    /// Hands over what the framer has ready, waiting for room if the source can.
     ///
     /// # Errors
     /// When the stream cannot be read on (a broken Arrow stream); what was whole has been handed over.
@@ -89,9 +92,24 @@ impl Feed {
         }
     }
 
-    /// Hands over one payload, waiting for room.
+    /// Hands over one payload. Waits for room, unless the source sheds: then it returns at once, and what there is no room
+    /// for is counted and gone.
     pub fn send(&self, stream: Arc<str>, first_record: u64, payload: Payload) {
-        self.intake.push(self.block(stream, first_record, payload, None));
+        if self.sheds {
+            self.admit(stream, first_record, payload);
+        } else {
+            self.intake.push(self.block(stream, first_record, payload, None));
+        }
+    }
+
+    fn admit(&self, stream: Arc<str>, first_record: u64, payload: Payload) {
+        let least = self.intake.least_admitted(self.source, payload.bytes());
+        let mut shed = ShedTally::default();
+        let kept = match least {
+            Some(Class::Other) => Some(payload),
+            least => self.classes.read().sift(self.source, payload, least, self.clock.wall_ms(), &mut shed),
+        };
+        self.intake.push_sifted(kept.map(|payload| self.block(stream, first_record, payload, None)), shed);
     }
 
     /// Hands over one payload if there is room, and asks for an answer.
@@ -102,13 +120,13 @@ impl Feed {
         self.intake.try_push(self.block(stream, 0, payload, Some(reply)))
     }
 
-    /// Hands over lines of NDJSON, waiting for room: the easy way in for an embedder.
+    /// Hands over lines of NDJSON: the easy way in for an embedder.
     pub fn send_ndjson(&self, lines: impl Into<Bytes>) {
         let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
         self.send(Arc::from("embedded"), 0, payload);
     }
 
-    /// Hands over records as columns, waiting for room. Columns have the names of the schema.
+    /// Hands over records as columns. Columns have the names of the schema.
     pub fn send_columns(&self, batch: RecordBatch) {
         self.send(Arc::from("embedded"), 0, Payload::Columns(batch));
     }

@@ -2,11 +2,15 @@
 //! in which batches are applied ([`Taken::turn`]).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::admission::{Class, PARTS_OF_THE_BOUND, ShedTally};
+use super::pace::Pace;
 use super::{Block, Busy};
+use crate::clock::Clock;
 use crate::limits::Limits;
 
 /// Batches for each shard that a source which can wait reads ahead.
@@ -18,12 +22,20 @@ pub(crate) struct Taken {
     pub(crate) turn: u64,
     /// May be empty: time passes even when nothing arrives.
     pub(crate) blocks: Vec<Block>,
+    /// What was let go since the turn before.
+    pub(crate) shed: ShedTally,
 }
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<Block>,
     bytes: usize,
+    /// Of those bytes, by source.
+    bytes_of: Vec<usize>,
+    /// Bytes of the turns that have been taken and not yet applied.
+    taken: VecDeque<usize>,
+    pace: Pace,
+    shed: ShedTally,
     next_turn: u64,
     applied_turns: u64,
     sources_open: usize,
@@ -42,20 +54,29 @@ pub(crate) struct Intake {
     read_ahead_bytes_max: usize,
     batch_bytes_max: usize,
     turns_ahead_max: u64,
+    latency_bound_ns: u64,
+    clock: Arc<dyn Clock>,
 }
 
 impl Intake {
-    pub(crate) fn new(limits: &Limits, shards: usize, sources: usize) -> Self {
+    pub(crate) fn new(limits: &Limits, shards: usize, sources: usize, clock: Arc<dyn Clock>) -> Self {
         let Limits { intake_bytes_max: bytes_max, batch_bytes_max, .. } = *limits;
         let turns_ahead_max = (shards * limits.turns_ahead_per_shard_max.max(1)) as u64;
         Self {
             read_ahead_bytes_max: batch_bytes_max.saturating_mul(READ_AHEAD_BATCHES * shards).min(bytes_max),
-            state: Mutex::new(State { sources_open: sources, ..State::default() }),
+            state: Mutex::new(State {
+                sources_open: sources,
+                bytes_of: vec![0; sources],
+                pace: Pace::of(shards),
+                ..State::default()
+            }),
             arrived: Condvar::new(),
             room: Condvar::new(),
             bytes_max,
             batch_bytes_max,
             turns_ahead_max,
+            latency_bound_ns: limits.latency_bound_ms * 1_000_000,
+            clock,
         }
     }
 
@@ -69,15 +90,52 @@ impl Intake {
 
     pub(crate) fn try_push(&self, block: Block) -> Result<(), Busy> {
         let mut state = self.state.lock();
-        if state.bytes >= self.bytes_max || state.stopping {
+        if state.bytes >= self.bytes_max || state.stopping || self.is_past(&state, Class::Safety) {
             return Err(Busy);
         }
         self.add(&mut state, block);
         Ok(())
     }
 
+    /// The least urgent class that a source may put in now; `None` if nothing has room.
+    pub(crate) fn least_admitted(&self, source: u16, bytes: usize) -> Option<Class> {
+        let state = self.state.lock();
+        if state.bytes + bytes > self.bytes_max {
+            return None;
+        }
+        let has_room = |class: Class| {
+            // Below its share of what may wait, a source is not crowded out by the others.
+            let share = self.bytes_that_may_wait(&state, class) / state.sources_open.max(1) as u64;
+            !self.is_past(&state, class) || (state.bytes_of[usize::from(source)] as u64) < share
+        };
+        [Class::Other, Class::Crowd, Class::Safety].into_iter().find(|class| has_room(*class))
+    }
+
+    /// Puts in what was let in of a block, and notes what was not.
+    pub(crate) fn push_sifted(&self, block: Option<Block>, shed: ShedTally) {
+        let mut state = self.state.lock();
+        if !shed.is_empty() {
+            state.shed.append(shed);
+        }
+        if let Some(block) = block {
+            self.add(&mut state, block);
+        }
+    }
+
+    /// Whether what lies here will wait for longer than records of this class may.
+    fn is_past(&self, state: &State, class: Class) -> bool {
+        let ahead = state.bytes + state.taken.iter().sum::<usize>();
+        ahead as u64 >= self.bytes_that_may_wait(state, class)
+    }
+
+    fn bytes_that_may_wait(&self, state: &State, class: Class) -> u64 {
+        state.pace.bytes_in(self.latency_bound_ns * class.parts_of_the_bound() / PARTS_OF_THE_BOUND)
+    }
+
     fn add(&self, state: &mut State, block: Block) {
-        state.bytes += block.payload.bytes();
+        let bytes = block.payload.bytes();
+        state.bytes += bytes;
+        state.bytes_of[usize::from(block.source)] += bytes;
         state.queue.push_back(block);
         self.arrived.notify_one();
     }
@@ -89,8 +147,12 @@ impl Intake {
         let mut state = self.state.lock();
         loop {
             let may_take = state.next_turn < state.applied_turns + self.turns_ahead_max;
-            if state.failed || (state.queue.is_empty() && state.sources_open == 0) {
+            let drained = state.queue.is_empty() && state.sources_open == 0;
+            if state.failed || (drained && state.shed.is_empty()) {
                 return None;
+            }
+            if may_take && drained {
+                break;
             }
             if may_take && !state.queue.is_empty() {
                 break;
@@ -108,21 +170,32 @@ impl Intake {
                 break;
             }
             bytes += size;
+            let source = usize::from(block.source);
+            state.bytes_of[source] -= size;
             blocks.extend(state.queue.pop_front());
         }
         state.bytes -= bytes;
+        state.taken.push_back(bytes);
         let turn = state.next_turn;
         state.next_turn += 1;
         if !state.queue.is_empty() {
             self.arrived.notify_one();
         }
         self.room.notify_all();
-        Some((Taken { turn, blocks }, stamp()))
+        let shed = std::mem::take(&mut state.shed);
+        Some((Taken { turn, blocks, shed }, stamp()))
     }
 
     /// Says how many turns have been applied, so that others may be taken.
     pub(crate) fn applied(&self, turns: u64) {
-        self.state.lock().applied_turns = turns;
+        let now_ns = self.clock.monotonic_ns();
+        let mut state = self.state.lock();
+        state.applied_turns = turns;
+        // Turns are applied in the order in which they were taken.
+        let bytes = state.taken.pop_front().unwrap_or_default();
+        let busy = !state.queue.is_empty() || !state.taken.is_empty();
+        state.pace.applied(bytes, bytes >= self.batch_bytes_max / 2, now_ns, busy);
+        drop(state);
         self.arrived.notify_all();
     }
 
@@ -154,5 +227,82 @@ impl Intake {
 
     pub(crate) fn refused(&self) -> BTreeMap<u16, u64> {
         self.state.lock().refused.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::source::{Format, Payload};
+
+    const KB: usize = 1_000;
+
+    fn block(source: u16, bytes: usize) -> Block {
+        let bytes = Bytes::from(vec![b'x'; bytes]);
+        Block::plain(source, "test", Payload::Lines { bytes, format: Format::Ndjson, header: None })
+    }
+
+    /// One shard that is taken to judge 100 KB a millisecond, and 50 ms: 156 KB, 312 KB and 3,750 KB may wait.
+    fn intake(sources: usize) -> Intake {
+        Intake::new(&Limits::default(), 1, sources, Arc::new(ManualClock::at(0)))
+    }
+
+    #[test]
+    fn the_more_waits_the_more_urgent_is_what_is_let_in() {
+        let intake = intake(1);
+        let mut seen = Vec::new();
+        for _ in 0..50 {
+            seen.push(intake.least_admitted(0, 100 * KB));
+            intake.push_sifted(Some(block(0, 100 * KB)), ShedTally::default());
+        }
+        assert_eq!(seen[..2], [Some(Class::Other); 2]);
+        assert_eq!(seen[2..4], [Some(Class::Crowd); 2]);
+        assert_eq!(seen[4..38], [Some(Class::Safety); 34]);
+        assert_eq!(seen[38..], [None; 12]);
+        assert!(intake.try_push(block(0, 1)).is_err(), "who waits for an answer hears that there is no room");
+        // What has been taken waits no less until it is applied.
+        while let Some((taken, ())) = intake.take(Duration::ZERO, || ()) {
+            assert!(intake.least_admitted(0, 1).is_none() || taken.turn > 0);
+            intake.applied(taken.turn + 1);
+            if taken.blocks.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(intake.least_admitted(0, 1), Some(Class::Other));
+    }
+
+    #[test]
+    fn a_loud_source_does_not_crowd_out_a_quiet_one() {
+        let intake = intake(2);
+        for _ in 0..100 {
+            intake.push_sifted(Some(block(0, 100 * KB)), ShedTally::default());
+        }
+        assert_eq!(intake.least_admitted(0, 1), None);
+        assert_eq!(intake.least_admitted(1, 1), Some(Class::Other));
+        intake.push_sifted(Some(block(1, 200 * KB)), ShedTally::default());
+        assert_eq!(intake.least_admitted(1, 1), Some(Class::Safety));
+        // Not even a quiet one gets beyond the bytes there are.
+        assert_eq!(intake.least_admitted(1, 32 << 20), None);
+    }
+
+    #[test]
+    fn what_was_let_go_last_is_told_in_a_turn_of_its_own() {
+        let intake = intake(1);
+        let classes = crate::source::Classes {
+            kinds: Vec::new(),
+            sources: vec![crate::source::SourceClass { kind: None, foreign: false, timezone: None }],
+        };
+        let mut shed = ShedTally::default();
+        let payload = Payload::Lines { bytes: "a\nb\n".into(), format: Format::Ndjson, header: None };
+        assert!(classes.sift(0, payload, None, 0, &mut shed).is_none());
+        intake.push_sifted(None, shed);
+        intake.source_ended();
+        let (taken, ()) = intake.take(Duration::ZERO, || ()).unwrap();
+        assert_eq!(taken.shed.iter().map(|(.., shed)| shed.count).sum::<u64>(), 2);
+        intake.applied(1);
+        assert!(intake.take(Duration::ZERO, || ()).is_none());
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! A [`Source`] runs on its own thread and hands [`Block`]s to its [`Feed`]. Bytes are cut at record
 //! borders by a [`Framer`] before any parser sees them. The feed is where back-pressure happens:
-//! [`Feed::send`] waits for room, [`Feed::offer`] says at once that there is none.
+//! [`Feed::send`] waits for room, or lets records go by class if the source cannot wait (`admission`);
+//! [`Feed::offer`] says at once that there is none.
 
+mod admission;
 mod feed;
 mod framing;
 mod inflate;
 mod intake;
+mod pace;
 
 use std::sync::Arc;
 
@@ -16,6 +19,8 @@ use bytes::Bytes;
 
 use crate::record::Cause;
 
+pub use admission::Class;
+pub(crate) use admission::{ClassBoard, Classes, Shed, ShedTally, SourceClass};
 pub use feed::{Busy, Feed};
 pub(crate) use framing::records_of;
 pub use framing::{FrameError, Framer};

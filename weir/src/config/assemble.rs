@@ -90,6 +90,7 @@ fn build_source(
         kind: declared.record_kind,
         timezone: declared.timezone,
         map: declared.map,
+        sheds: declared.sheds,
     };
     let mut progress = None;
     let source: Box<dyn Source> = match declared.kind {

@@ -41,7 +41,9 @@ pub(super) fn parse_sink(
         .into_iter()
         .map(|(text, node)| (text.to_owned(), node.span.clone()))
         .collect();
-    if purposes.is_empty() && streams.iter().any(|stream| !matches!(stream, Stream::DeadLetters | Stream::Notices)) {
+    if purposes.is_empty()
+        && streams.iter().any(|stream| !matches!(stream, Stream::DeadLetters | Stream::Notices | Stream::Shed))
+    {
         map.missing("purposes", "the purposes whose alerts it takes, such as `purposes: [crowd_safety]`", diagnostics);
     }
     let actuator = map.take_bool("actuator", diagnostics).unwrap_or(false);

@@ -25,6 +25,7 @@ pub(crate) struct SourceDecl {
     pub(crate) record_kind: Option<String>,
     pub(crate) timezone: Option<String>,
     pub(crate) map: Option<MapSpec>,
+    pub(crate) sheds: bool,
     pub(crate) kind: SourceKind,
 }
 
@@ -92,6 +93,9 @@ pub(super) fn parse_source(
         text.to_owned()
     });
     let mapping = parse_map(file, &mut map, name.0, catalog, diagnostics);
+    // A file waits, and a request is answered with 503.
+    let sheds = matches!(ty, Some(Type::Stdin | Type::Tcp))
+        && map.take_choice("when_full", &[("wait", false), ("shed", true)], diagnostics).unwrap_or(false);
     let kind = match ty? {
         Type::File => map.require_text("path", "a path, or a pattern such as records/*.ndjson", diagnostics).map(
             |(text, node)| SourceKind::File {
@@ -124,7 +128,7 @@ pub(super) fn parse_source(
         _ => Format::Ndjson,
     });
     map.finish(diagnostics);
-    Some(SourceDecl { name: name.0.to_owned(), format, record_kind, timezone, map: mapping, kind: kind? })
+    Some(SourceDecl { name: name.0.to_owned(), format, record_kind, timezone, map: mapping, sheds, kind: kind? })
 }
 
 fn parse_http(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<SourceKind> {
