@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alert;
+pub mod budget;
 pub mod clock;
 pub mod credential;
 pub mod decode;

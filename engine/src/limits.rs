@@ -41,6 +41,10 @@ pub struct Limits {
     pub latency_bound_ms: u64,
     /// Entries of one list.
     pub list_entries_max: usize,
+    /// Texts of one symbol column, copies and tables included.
+    pub symbol_bytes_max: usize,
+    /// Memory for all that records make weir keep; lowers the bounds above (`budget`). Lists come on top of it.
+    pub memory_max: Option<usize>,
 }
 
 impl Default for Limits {
@@ -65,10 +69,14 @@ impl Default for Limits {
             idle_after_ms: 30_000,
             latency_bound_ms: 50,
             list_entries_max: 20_000_000,
+            symbol_bytes_max: 128 << 20,
+            memory_max: None,
         }
     }
 }
 
+/// Longest text of a symbol column.
+pub const SYMBOL_BYTES_MAX: usize = 256;
 /// Deepest nesting of a JSON record.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Zones one record may lie in.

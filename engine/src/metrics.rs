@@ -48,29 +48,62 @@ impl Buckets {
     }
 }
 
-/// Latencies of one rule, source read to sink hand-over.
+/// The way of an alert: the source of the record that led to it, and monotonic times in nanoseconds. An alert that
+/// follows from state goes back to the newest record of its batch, which moved the watermark.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// Position of the source.
+    pub source: u16,
+    /// The record was read.
+    pub read_ns: u64,
+    /// A shard took it up.
+    pub taken_ns: u64,
+    /// The alert was put into the queues of its sinks.
+    pub told_ns: u64,
+}
+
+/// Where alerts that came too late had spent their time, nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Waiting for a shard.
+    pub waiting_ns: u64,
+    /// Being judged, together with the rest of the batch and after the batches before.
+    pub judging_ns: u64,
+    /// Waiting for the sink and being delivered.
+    pub delivering_ns: u64,
+}
+
+/// Latencies, source read to sink hand-over.
 #[derive(Debug, Clone)]
 pub struct Latency {
     histogram: Histogram<u64>,
     /// Alerts beyond the bound.
     pub violations: u64,
+    /// Where those had spent their time.
+    pub spent: Spent,
 }
 
 impl Default for Latency {
     fn default() -> Self {
         let mut histogram = Histogram::new(3).expect("three digits are allowed");
         histogram.auto(true);
-        Self { histogram, violations: 0 }
+        Self { histogram, violations: 0, spent: Spent::default() }
     }
 }
 
 impl Latency {
-    /// Notes one alert.
-    pub fn record(&mut self, us: u64, bound_us: u64) {
+    /// Notes one alert that was delivered at some moment.
+    pub fn record(&mut self, passage: &Passage, delivered_ns: u64, bound_us: u64) {
+        let us = delivered_ns.saturating_sub(passage.read_ns) / 1_000;
         // It grows by itself, so that no value is out of its range.
         let recorded = self.histogram.record(us.max(1));
         debug_assert!(recorded.is_ok(), "a histogram that resizes takes every value");
-        self.violations += u64::from(us > bound_us);
+        if us > bound_us {
+            self.violations += 1;
+            self.spent.waiting_ns += passage.taken_ns.saturating_sub(passage.read_ns);
+            self.spent.judging_ns += passage.told_ns.saturating_sub(passage.taken_ns);
+            self.spent.delivering_ns += delivered_ns.saturating_sub(passage.told_ns);
+        }
     }
 
     /// Adds the alerts of another sink or rule.
@@ -79,6 +112,9 @@ impl Latency {
         let added = self.histogram.add(&other.histogram);
         debug_assert!(added.is_ok(), "histograms that resize can be added");
         self.violations += other.violations;
+        self.spent.waiting_ns += other.spent.waiting_ns;
+        self.spent.judging_ns += other.spent.judging_ns;
+        self.spent.delivering_ns += other.spent.delivering_ns;
     }
 
     /// Microseconds at a quantile, 0 when there is nothing.
@@ -92,8 +128,8 @@ impl Latency {
     }
 }
 
-/// Latencies by rule.
-pub type LatencyBook = BTreeMap<String, Latency>;
+/// Latencies by rule and position of the source.
+pub type LatencyBook = BTreeMap<(String, u16), Latency>;
 
 /// What a sink did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -145,14 +181,18 @@ mod tests {
     #[test]
     fn latencies_keep_three_digits_and_add_up() {
         let mut latency = Latency::default();
+        let passage = Passage { source: 0, read_ns: 5_000, taken_ns: 6_000, told_ns: 8_000 };
         for us in 1..=100_000 {
-            latency.record(us, 99_000);
+            latency.record(&passage, 5_000 + us * 1_000, 99_000);
         }
         assert!(latency.quantile_us(0.5).abs_diff(50_000) <= 50);
         assert_eq!(latency.violations, 1_000);
+        let Spent { waiting_ns, judging_ns, delivering_ns } = latency.spent;
+        assert_eq!((waiting_ns, judging_ns), (1_000_000, 2_000_000));
+        assert_eq!(delivering_ns, (99_001..=100_000).map(|us| us * 1_000 - 3_000).sum::<u64>());
         let mut both = Latency::default();
         both.merge(&latency);
-        both.record(10_000_000, 1);
+        both.record(&Passage::default(), 10_000_000_000, 1);
         assert_eq!(both.count(), 100_001);
         assert!(both.quantile_us(1.0).abs_diff(10_000_000) <= 10_000);
     }

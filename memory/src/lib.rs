@@ -1,11 +1,14 @@
-//! The three things of weir that Rust calls unsafe, kept apart from all that is not: mapping a file
-//! into memory ([`Mapping`]), asking the processor to fetch ahead ([`prefetch`]), and looking at many
-//! bytes of text at once ([`SpecialBytes`], [`plain_prefix`], [`equal_bytes`]).
+//! The things of weir that Rust calls unsafe, kept apart from all that is not: mapping a file
+//! into memory ([`Mapping`]), asking the processor to fetch ahead ([`prefetch`]), looking at many
+//! bytes of text at once ([`SpecialBytes`], [`plain_prefix`], [`equal_bytes`]), and, for tests, counting what is
+//! allocated ([`CountingAllocator`]).
 
 #![allow(unsafe_code, reason = "this crate is where it lives; every block says why it is sound")]
 
+mod counting;
 mod text;
 
+pub use counting::CountingAllocator;
 pub use text::{SpecialBytes, equal_bytes, plain_prefix};
 
 use std::fs::File;

@@ -15,6 +15,7 @@ mod config;
 mod generate;
 mod given;
 mod history;
+mod latency;
 mod present;
 mod reload;
 mod report;

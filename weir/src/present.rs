@@ -16,6 +16,8 @@ use weir_engine::{ListStatus, Summary};
 use weir_rules::diagnostic::{Style, render};
 use weir_rules::{Diagnostics, Severity};
 
+use crate::latency;
+
 /// Writes to standard output. Whoever reads may have read enough, as `head` does: then the work is done.
 pub(crate) fn say(text: &str) {
     let mut stdout = std::io::stdout().lock();
@@ -201,7 +203,7 @@ impl Drop for ProgressLine {
 }
 
 /// 1234567 as `1,234,567`.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -223,7 +225,7 @@ pub(crate) fn bytes(bytes: usize) -> String {
     }
 }
 
-fn duration(us: u64) -> String {
+pub(crate) fn duration(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} us"),
         1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
@@ -316,18 +318,7 @@ pub(crate) fn summary(summary: &Summary) -> String {
             if rule.shadow { "  shadow: counted, not sent" } else { "" }
         );
     }
-    let latency = summary.latency_total();
-    if latency.count() > 0 {
-        let _ = writeln!(
-            text,
-            "\nlatency, source read to hand-over: p50 {}, p99 {}, p99.9 {}; {} of {} beyond the bound",
-            duration(latency.quantile_us(0.5)),
-            duration(latency.quantile_us(0.99)),
-            duration(latency.quantile_us(0.999)),
-            grouped(latency.violations),
-            grouped(latency.count())
-        );
-    }
+    text.push_str(&latency::lines(summary));
     shadow_report(&mut text, summary);
     notes(&mut text, summary);
     text.trim_end().to_owned()
@@ -510,7 +501,6 @@ pub(crate) fn summary_json(summary: &Summary, lists: &[ListStatus]) -> String {
             .collect::<serde_json::Map<_, _>>()
             .into()
     };
-    let latency = summary.latency_total();
     let rules: serde_json::Map<_, _> = summary
         .rules
         .iter()
@@ -547,10 +537,7 @@ pub(crate) fn summary_json(summary: &Summary, lists: &[ListStatus]) -> String {
         "sinks": sinks,
         "elapsed_s": summary.elapsed.as_secs_f64(),
         "records_per_s": summary.total().received as f64 / summary.elapsed.as_secs_f64().max(1e-9),
-        "latency_us": {
-            "count": latency.count(), "p50": latency.quantile_us(0.5), "p99": latency.quantile_us(0.99),
-            "p99_9": latency.quantile_us(0.999), "violations": latency.violations,
-        },
+        "latency_us": latency::json(summary),
         "reloads": summary.reloads,
         "withdrawn": summary.withdrawn,
         "lists": lists.iter().map(crate::status::list_json).collect::<Vec<_>>(),

@@ -118,6 +118,7 @@ fn what_a_configuration_gets_wrong_is_said_with_its_cure() {
             "pilot_age",
         ),
         (GOOD_CONFIG.replace("weir: 1\n", "weir: 2\n"), "WR0012", "format version `2`"),
+        (GOOD_CONFIG.replace("population", "limits: { memory: 1MiB }\npopulation"), "WR0010", "at least 64 MiB"),
         // A file waits.
         (GOOD_CONFIG.replace("path: in.ndjson", "path: in.ndjson, when_full: shed"), "WR0007", "when_full"),
         (

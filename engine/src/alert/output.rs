@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use weir_rules::pack::Grade;
 
+use crate::metrics::Passage;
+
 /// A window's limits, RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WindowRange {
@@ -117,9 +119,9 @@ pub struct Alert {
     pub evidence: BTreeMap<String, String>,
     /// Source read to sink hand-over, microseconds; set at hand-over.
     pub latency_us: u64,
-    /// Monotonic time of the read that led to it.
+    /// When it passed where.
     #[serde(skip)]
-    pub received_ns: u64,
+    pub passage: Passage,
 }
 
 /// A look ahead.

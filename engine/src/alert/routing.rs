@@ -1,7 +1,6 @@
 //! Where outputs go: purposes must meet, routes are followed, and each sink has a bounded queue
 //! and a thread of its own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -178,14 +177,14 @@ fn run_sink(
     bound_us: u64,
 ) -> (SinkCounts, LatencyBook) {
     let mut counts = SinkCounts::default();
-    let mut latency: BTreeMap<String, crate::metrics::Latency> = BTreeMap::new();
+    let mut latency = LatencyBook::new();
     while let Ok(first) = queue.recv() {
         let mut outputs = vec![first];
         outputs.extend(queue.try_iter().take(DELIVERY_MAX - 1));
         let now_ns = clock.monotonic_ns();
         for output in &mut outputs {
             if let Output::Alert(alert) = output {
-                let latency_us = now_ns.saturating_sub(alert.received_ns) / 1000;
+                let latency_us = now_ns.saturating_sub(alert.passage.read_ns) / 1000;
                 Arc::make_mut(alert).latency_us = latency_us;
             }
         }
@@ -202,8 +201,8 @@ fn run_sink(
         let now_ns = clock.monotonic_ns();
         for output in &outputs {
             if let Output::Alert(alert) = output {
-                let us = now_ns.saturating_sub(alert.received_ns) / 1000;
-                latency.entry(alert.rule.clone()).or_default().record(us, bound_us);
+                let key = (alert.rule.clone(), alert.passage.source);
+                latency.entry(key).or_default().record(&alert.passage, now_ns, bound_us);
             }
         }
     }

@@ -166,9 +166,11 @@ impl Converter {
         field: Field<'_>,
         cache: &mut SymbolCache,
     ) -> Result<SymbolId, Cause> {
-        let max = cache.max;
-        let id = self.with_required_text(name, field, |text| cache.intern(text))?;
-        Ok(id.ok_or_else(|| Reason::TooManySymbols { column: name.to_owned(), max })?)
+        let id = self.with_required_text(name, field, |text| {
+            let id = cache.intern(text);
+            id.ok_or_else(|| cache.refusal(name, text))
+        })?;
+        Ok(id?)
     }
 
     /// Hands a text that must be there to `use_it`.
@@ -319,8 +321,8 @@ impl Converter {
             if zone.is_empty() {
                 return Ok(());
             }
-            let max = cache.max;
-            let id = cache.intern(zone).ok_or_else(|| Reason::TooManySymbols { column: "zone".to_owned(), max })?;
+            let id = cache.intern(zone);
+            let id = id.ok_or_else(|| cache.refusal("zone", zone))?;
             if !zones.contains(&id) {
                 zones.push(id);
             }
@@ -361,8 +363,8 @@ fn new_symbol(column: &Column, text: &str, cache: &mut SymbolCache) -> Result<Sy
     if !column.values.is_empty() && !column.values.iter().any(|value| value == text) {
         return Err(Reason::NotAValue { column: column.name.clone() }.into());
     }
-    let max = cache.max;
-    Ok(cache.intern(text).ok_or_else(|| Reason::TooManySymbols { column: column.name.clone(), max })?)
+    let id = cache.intern(text);
+    Ok(id.ok_or_else(|| cache.refusal(&column.name, text))?)
 }
 
 fn check_range(column: &Column, number: f64) -> Result<(), Cause> {

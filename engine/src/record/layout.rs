@@ -10,6 +10,7 @@ use weir_rules::schema::{Catalog, ColumnType, Kind};
 
 use super::{SymbolId, Symbols};
 use crate::credential::Verifier;
+use crate::limits::Limits;
 
 /// A kind, and the part of it that this pipeline reads.
 #[derive(Debug, Clone)]
@@ -66,13 +67,13 @@ pub(crate) type Wholes = HashMap<SymbolId, Box<[SymbolId]>, RandomState>;
 
 impl Layouts {
     /// Lays out the catalog; `read` names the columns each kind must build.
-    pub fn new(catalog: &Catalog, read: &BTreeMap<String, BTreeSet<String>>, symbols_max: usize) -> Self {
+    pub fn new(catalog: &Catalog, read: &BTreeMap<String, BTreeSet<String>>, limits: &Limits) -> Self {
         let symbols = catalog
             .kinds()
             .iter()
             .flat_map(|kind| &kind.columns)
             .filter(|column| column.ty == ColumnType::Symbol)
-            .map(|column| (column.name.clone(), Symbols::new(symbols_max)))
+            .map(|column| (column.name.clone(), Symbols::new(limits.symbols_max, limits.symbol_bytes_max)))
             .collect();
         Self::with_symbols(catalog, read, &symbols)
     }

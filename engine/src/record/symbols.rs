@@ -15,7 +15,9 @@ use parking_lot::RwLock;
 use weir_rules::schema::Column;
 
 use super::Layouts;
+use super::Reason;
 use super::packed::pack;
+use crate::limits::SYMBOL_BYTES_MAX;
 
 /// Number of a symbol within its column.
 pub type SymbolId = u32;
@@ -24,23 +26,31 @@ pub type SymbolId = u32;
 struct Table {
     ids: HashMap<Arc<str>, SymbolId, RandomState>,
     texts: Vec<Arc<str>>,
+    /// What the texts take, here and in caches and arrays.
+    bytes: usize,
     values: Option<ArrayRef>,
 }
+
+/// Places that hold a symbol's text: the table, its dictionary array of now and before, and caches.
+const COPIES: usize = 5;
+/// What a symbol takes besides its text.
+const ENTRY_BYTES: usize = 200;
 
 /// The shared table of one column.
 #[derive(Clone)]
 pub struct Symbols {
     table: Arc<RwLock<Table>>,
-    symbols_max: usize,
+    entries_max: usize,
+    bytes_max: usize,
 }
 
 impl Symbols {
-    /// An empty table that takes at most `symbols_max` values.
-    pub fn new(symbols_max: usize) -> Self {
-        Self { table: Arc::default(), symbols_max }
+    /// An empty table that takes at most `entries_max` values and `bytes_max` bytes.
+    pub fn new(entries_max: usize, bytes_max: usize) -> Self {
+        Self { table: Arc::default(), entries_max, bytes_max }
     }
 
-    /// The number of a text, given out if it is new; `None` when the table is full.
+    /// The number of a text, given out if it is new; `None` when the table is full or the text too long.
     pub fn intern(&self, text: &str) -> Option<SymbolId> {
         if let Some(id) = self.table.read().ids.get(text) {
             return Some(*id);
@@ -49,9 +59,11 @@ impl Symbols {
         if let Some(id) = table.ids.get(text) {
             return Some(*id);
         }
-        if table.texts.len() >= self.symbols_max {
+        let bytes = table.bytes + ENTRY_BYTES + COPIES * text.len();
+        if table.texts.len() >= self.entries_max || bytes > self.bytes_max || text.len() > SYMBOL_BYTES_MAX {
             return None;
         }
+        table.bytes = bytes;
         let id = table.texts.len() as SymbolId;
         let shared: Arc<str> = Arc::from(text);
         table.texts.push(Arc::clone(&shared));
@@ -108,7 +120,7 @@ pub(super) struct SymbolCache {
 
 impl SymbolCache {
     pub(super) fn new(shared: Symbols) -> Self {
-        let max = shared.symbols_max;
+        let max = shared.entries_max;
         Self { shared, short: HashMap::default(), long: HashMap::default(), values: None, max }
     }
 
@@ -124,6 +136,17 @@ impl SymbolCache {
     #[inline]
     pub(super) fn intern(&mut self, text: &str) -> Option<SymbolId> {
         self.get(text).or_else(|| self.learn(text))
+    }
+
+    /// Why a text got no number.
+    #[cold]
+    pub(super) fn refusal(&self, column: &str, text: &str) -> Reason {
+        let column = column.to_owned();
+        if text.len() > SYMBOL_BYTES_MAX {
+            Reason::SymbolTooLong { column, max: SYMBOL_BYTES_MAX }
+        } else {
+            Reason::TooManySymbols { column, max: self.max }
+        }
     }
 
     #[cold]

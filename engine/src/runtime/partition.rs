@@ -21,7 +21,7 @@ use super::windows::WindowSet;
 use crate::alert::{Alert, DeadLetter, Guards, LateRecord, Output, Router, Stream, Suppression, format_time};
 use crate::decode::{Place, Rejected};
 use crate::live::{LIVE_EVERY_MS, LIVE_MAX, Live, LiveDevice};
-use crate::metrics::{Buckets, Progress};
+use crate::metrics::{Buckets, Passage, Progress};
 use crate::operator::{PlannedRule, window::WindowOutcome};
 use crate::record::{KindRows, SymbolId};
 use crate::source::Outcome;
@@ -51,7 +51,8 @@ pub(crate) struct Partition {
     last_live_ms: i64,
     /// When it was told of a device that its clock is ahead.
     ahead_told_ms: BTreeMap<(u16, SymbolId), i64>,
-    last_received_ns: u64,
+    /// The way of the last block so far: alerts that follow from state are due to it, since it moved the watermark.
+    pub(super) last_passage: Passage,
     by_source: Vec<Buckets>,
     by_kind: Vec<Buckets>,
     rejected_by_cause: BTreeMap<&'static str, u64>,
@@ -77,7 +78,7 @@ impl Partition {
             last_tick_ms: 0,
             last_live_ms: 0,
             ahead_told_ms: BTreeMap::new(),
-            last_received_ns: 0,
+            last_passage: Passage::default(),
             by_source: vec![Buckets::default(); plan.sources.len()],
             by_kind: vec![Buckets::default(); plan.layouts.kinds.len()],
             rejected_by_cause: BTreeMap::new(),
@@ -99,8 +100,9 @@ impl Partition {
             self.devices.tick(now_ms);
             self.last_tick_ms = now_ms;
         }
-        if let Some((received_ns, _)) = judged.blocks.last() {
-            self.last_received_ns = *received_ns;
+        if let Some(block) = judged.blocks.last() {
+            self.last_passage =
+                Passage { source: block.source, read_ns: block.read_ns, taken_ns: judged.taken_ns, told_ns: 0 };
         }
         self.overload.shed(&judged.shed);
         let mut fates = self.admit(&judged, now_ms);
@@ -261,9 +263,8 @@ impl Partition {
         }
     }
 
-    /// An alert that follows from state is due to the last read: it moved the watermark.
     fn send_state_alert(&mut self, planned: &PlannedRule, mut alert: Alert) {
-        alert.received_ns = self.last_received_ns;
+        alert.passage = self.last_passage;
         self.send_alert(planned, alert, false);
     }
 
@@ -472,7 +473,7 @@ impl Partition {
 
 /// Answers the blocks whose senders wait.
 fn reply(judged: Judged, fates: &Fates) {
-    if judged.blocks.iter().all(|(_, reply)| reply.is_none()) {
+    if judged.blocks.iter().all(|block| block.reply.is_none()) {
         return;
     }
     let mut outcomes = vec![Outcome::default(); judged.blocks.len()];
@@ -483,8 +484,8 @@ fn reply(judged: Judged, fates: &Fates) {
     for (place, rejected) in &judged.rejected {
         outcomes[place.block as usize].rejected.push((place.record, rejected.cause.to_string()));
     }
-    for ((_, reply), outcome) in judged.blocks.into_iter().zip(outcomes) {
-        if let Some(reply) = reply {
+    for (block, outcome) in judged.blocks.into_iter().zip(outcomes) {
+        if let Some(reply) = block.reply {
             reply(outcome);
         }
     }

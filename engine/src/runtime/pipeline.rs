@@ -1,5 +1,6 @@
 //! Building and running a pipeline: the door for embedders.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -16,12 +17,13 @@ use super::sequencer::Sequencer;
 use super::shard;
 use super::summary::Summary;
 use crate::alert::{Router, Sink, SinkSpec};
+use crate::budget::TooLittleMemory;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::Issuers;
 use crate::decode::{MapSpec, PlanError};
 use crate::limits::Limits;
 use crate::metrics::Progress;
-use crate::record::Pseudonyms;
+use crate::record::{Layouts, Pseudonyms};
 use crate::rng::OsRng;
 use crate::source::{Feed, Format, Intake, Source};
 use crate::watchlist::Watchlist;
@@ -71,6 +73,8 @@ pub enum BuildError {
     TooManyPurposes,
     #[error("more than 65,535 sources")]
     TooManySources,
+    #[error(transparent)]
+    Memory(#[from] TooLittleMemory),
 }
 
 /// A run came to a bad end.
@@ -204,13 +208,15 @@ impl PipelineBuilder {
     pub fn build(self) -> Result<Pipeline, BuildError> {
         let (specs, running): (Vec<_>, Vec<_>) =
             self.sources.into_iter().map(|(spec, it)| (spec.clone(), (spec, it))).unzip();
-        let intake = Intake::new(&self.limits, self.shards, running.len(), Arc::clone(&self.clock));
+        let columns = Layouts::new(&self.catalog, &BTreeMap::new(), &self.limits).symbols.len();
+        let limits = self.limits.within_memory(self.shards, self.sinks.len(), columns)?;
+        let intake = Intake::new(&limits, self.shards, running.len(), Arc::clone(&self.clock));
         let blueprint = Blueprint {
-            symbols: Blueprint::symbols(&self.catalog, self.limits.symbols_max),
+            symbols: Blueprint::symbols(&self.catalog, &limits),
             catalog: self.catalog,
             sources: specs,
             zones: Arc::new(self.zones),
-            limits: self.limits,
+            limits,
             pseudonyms: self.pseudonyms.unwrap_or_else(|| Pseudonyms::ephemeral(&mut OsRng)),
             clock: self.clock,
             issuers: Arc::new(self.issuers),
@@ -316,8 +322,10 @@ impl Pipeline {
                 continue;
             };
             summary.sinks.push((name, counts));
-            for (rule, latency) in latency {
+            for ((rule, source), latency) in latency {
                 summary.latency.entry(rule).or_default().merge(&latency);
+                let source = names[usize::from(source)].clone();
+                summary.latency_by_source.entry(source).or_default().merge(&latency);
             }
         }
         summary.refused_requests =

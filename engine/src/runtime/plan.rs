@@ -112,8 +112,8 @@ impl Plan {
 
 impl Blueprint {
     /// Symbol tables for a catalog.
-    pub(super) fn symbols(catalog: &Catalog, symbols_max: usize) -> BTreeMap<String, Symbols> {
-        Layouts::new(catalog, &BTreeMap::new(), symbols_max).symbols
+    pub(super) fn symbols(catalog: &Catalog, limits: &Limits) -> BTreeMap<String, Symbols> {
+        Layouts::new(catalog, &BTreeMap::new(), limits).symbols
     }
 
     /// By zone, the zones it lies in.
@@ -162,6 +162,9 @@ impl Blueprint {
             planner.add(pack, lists, rule)?;
         }
         let Planner { predicates, probes, panes, rules, purposes, .. } = planner;
+        let of_steps = |planned: &&PlannedRule| matches!(planned.rule.body, Body::Sequence(_) | Body::Absence(_));
+        let windows = rules.iter().filter(|planned| planned.panes.is_some()).count() + panes.len();
+        let limits = self.limits.shared_by(windows, rules.iter().filter(of_steps).count());
         let mut rules_of_kind = vec![Vec::new(); kinds];
         for planned in rules.iter().filter(|planned| planned.panes.is_none()) {
             rules_of_kind[usize::from(planned.kind)].push(planned.index);
@@ -202,7 +205,7 @@ impl Blueprint {
             predicates,
             probes,
             zones: Arc::clone(&self.zones),
-            limits: self.limits.clone(),
+            limits,
             pseudonyms: self.pseudonyms.clone(),
             subjects: purposes.iter().map(|purpose| self.pseudonyms.subjects(purpose)).collect(),
             clock: Arc::clone(&self.clock),

@@ -29,6 +29,14 @@ pub(crate) struct JudgedKind {
     pub(crate) steps: Vec<StepInput>,
 }
 
+/// What is known of a block whose records have been judged.
+pub(crate) struct JudgedBlock {
+    pub(crate) source: SourceId,
+    pub(crate) read_ns: u64,
+    /// Who waits for an answer.
+    pub(crate) reply: Option<Reply>,
+}
+
 /// A batch on its way to the partition.
 pub(crate) struct Judged {
     pub(crate) turn: u64,
@@ -39,8 +47,9 @@ pub(crate) struct Judged {
     pub(crate) arrivals: Vec<Arrival>,
     pub(crate) rejected: Vec<(Place, Rejected)>,
     pub(crate) received: BTreeMap<SourceId, u64>,
-    /// For each block: when it was read, and who waits for an answer.
-    pub(crate) blocks: Vec<(u64, Option<Reply>)>,
+    pub(crate) blocks: Vec<JudgedBlock>,
+    /// When a shard took it up.
+    pub(crate) taken_ns: u64,
     /// Records that were let go before this batch.
     pub(crate) shed: ShedTally,
     /// Rows whose condition could not be computed, by rule.
@@ -91,12 +100,12 @@ impl Workbench {
     /// Does with a turn all that needs no state.
     pub(super) fn judge(&mut self, taken: Taken) -> Judged {
         let plan = &self.plan;
-        let wall_ms = plan.clock.wall_ms();
+        let (wall_ms, taken_ns) = (plan.clock.wall_ms(), plan.clock.monotonic_ns());
         self.assembly.start(wall_ms.saturating_add(plan.limits.max_ahead_ms));
         let mut blocks = Vec::with_capacity(taken.blocks.len());
         for (index, block) in taken.blocks.into_iter().enumerate() {
             self.decoders[usize::from(block.source)].decode(index as u32, &block, &mut self.assembly);
-            blocks.push((block.received_ns, block.reply));
+            blocks.push(JudgedBlock { source: block.source, read_ns: block.received_ns, reply: block.reply });
         }
         let kinds = self.assembly.finish();
         let mut judged = Judged {
@@ -108,6 +117,7 @@ impl Workbench {
             rejected: std::mem::take(&mut self.assembly.rejected),
             received: std::mem::take(&mut self.assembly.received),
             blocks,
+            taken_ns,
             shed: taken.shed,
             condition_errors: BTreeMap::new(),
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_rules::pack::{Rule, Status};
 
 use super::tally::Tally;
-use crate::metrics::{Buckets, Latency, LatencyBook, SinkCounts};
+use crate::metrics::{Buckets, Latency, SinkCounts};
 use crate::source::Class;
 
 /// What a rule did.
@@ -104,7 +104,9 @@ pub struct Summary {
     /// What each sink did.
     pub sinks: Vec<(String, SinkCounts)>,
     /// Latency of each rule's alerts.
-    pub latency: LatencyBook,
+    pub latency: BTreeMap<String, Latency>,
+    /// Latency of the alerts that records of each source led to.
+    pub latency_by_source: BTreeMap<String, Latency>,
     /// Devices seen.
     pub devices: usize,
     /// Event ids forgotten for want of room.

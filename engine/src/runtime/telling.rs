@@ -10,6 +10,7 @@ use super::partition::Partition;
 use super::shard::{Judged, JudgedKind};
 use super::told::{Telling, ToldAlert};
 use crate::alert::{Alert, Guards, Output};
+use crate::metrics::Passage;
 use crate::operator::{Candidate, PlannedRule, blank_alert};
 use crate::record::{KindId, ReadState};
 
@@ -52,14 +53,16 @@ impl Partition {
             }
             let Some(rows) = rows_of(arrival.kind) else { continue };
             let (track, ts_ms) = (rows.track_of(arrival.record), rows.ts[arrival.record as usize]);
-            let received_ns = judged.blocks[arrival.place.block as usize].0;
+            let block = &judged.blocks[arrival.place.block as usize];
+            let passage =
+                Passage { source: block.source, read_ns: block.read_ns, taken_ns: judged.taken_ns, told_ns: 0 };
             if track.is_some_and(|track| self.told.is_outdated(track, ts_ms)) {
                 continue;
             }
             candidates.sort_by_key(|candidate| candidate.rule);
             let mut confirmed = Vec::new();
             for mut candidate in candidates {
-                candidate.alert.received_ns = received_ns;
+                candidate.alert.passage = passage;
                 confirmed.extend(track.is_some().then(|| candidate.alert.alert_id.clone()));
                 self.tell(&plan.rules[candidate.rule], candidate);
             }
@@ -68,7 +71,7 @@ impl Partition {
                     if let Some(key) = told.key {
                         self.suppression.take_back(told.rule, key, told.ts_ms);
                     }
-                    self.take_back(&told, "retracted", "the device corrected what it had read", received_ns);
+                    self.take_back(&told, "retracted", "the device corrected what it had read", passage);
                 }
             }
         }
@@ -102,7 +105,7 @@ impl Partition {
     }
 
     /// Tells those who heard of an alert that it does not hold.
-    fn take_back(&mut self, told: &ToldAlert, change: &'static str, why: &str, received_ns: u64) {
+    fn take_back(&mut self, told: &ToldAlert, change: &'static str, why: &str, passage: Passage) {
         let plan = Arc::clone(&self.plan);
         let planned = &plan.rules[told.rule];
         let [site, zone, device] = told.place.clone();
@@ -114,14 +117,15 @@ impl Partition {
             device,
             hit: told.hit.as_deref().cloned(),
             say: Some(format!("{change}: {why}")),
-            received_ns,
+            passage,
             ..blank_alert(planned, told.alert_id.clone(), told.ts.clone())
         };
         self.send_alert(planned, alert, told.paged);
     }
 
     /// Sends an alert to the sinks that may take it. What posts have been told they are told the rest of.
-    pub(super) fn send_alert(&mut self, planned: &PlannedRule, alert: Alert, posts_know: bool) {
+    pub(super) fn send_alert(&mut self, planned: &PlannedRule, mut alert: Alert, posts_know: bool) {
+        alert.passage.told_ns = self.plan.clock.monotonic_ns();
         let counts = &mut self.rules[planned.index];
         if alert.revision == 0 {
             counts.alerts += 1;
@@ -171,7 +175,9 @@ impl Partition {
             }
             self.withdrawn += 1;
             let why = "the authority withdrew the entry it stood on";
-            self.take_back(&told, "withdrawn", why, plan.clock.monotonic_ns());
+            let now_ns = plan.clock.monotonic_ns();
+            let passage = Passage { read_ns: now_ns, taken_ns: now_ns, ..self.last_passage };
+            self.take_back(&told, "withdrawn", why, passage);
         }
     }
 }

@@ -74,7 +74,7 @@ impl Trial {
 
     fn start(parts: TrialParts, saved: Option<&SavedState>) -> Result<Self, BuildError> {
         let blueprint = Blueprint {
-            symbols: Blueprint::symbols(&parts.catalog, parts.limits.symbols_max),
+            symbols: Blueprint::symbols(&parts.catalog, &parts.limits),
             catalog: parts.catalog,
             sources: vec![SourceSpec::new("trial", Format::Ndjson)],
             zones: parts.zones,

@@ -4,6 +4,7 @@ use weir_rules::pack::{Expectation, PackTest, Wanted};
 use weir_rules::units::format_duration_ms;
 
 use crate::alert::Alert;
+use crate::metrics::Passage;
 
 /// Numbers that differ by less are the same.
 const TOLERANCE: f64 = 1e-6;
@@ -49,7 +50,7 @@ pub(super) fn compare(test: &PackTest, alerts: &[Alert], other_way: Option<&[Ale
     }
     difference.unexpected = left.iter().map(|at| describe(test, &alerts[*at])).collect();
     if let Some(other) = other_way {
-        let bare = |alert: &Alert| Alert { latency_us: 0, received_ns: 0, ..alert.clone() };
+        let bare = |alert: &Alert| Alert { latency_us: 0, passage: Passage::default(), ..alert.clone() };
         let (ours, theirs): (Vec<_>, Vec<_>) = (alerts.iter().map(bare).collect(), other.iter().map(bare).collect());
         for alert in ours.iter().filter(|alert| !theirs.contains(alert)) {
             difference.unlike.push(format!("only this way: {}", describe(test, alert)));

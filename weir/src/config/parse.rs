@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_engine::Limits;
+use weir_engine::budget::MEMORY_MIN;
 use weir_rules::diagnostic::codes;
 use weir_rules::schema::parse_kinds;
 use weir_rules::yaml::{self, MapReader};
@@ -105,6 +106,7 @@ fn parse_limits(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> (Limit
     set!(intake_bytes_max, take_bytes, "intake_bytes");
     set!(batch_bytes_max, take_bytes, "batch_bytes");
     set!(sink_queue_max, take_integer, "sink_queue");
+    set!(symbol_bytes_max, take_bytes, "symbol_bytes");
     set!(symbols_max, take_integer, "symbols");
     set!(event_ids_max, take_integer, "event_ids");
     set!(event_ids_for_ms, take_duration_ms, "event_ids_for");
@@ -119,6 +121,11 @@ fn parse_limits(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> (Limit
     set!(idle_after_ms, take_duration_ms, "idle_after");
     set!(latency_bound_ms, take_duration_ms, "latency_bound");
     set!(list_entries_max, take_integer, "list_entries");
+    limits.memory_max = map.take_bytes("memory", diagnostics);
+    if limits.memory_max.is_some_and(|memory| memory < MEMORY_MIN) {
+        let message = format!("`memory` must be at least {} MiB", MEMORY_MIN >> 20);
+        diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, &map.file(), map.place_of("memory"), message));
+    }
     let shards = map.take_integer("shards", diagnostics).map(|shards| shards as usize);
     map.finish(diagnostics);
     (limits, shards)

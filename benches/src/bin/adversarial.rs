@@ -1,0 +1,218 @@
+//! What hostile lines cost: each kind of them is strewn among good records, and the time that they add is compared with
+//! that of as many bytes, and as many lines, of good ones.
+//!
+//! Usage: `adversarial [ROUNDS]` (5; the least of so many counts). One shard; the stream goes through the framer in
+//! pieces of 64 KiB, as from a socket; dead letters go to a sink that drops them.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use weir_benches::paced::Line;
+use weir_benches::parse;
+use weir_engine::{
+    Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream, Summary,
+};
+use weir_rules::{Catalog, Pack};
+
+const PACK: &str = "weir: 1
+pack: b
+owner: o
+purposes: { p: { legal_basis: act 1 } }
+rules:
+  - { id: fast, kind: match, from: vehicle, where: confidence > 0.95, purpose: p }
+  - { id: lanes, kind: window, from: vehicle, key: [site], measure: distinct(plate), window: { last: 60s, every: 5s }, emit: windows, purpose: p }
+";
+
+/// Good records in a stream.
+const GOOD: u64 = 400_000;
+/// A hostile line comes after so many good records at least.
+const APART: u64 = 20;
+/// Hostile bytes in a stream, and hostile lines, at most.
+const HOSTILE_BYTES: usize = 30 << 20;
+const HOSTILE_LINES: usize = 20_000;
+const PIECE: usize = 64 << 10;
+
+fn main() {
+    let rounds: usize = std::env::args().nth(1).map_or(5, |text| text.parse().expect("a number"));
+    let pack = parse(PACK);
+    let good = Strewn::new(|_| None);
+    let (good_s, _) = least(&pack, &good, rounds);
+    let (byte_ns, line_ns) = (good_s * 1e9 / good.good_bytes as f64, good_s * 1e9 / GOOD as f64);
+    println!("good records: {line_ns:.0} ns each, {byte_ns:.2} ns a byte");
+    println!(
+        "{:<44} {:>9} {:>12} {:>10} {:>10} {:>14}",
+        "hostile lines", "bytes", "refused", "ns/byte", "ns/line", "times good ones"
+    );
+    for (name, line) in kinds() {
+        let strewn = Strewn::new(|number| Some(line(number)));
+        let (s, summary) = least(&pack, &strewn, rounds);
+        let added_ns = (s - good_s) * 1e9;
+        let (of_byte, of_line) = (added_ns / strewn.bytes as f64, added_ns / strewn.lines as f64);
+        println!(
+            "{name:<44} {:>9} {:>12} {of_byte:>10.2} {of_line:>10.0} {:>14.2}",
+            strewn.bytes / strewn.lines,
+            summary.total().rejected,
+            (of_byte / byte_ns).min(of_line / line_ns)
+        );
+    }
+}
+
+type Hostile = Box<dyn Fn(usize) -> String>;
+
+/// Kinds of hostile lines by name.
+fn kinds() -> Vec<(&'static str, Hostile)> {
+    let head = |number: usize| {
+        format!(
+            "{{\"kind\":\"vehicle\",\"event_id\":\"h{number}\",\"ts\":1795000000000,\"site\":\"s\",\"device\":\"d\""
+        )
+    };
+    let whole = move |number: usize, tail: &str| format!("{},{tail}}}", head(number));
+    vec![
+        ("nested 100,000 deep", Box::new(|_| "[".repeat(100_000))),
+        (
+            "nested 60 deep, in a field nobody declared",
+            Box::new(move |n| whole(n, &format!("\"x\":{}1{}", "[".repeat(60), "]".repeat(60)))),
+        ),
+        (
+            "1,000 objects in a field nobody declared",
+            Box::new(move |n| whole(n, &format!("\"x\":[{}]", vec!["{\"a\":1}"; 1_000].join(",")))),
+        ),
+        ("500 KB of text nobody declared", Box::new(move |n| whole(n, &format!("\"x\":\"{}\"", "y".repeat(500_000))))),
+        ("500 KB of text in `plate`", Box::new(move |n| whole(n, &format!("\"plate\":\"{}\"", "y".repeat(500_000))))),
+        (
+            "500 KB of escapes in `plate`",
+            Box::new(move |n| whole(n, &format!("\"plate\":\"{}\"", "\\u0041".repeat(83_000)))),
+        ),
+        (
+            "500 KB of digits in `confidence`",
+            Box::new(move |n| whole(n, &format!("\"confidence\":0.{}", "1".repeat(500_000)))),
+        ),
+        ("longer than a record may be", Box::new(|_| format!("{{\"kind\":\"{}\"}}", "y".repeat(2 << 20)))),
+        (
+            "5,000 keys nobody declared",
+            Box::new(move |n| {
+                let mut keys = String::new();
+                for key in 0..5_000 {
+                    let _ = write!(keys, "{}\"k{n}-{key}\":1", if key > 0 { "," } else { "" });
+                }
+                whole(n, &keys)
+            }),
+        ),
+        ("one key 10,000 times", Box::new(move |n| whole(n, &vec!["\"lane\":\"1\""; 10_000].join(",")))),
+        (
+            "fields in an order of their own",
+            Box::new(|n| {
+                let mut fields = vec![
+                    "\"kind\":\"vehicle\"".to_owned(),
+                    format!("\"event_id\":\"h{n}\""),
+                    "\"ts\":1795000000000".to_owned(),
+                    "\"site\":\"s\"".to_owned(),
+                    "\"device\":\"d\"".to_owned(),
+                    "\"lane\":\"1\"".to_owned(),
+                    "\"confidence\":0.9".to_owned(),
+                    "\"plate\":\"陕A12345\"".to_owned(),
+                ];
+                let mut seed = n;
+                for at in (1..fields.len()).rev() {
+                    fields.swap(at, seed % (at + 1));
+                    seed /= at + 1;
+                }
+                format!("{{{}}}", fields.join(","))
+            }),
+        ),
+        ("a new lane each", Box::new(move |n| whole(n, &format!("\"lane\":\"L{n}\",\"plate\":\"陕A12345\"")))),
+        (
+            "spaces everywhere",
+            Box::new(move |n| whole(n, &format!("{}\"lane\" {} : \"1\"", " ".repeat(2_000), " ".repeat(2_000)))),
+        ),
+        ("ends within a string", Box::new(move |n| format!("{},\"plate\":\"{}", head(n), "y".repeat(2_000)))),
+        ("rubbish of 1,000 bytes", Box::new(|_| "rubbish ".repeat(125))),
+        ("one letter", Box::new(|_| "x".to_owned())),
+        ("a number", Box::new(|_| "1".to_owned())),
+    ]
+}
+
+/// A stream of good records with hostile lines among them.
+struct Strewn {
+    text: Vec<u8>,
+    good_bytes: usize,
+    bytes: usize,
+    lines: usize,
+}
+
+impl Strewn {
+    fn new(hostile: impl Fn(usize) -> Option<String>) -> Self {
+        let mut strewn = Self { text: Vec::new(), good_bytes: 0, bytes: 0, lines: 0 };
+        let mut line = Line::default();
+        let size = hostile(0).map_or(1, |text| text.len() + 1);
+        let lines = (HOSTILE_BYTES / size).clamp(1, HOSTILE_LINES) as u64;
+        let apart = (GOOD / lines).max(APART);
+        for number in 0..GOOD {
+            let before = strewn.text.len();
+            // One that is on no list: not the first of a hundred.
+            line.write(number * 100 + 1, number / 1_000, &mut strewn.text);
+            strewn.good_bytes += strewn.text.len() - before;
+            if number.is_multiple_of(apart)
+                && let Some(text) = hostile(strewn.lines)
+            {
+                strewn.text.extend_from_slice(text.as_bytes());
+                strewn.text.push(b'\n');
+                strewn.bytes += text.len() + 1;
+                strewn.lines += 1;
+            }
+        }
+        strewn
+    }
+}
+
+/// Seconds of the fastest of some runs, and the account of one.
+fn least(pack: &Pack, strewn: &Strewn, rounds: usize) -> (f64, Summary) {
+    let mut least: Option<(f64, Summary)> = None;
+    for _ in 0..rounds {
+        let start = Instant::now();
+        let summary = run(pack, strewn.text.clone());
+        let s = start.elapsed().as_secs_f64();
+        assert_eq!(summary.total().received, GOOD + strewn.lines as u64, "every line is received");
+        if least.as_ref().is_none_or(|(least, _)| s < *least) {
+            least = Some((s, summary));
+        }
+    }
+    least.expect("a round at least")
+}
+
+fn run(pack: &Pack, text: Vec<u8>) -> Summary {
+    let sink = SinkSpec { streams: vec![Stream::Windows, Stream::DeadLetters], ..SinkSpec::alerts("drop", ["p"]) };
+    Pipeline::builder(Catalog::builtin())
+        .shared_pack(pack.clone(), Vec::new())
+        .limits(Limits { max_ahead_ms: i64::MAX / 2, ..Limits::default() })
+        .shards(1)
+        .source(SourceSpec::new("text", Format::Ndjson), Text(text))
+        .sink(sink, Drop)
+        .build()
+        .expect("a pipeline")
+        .run()
+        .expect("a run")
+}
+
+struct Text(Vec<u8>);
+
+impl Source for Text {
+    fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
+        let mut framer = feed.framer("text");
+        for piece in self.0.chunks(PIECE) {
+            framer.push(piece);
+            feed.send_framed(&mut framer)?;
+        }
+        framer.finish();
+        feed.send_framed(&mut framer)
+    }
+}
+
+struct Drop;
+
+impl Sink for Drop {
+    fn deliver(&mut self, _: &[Output]) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
