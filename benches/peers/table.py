@@ -14,8 +14,8 @@ for query in ["q1", "q2", "q3"]:
         wrong = True
 if wrong:
     sys.exit(1)
-print("| peer | query | records/s, median of runs | slowest, fastest | times slower than weir |")
-print("|---|---|---|---|---|")
+print("| peer | query | records/s, median of runs | slowest, fastest | CPU s | peak MiB | times slower than weir |")
+print("|---|---|---|---|---|---|---|")
 for query in ["q1", "q2", "q3"]:
     mine = [result for result in results if result["query"] == query]
     weir = next(statistics.median(result["seconds"]) for result in mine if result["peer"] == "weir")
@@ -23,5 +23,14 @@ for query in ["q1", "q2", "q3"]:
         seconds = result["seconds"]
         median = statistics.median(seconds)
         rate = lambda s: f"{records / s:,.0f}"
-        print(f"| {result['peer']} | {query} | {rate(median)} | {rate(max(seconds))}, {rate(min(seconds))} | {median / weir:.1f} |")
-    print(f"| | {query} | alerts, all alike: {' '.join(map(str, mine[0]['counts']))} | | |")
+        cells = [
+            result["peer"],
+            query,
+            rate(median),
+            f"{rate(max(seconds))}, {rate(min(seconds))}",
+            f"{statistics.median(result['cpu']):.1f}",
+            str(result["peak_mib"]),
+            f"{median / weir:.1f}",
+        ]
+        print("| " + " | ".join(cells) + " |")
+    print(f"| | {query} | alerts, all alike: {' '.join(map(str, mine[0]['counts']))} | | | | |")

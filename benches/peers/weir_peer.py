@@ -1,13 +1,22 @@
-"""What weir's runs gave, in the form of the other peers: `weir_peer.py FOLDER RUNS`, over the files that `run` left."""
+"""The reference workload in weir: `weir_peer.py FOLDER RUNS WEIR`, two shards. One JSON line a query.
+
+Seconds are those of the run without the loading of lists, as for the other peers; CPU seconds hold the loading too, since
+they are those of the process.
+"""
 
 import json
 import os
+import resource
+import subprocess
 import sys
 
-folder, runs = sys.argv[1], int(sys.argv[2])
+from peer import cpu, peak_mib, tell
+
+folder, runs, weir = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
 
-def lines(path):
+def alerts(query):
+    path = f"{folder}/{query}-alerts.ndjson"
     if not os.path.exists(path):
         return []
     with open(path, encoding="utf-8") as file:
@@ -15,13 +24,21 @@ def lines(path):
 
 
 for query in ["q1", "q2", "q3"]:
-    alerts = lines(f"{folder}/{query}-alerts.ndjson")
+    seconds, cpu_seconds = [], []
+    for _ in range(runs):
+        if os.path.exists(f"{folder}/{query}-alerts.ndjson"):
+            os.remove(f"{folder}/{query}-alerts.ndjson")
+        before = cpu(resource.RUSAGE_CHILDREN)
+        run = [weir, "run", "--json", "--shards", "2", f"{query}-run.yaml"]
+        summary = json.loads(subprocess.run(run, cwd=folder, capture_output=True, check=True).stdout)
+        cpu_seconds.append(round(cpu(resource.RUSAGE_CHILDREN) - before, 2))
+        received = sum(source["received"] for source in summary["sources"].values())
+        seconds.append(round(received / summary["records_per_s"], 3))
+    told = alerts(query)
     counts = []
     if query != "q2":
-        counts.append(sum(alert["rule"].startswith("q1-") for alert in alerts))
+        counts.append(sum(alert["rule"].startswith("q1-") for alert in told))
     if query != "q1":
-        entered = [alert["rule"] for alert in alerts if alert.get("change") == "enter"]
+        entered = [alert["rule"] for alert in told if alert.get("change") == "enter"]
         counts += [entered.count("q2-count"), entered.count("q2-distinct")]
-    summaries = [json.load(open(f"{folder}/{query}-summary-{run}.json", encoding="utf-8")) for run in range(1, runs + 1)]
-    seconds = [round(sum(source["received"] for source in summary["sources"].values()) / summary["records_per_s"], 3) for summary in summaries]
-    print(json.dumps({"peer": "weir", "query": query, "counts": counts, "seconds": seconds}))
+    tell("weir", query, counts, seconds, cpu_seconds, peak_mib(resource.RUSAGE_CHILDREN))

@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 use weir_engine::{Feed, Output, Sink, SinkError, Source, SourceError};
 use weir_rules::{Catalog, Diagnostics, Pack, SourceFile, pack};
 
+/// The allocator of the binary, so that what is measured here is what runs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The demo city's folder.
 pub fn city() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/city")

@@ -28,7 +28,8 @@ pub const LANES: u64 = 60_000;
 
 const SERIAL: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZ0123456789";
 
-fn plate(n: u64) -> String {
+/// The plate of an entry.
+pub fn plate(n: u64) -> String {
     let mut number = n;
     let tail = (0..6).map(|_| {
         let c = char::from(SERIAL[(number % 34) as usize]);

@@ -77,6 +77,8 @@ impl Default for Limits {
 
 /// Longest text of a symbol column.
 pub const SYMBOL_BYTES_MAX: usize = 256;
+/// Longest text that a normaliser reads, credentials aside.
+pub const NORMALISED_BYTES_MAX: usize = 1_024;
 /// Deepest nesting of a JSON record.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Zones one record may lie in.

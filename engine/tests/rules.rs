@@ -153,3 +153,25 @@ fn who_hits_nothing_leaves_no_trace() {
     let all = outputs.join("\n") + &format!("{summary:?}");
     assert!(!all.contains("京Q"), "{all}");
 }
+
+#[test]
+fn texts_are_as_long_as_their_column_bears() {
+    let pack = parse_pack(
+        "weir: 1\npack: p\nowner: o\npurposes: { p: { legal_basis: act 1 } }\nrules:\n  - { id: r, kind: window, from: vehicle, key: [lane], measure: distinct(plate), window: { every: 5s }, emit: windows, purpose: p }\n",
+    );
+    let line = |number: usize, lane: &str, plate: &str| {
+        format!(
+            "{{\"kind\":\"vehicle\",\"event_id\":\"e{number}\",\"ts\":{},\"site\":\"s\",\"device\":\"d\",\"lane\":\"{lane}\",\"plate\":\"{plate}\"}}",
+            NOW_MS - 1_000
+        )
+    };
+    let lines = [
+        line(1, &"l".repeat(256), &"A".repeat(1_024)),
+        line(2, &"l".repeat(257), "A12345"),
+        line(3, "1", &"A".repeat(1_025)),
+        line(4, "1", &format!("{}\\u0041", "A".repeat(1_024))),
+    ];
+    let (_, summary) = run(&pack, Vec::new(), "", &lines, ONE_BATCH);
+    assert_eq!((summary.total().evaluated, summary.total().rejected), (1, 3));
+    assert_eq!(summary.rejected_by_cause.get("over_limit"), Some(&3));
+}

@@ -1,7 +1,7 @@
 //! What hostile lines cost: each kind of them is strewn among good records, and the time that they add is compared with
 //! that of as many bytes, and as many lines, of good ones.
 //!
-//! Usage: `adversarial [ROUNDS]` (5; the least of so many counts). One shard; the stream goes through the framer in
+//! Usage: `adversarial [ROUNDS] [PART OF A NAME]` (5; the least of so many counts). One shard; the stream goes through the framer in
 //! pieces of 64 KiB, as from a socket; dead letters go to a sink that drops them.
 #![forbid(unsafe_code)]
 
@@ -27,14 +27,15 @@ rules:
 /// Good records in a stream.
 const GOOD: u64 = 400_000;
 /// A hostile line comes after so many good records at least.
-const APART: u64 = 20;
-/// Hostile bytes in a stream, and hostile lines, at most.
-const HOSTILE_BYTES: usize = 30 << 20;
-const HOSTILE_LINES: usize = 20_000;
+const APART: u64 = 2;
+/// Hostile bytes in a stream, and hostile lines, at most: so many that what they add stands out of the noise.
+const HOSTILE_BYTES: usize = 50 << 20;
+const HOSTILE_LINES: usize = 200_000;
 const PIECE: usize = 64 << 10;
 
 fn main() {
     let rounds: usize = std::env::args().nth(1).map_or(5, |text| text.parse().expect("a number"));
+    let wanted = std::env::args().nth(2).unwrap_or_default();
     let pack = parse(PACK);
     let good = Strewn::new(|_| None);
     let (good_s, _) = least(&pack, &good, rounds);
@@ -44,7 +45,7 @@ fn main() {
         "{:<44} {:>9} {:>12} {:>10} {:>10} {:>14}",
         "hostile lines", "bytes", "refused", "ns/byte", "ns/line", "times good ones"
     );
-    for (name, line) in kinds() {
+    for (name, line) in kinds().into_iter().filter(|(name, _)| name.contains(&wanted)) {
         let strewn = Strewn::new(|number| Some(line(number)));
         let (s, summary) = least(&pack, &strewn, rounds);
         let added_ns = (s - good_s) * 1e9;

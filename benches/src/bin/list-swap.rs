@@ -24,7 +24,7 @@ use weir_engine::{Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkS
 use weir_rules::{Catalog, Pack};
 
 /// Until tables have grown to their size; not measured.
-const WARM_UP_S: f64 = 3.0;
+const WARM_UP_S: f64 = 10.0;
 /// How many runs.
 const ROUNDS: u32 = 3;
 /// Seconds with a swap, and then seconds without.

@@ -56,7 +56,7 @@ pub enum Reason {
     TimeInSeconds,
     ClockAhead { ahead_ms: i64, device: SymbolId },
     TooManySymbols { column: String, max: usize },
-    SymbolTooLong { column: String, max: usize },
+    TextTooLong { column: String, max: usize },
     TooManyZones { max: usize },
     NoSuchUnNumber,
     Mapping { column: String, error: String },
@@ -78,7 +78,7 @@ impl Reason {
             Self::OutOfRange { .. } | Self::NotAValue { .. } => "out_of_range",
             Self::TimeOutOfRange | Self::TimeInSeconds => "bad_time",
             Self::ClockAhead { .. } => "quarantined",
-            Self::TooManySymbols { .. } | Self::SymbolTooLong { .. } | Self::TooManyZones { .. } => "over_limit",
+            Self::TooManySymbols { .. } | Self::TextTooLong { .. } | Self::TooManyZones { .. } => "over_limit",
             Self::Mapping { .. } => "mapping",
         }
     }
@@ -115,8 +115,8 @@ impl fmt::Display for Reason {
                     "`{column}` has had more than {max} distinct values, or has no room for their texts (limits.symbols, limits.memory)"
                 )
             }
-            Self::SymbolTooLong { column, max } => {
-                write!(f, "`{column}` has more than {max} bytes; it is for names with few values")
+            Self::TextTooLong { column, max } => {
+                write!(f, "`{column}` has more than {max} bytes")
             }
             Self::TooManyZones { max } => write!(f, "the record lies in more than {max} zones"),
             Self::NoSuchUnNumber => write!(f, "`item_class` is four digits, but no such UN number exists"),

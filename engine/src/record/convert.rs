@@ -5,7 +5,7 @@ use weir_rules::schema::{Column, ColumnType, Normaliser};
 use super::symbols::SymbolCache;
 use super::{Cause, Field, Reason, SymbolId};
 use crate::decode::json;
-use crate::limits::{SCORED_TEXTS_MAX, ZONES_PER_RECORD_MAX};
+use crate::limits::{NORMALISED_BYTES_MAX, SCORED_TEXTS_MAX, ZONES_PER_RECORD_MAX};
 use crate::normalise::{self, TimeReader};
 
 /// A converted value. Texts that had to be rewritten stand in the converter's scratch space.
@@ -139,6 +139,11 @@ impl Converter {
             // An outcome has been verified already, where the record's time is known.
             (Field::Text(text), None | Some(Normaliser::CredentialV1)) | (Field::Number(text), None) => {
                 Ok(Cell::Text(text))
+            }
+            (Field::Text(text) | Field::Escaped(text), Some(normaliser))
+                if text.len() > NORMALISED_BYTES_MAX && normaliser != Normaliser::CredentialV1 =>
+            {
+                Err(Reason::TextTooLong { column: column.name.clone(), max: NORMALISED_BYTES_MAX }.into())
             }
             (Field::Text(text), Some(normaliser)) if normalise::is_canonical(normaliser, text) => Ok(Cell::Text(text)),
             (field, normaliser) => {
@@ -279,6 +284,10 @@ impl Converter {
         if let Some(normaliser) = column.normaliser {
             for (text, _) in list.iter_mut() {
                 let raw = std::mem::take(text);
+                if raw.len() > NORMALISED_BYTES_MAX {
+                    let column = column.name.clone();
+                    return Err(Reason::TextTooLong { column, max: NORMALISED_BYTES_MAX }.into());
+                }
                 normalise::apply(normaliser, &raw, text)?;
             }
         }

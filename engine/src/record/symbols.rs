@@ -143,7 +143,7 @@ impl SymbolCache {
     pub(super) fn refusal(&self, column: &str, text: &str) -> Reason {
         let column = column.to_owned();
         if text.len() > SYMBOL_BYTES_MAX {
-            Reason::SymbolTooLong { column, max: SYMBOL_BYTES_MAX }
+            Reason::TextTooLong { column, max: SYMBOL_BYTES_MAX }
         } else {
             Reason::TooManySymbols { column, max: self.max }
         }

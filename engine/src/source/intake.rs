@@ -15,6 +15,10 @@ use crate::limits::Limits;
 
 /// Batches for each shard that a source which can wait reads ahead.
 const READ_AHEAD_BATCHES: usize = 2;
+/// Smallest bound of a batch: below it, what a batch costs whatever it holds would weigh more.
+const BATCH_BYTES_MIN: usize = 16 << 10;
+/// Part of the latency bound that judging one batch may take.
+const BATCH_PARTS_OF_THE_BOUND: u64 = 2;
 
 /// Blocks taken at once, and their place in the order of batches.
 pub(crate) struct Taken {
@@ -54,6 +58,7 @@ pub(crate) struct Intake {
     read_ahead_bytes_max: usize,
     batch_bytes_max: usize,
     turns_ahead_max: u64,
+    shards: u64,
     latency_bound_ns: u64,
     clock: Arc<dyn Clock>,
 }
@@ -75,6 +80,7 @@ impl Intake {
             bytes_max,
             batch_bytes_max,
             turns_ahead_max,
+            shards: shards as u64,
             latency_bound_ns: limits.latency_bound_ms * 1_000_000,
             clock,
         }
@@ -132,6 +138,13 @@ impl Intake {
         state.pace.bytes_in(self.latency_bound_ns * class.parts_of_the_bound() / PARTS_OF_THE_BOUND)
     }
 
+    /// Bytes of a batch: bounded by memory, and by the time that one shard takes for it.
+    fn batch_bytes_max(&self, state: &State) -> usize {
+        let ns = self.latency_bound_ns * BATCH_PARTS_OF_THE_BOUND / PARTS_OF_THE_BOUND;
+        let in_time = state.pace.bytes_in(ns) / self.shards;
+        (in_time as usize).max(BATCH_BYTES_MIN).min(self.batch_bytes_max)
+    }
+
     fn add(&self, state: &mut State, block: Block) {
         let bytes = block.payload.bytes();
         state.bytes += bytes;
@@ -162,11 +175,12 @@ impl Intake {
                 break;
             }
         }
+        let batch_bytes_max = self.batch_bytes_max(&state);
         let mut blocks = Vec::new();
         let mut bytes = 0;
         while let Some(block) = state.queue.front() {
             let size = block.payload.bytes();
-            if !blocks.is_empty() && bytes + size > self.batch_bytes_max {
+            if !blocks.is_empty() && bytes + size > batch_bytes_max {
                 break;
             }
             bytes += size;
@@ -194,7 +208,8 @@ impl Intake {
         // Turns are applied in the order in which they were taken.
         let bytes = state.taken.pop_front().unwrap_or_default();
         let busy = !state.queue.is_empty() || !state.taken.is_empty();
-        state.pace.applied(bytes, bytes >= self.batch_bytes_max / 2, now_ns, busy);
+        let full = bytes >= self.batch_bytes_max(&state) / 2;
+        state.pace.applied(bytes, full, now_ns, busy);
         drop(state);
         self.arrived.notify_all();
     }

@@ -254,8 +254,10 @@ impl Templates {
                 tokens.set(slot, token);
             }
             if let Some(end) = choice.templates[place].read(&reader, at, usize::from(kind.is_some()), tokens) {
-                choice.templates[place].used = true;
-                choice.patience = 0;
+                if !std::mem::replace(&mut choice.templates[place].used, true) {
+                    // Learning it was worth while; that others are met again and again says nothing of what is new.
+                    choice.patience = 0;
+                }
                 choice.templates.swap(0, place);
                 return Some(end);
             }
