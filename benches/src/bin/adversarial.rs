@@ -104,7 +104,7 @@ fn kinds() -> Vec<(&'static str, Hostile)> {
         (
             "fields in an order of their own",
             Box::new(|n| {
-                let mut fields = vec![
+                let mut fields = [
                     "\"kind\":\"vehicle\"".to_owned(),
                     format!("\"event_id\":\"h{n}\""),
                     "\"ts\":1795000000000".to_owned(),

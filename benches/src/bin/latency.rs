@@ -3,12 +3,13 @@
 //! Usage: `latency FOLDER [SECONDS] [RATE...]` (20 s; 20,000 and 100,000 records/s). Sender, pipeline and sink are one
 //! process with one clock, on the cores there are; the list has a million plates and one record in a hundred hits. The
 //! sender keeps to its schedule whatever the pipeline does: a record that waits behind others has waited (no
-//! coordinated omission).
+//! coordinated omission). Before each run the same records go to a thread that only counts lines: what the machine and its
+//! sockets take by themselves.
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -41,6 +42,14 @@ fn main() {
     let list = open(&path, &pack);
     for rate in rates {
         for round in 1..=ROUNDS {
+            let floor = floor(rate, WARM_UP_S + seconds);
+            println!(
+                "{rate:.0} records/s, round {round}, to a thread that only counts lines: ms p50 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
+                quantile(&floor, 0.5),
+                quantile(&floor, 0.99),
+                quantile(&floor, 0.999),
+                quantile(&floor, 1.0),
+            );
             let latencies = run(&pack, &list, rate, WARM_UP_S + seconds);
             println!(
                 "{rate:.0} records/s, round {round}: {} alerts, ms p50 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
@@ -81,31 +90,67 @@ fn run(pack: &Pack, list: &Arc<Watchlist>, rate: f64, seconds: f64) -> Vec<f64> 
         .expect("a pipeline");
     let sender = std::thread::spawn(move || {
         let address = address.recv().expect("the source listens");
-        let mut connection = TcpStream::connect(address).expect("a connection");
-        connection.set_nodelay(true).expect("a socket option");
-        let total = (rate * seconds) as u64 / HIT_EVERY * HIT_EVERY;
-        let begin = Instant::now();
-        *started.lock().expect("nobody died") = Some(begin);
-        let (mut number, mut line, mut lines) = (0, Line::default(), Vec::new());
-        while number < total {
-            let due = ((begin.elapsed().as_secs_f64() * rate) as u64).min(total);
-            if due <= number {
-                std::thread::sleep(TICK);
-                continue;
-            }
-            lines.clear();
-            while number < due {
-                line.write(number, (number as f64 * 1e3 / rate) as u64, &mut lines);
-                number += 1;
-            }
-            connection.write_all(&lines).expect("the source reads");
-        }
-        total / HIT_EVERY
+        let connection = TcpStream::connect(address).expect("a connection");
+        send(connection, rate, seconds, |begin| *started.lock().expect("nobody died") = Some(begin))
     });
     pipeline.run().expect("a run");
     let expected = sender.join().expect("the sender");
     let (alerts, latencies) = std::mem::take(&mut *seen.lock().expect("the sink is done"));
     assert_eq!(alerts, expected, "every hit is told");
+    sorted(latencies)
+}
+
+/// Sends records on their schedule; how many of them hit.
+fn send(mut connection: TcpStream, rate: f64, seconds: f64, starts: impl FnOnce(Instant)) -> u64 {
+    connection.set_nodelay(true).expect("a socket option");
+    let total = (rate * seconds) as u64 / HIT_EVERY * HIT_EVERY;
+    let begin = Instant::now();
+    starts(begin);
+    let (mut number, mut line, mut lines) = (0, Line::default(), Vec::new());
+    while number < total {
+        let due = ((begin.elapsed().as_secs_f64() * rate) as u64).min(total);
+        if due <= number {
+            std::thread::sleep(TICK);
+            continue;
+        }
+        lines.clear();
+        while number < due {
+            line.write(number, (number as f64 * 1e3 / rate) as u64, &mut lines);
+            number += 1;
+        }
+        connection.write_all(&lines).expect("the source reads");
+    }
+    total / HIT_EVERY
+}
+
+/// What the machine, its sockets and the schedule take by themselves: the same records to a thread that counts lines.
+fn floor(rate: f64, seconds: f64) -> Vec<f64> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let started: Arc<Mutex<Option<Instant>>> = Arc::default();
+    let begins = Arc::clone(&started);
+    let sender = std::thread::spawn(move || {
+        let connection = TcpStream::connect(address).expect("a connection");
+        send(connection, rate, seconds, |begin| *begins.lock().expect("nobody died") = Some(begin))
+    });
+    let (mut connection, _) = listener.accept().expect("the sender");
+    let (mut buffer, mut number, mut latencies) = (vec![0; 64 << 10], 0_u64, Vec::new());
+    loop {
+        let read = connection.read(&mut buffer).expect("the sender sends");
+        if read == 0 {
+            break;
+        }
+        let now = Instant::now();
+        let begin = started.lock().expect("nobody died").expect("records come after the start");
+        for _ in memchr::memchr_iter(b'\n', &buffer[..read]) {
+            let due_s = number as f64 / rate;
+            if number.is_multiple_of(HIT_EVERY) && due_s >= WARM_UP_S {
+                latencies.push((now.duration_since(begin).as_secs_f64() - due_s) * 1e3);
+            }
+            number += 1;
+        }
+    }
+    sender.join().expect("the sender");
     sorted(latencies)
 }
 
