@@ -5,9 +5,13 @@
 
 #![allow(unsafe_code, reason = "this crate is where it lives; every block says why it is sound")]
 
+#[cfg(feature = "mimalloc")]
+mod allocator;
 mod counting;
 mod text;
 
+#[cfg(feature = "mimalloc")]
+pub use allocator::{keep_memory, purge_delay_ms};
 pub use counting::CountingAllocator;
 pub use text::{SpecialBytes, equal_bytes, plain_prefix};
 

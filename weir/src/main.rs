@@ -64,6 +64,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    weir_memory::keep_memory();
     match Cli::parse().command {
         Command::Run(args) => command::run::run(&args),
         Command::Check(args) => command::check::run(&args),

@@ -31,6 +31,7 @@ const ROUNDS: u32 = 3;
 const TICK: Duration = Duration::from_micros(100);
 
 fn main() {
+    weir_memory::keep_memory();
     let mut args = std::env::args().skip(1);
     let folder = PathBuf::from(args.next().expect("a folder"));
     let seconds: f64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(20.0);

@@ -54,6 +54,7 @@ const WARM_UP_S: f64 = 2.0;
 const AFTER_S: f64 = 10.0;
 
 fn main() {
+    weir_memory::keep_memory();
     let mut args = std::env::args().skip(1);
     let times: f64 = args.next().map_or(10.0, |text| text.parse().expect("a number"));
     let burst_s: f64 = args.next().map_or(10.0, |text| text.parse().expect("seconds"));
