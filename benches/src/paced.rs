@@ -1,9 +1,12 @@
 //! Records on a schedule, a list that some of them are on, and the quantiles of what is measured.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use weir_engine::Limits;
 use weir_engine::record::RootKey;
@@ -133,4 +136,33 @@ impl Line {
         }
         lines.extend_from_slice(&self.bytes);
     }
+}
+
+/// The sender looks at its schedule this often.
+const TICK: Duration = Duration::from_micros(100);
+
+/// Sends records on their schedule, and says when it starts; how many of them hit.
+///
+/// # Panics
+/// When the other side does not read.
+pub fn send(mut connection: &TcpStream, rate: f64, seconds: f64, starts: impl FnOnce(Instant)) -> u64 {
+    connection.set_nodelay(true).expect("a socket option");
+    let total = (rate * seconds) as u64 / HIT_EVERY * HIT_EVERY;
+    let begin = Instant::now();
+    starts(begin);
+    let (mut number, mut line, mut lines) = (0, Line::default(), Vec::new());
+    while number < total {
+        let due = ((begin.elapsed().as_secs_f64() * rate) as u64).min(total);
+        if due <= number {
+            std::thread::sleep(TICK);
+            continue;
+        }
+        lines.clear();
+        while number < due {
+            line.write(number, (number as f64 * 1e3 / rate) as u64, &mut lines);
+            number += 1;
+        }
+        connection.write_all(&lines).expect("the source reads");
+    }
+    total / HIT_EVERY
 }

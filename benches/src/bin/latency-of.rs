@@ -8,18 +8,16 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use weir_benches::paced::{HIT_EVERY, LANES, Line, plate, quantile, sorted};
+use weir_benches::paced::{HIT_EVERY, LANES, plate, quantile, send, sorted};
 
 /// Entries of the list.
 const ENTRIES: u64 = 1_000_000;
 /// Until the program has grown to its size, and its code is compiled; not measured.
 const WARM_UP_S: f64 = 10.0;
-/// The sender looks at its schedule this often.
-const TICK: Duration = Duration::from_micros(100);
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -35,7 +33,7 @@ fn main() {
         eprintln!("waiting for the program");
         let (to, _) = out.accept().expect("it reads");
         let (from, _) = back.accept().expect("it writes");
-        let latencies = run(to, from, rate, WARM_UP_S + seconds);
+        let latencies = run(&to, from, rate, WARM_UP_S + seconds);
         println!(
             "{rate:.0} records/s: {} alerts, ms p50 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
             latencies.len(),
@@ -48,41 +46,28 @@ fn main() {
 }
 
 /// Milliseconds from the intended time to the line that came back, after the warm-up, sorted.
-fn run(mut to: TcpStream, from: TcpStream, rate: f64, seconds: f64) -> Vec<f64> {
-    to.set_nodelay(true).expect("a socket option");
-    let total = (rate * seconds) as u64 / HIT_EVERY * HIT_EVERY;
-    let begin = Instant::now();
-    let reader = std::thread::spawn(move || {
-        let mut latencies = Vec::new();
-        let mut lines = BufReader::new(from);
-        let mut line = String::new();
-        for number in 0..total / HIT_EVERY {
-            line.clear();
-            assert!(lines.read_line(&mut line).expect("it writes") > 0, "every hit is told");
-            let now_s = begin.elapsed().as_secs_f64();
-            assert_eq!(line.trim_end().parse::<u64>().expect("a lane"), number % LANES, "in order");
-            let due_s = (number * HIT_EVERY) as f64 / rate;
-            if due_s >= WARM_UP_S {
-                latencies.push((now_s - due_s) * 1e3);
-            }
-        }
-        latencies
+fn run(to: &TcpStream, from: TcpStream, rate: f64, seconds: f64) -> Vec<f64> {
+    let mut reader = None;
+    send(to, rate, seconds, |begin| {
+        reader = Some(std::thread::spawn(move || read(from, begin, rate, seconds)));
     });
-    let (mut number, mut line, mut lines) = (0, Line::default(), Vec::new());
-    while number < total {
-        let due = ((begin.elapsed().as_secs_f64() * rate) as u64).min(total);
-        if due <= number {
-            std::thread::sleep(TICK);
-            continue;
+    sorted(reader.expect("it was started").join().expect("the reader"))
+}
+
+fn read(from: TcpStream, begin: Instant, rate: f64, seconds: f64) -> Vec<f64> {
+    let hits = (rate * seconds) as u64 / HIT_EVERY;
+    let mut latencies = Vec::new();
+    let mut lines = BufReader::new(from);
+    let mut line = String::new();
+    for number in 0..hits {
+        line.clear();
+        assert!(lines.read_line(&mut line).expect("it writes") > 0, "every hit is told");
+        let now_s = begin.elapsed().as_secs_f64();
+        assert_eq!(line.trim_end().parse::<u64>().expect("a lane"), number % LANES, "in order");
+        let due_s = (number * HIT_EVERY) as f64 / rate;
+        if due_s >= WARM_UP_S {
+            latencies.push((now_s - due_s) * 1e3);
         }
-        lines.clear();
-        while number < due {
-            line.write(number, (number as f64 * 1e3 / rate) as u64, &mut lines);
-            number += 1;
-        }
-        to.write_all(&lines).expect("it reads");
     }
-    let latencies = reader.join().expect("the reader");
-    drop(to);
-    sorted(latencies)
+    latencies
 }

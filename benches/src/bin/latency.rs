@@ -8,13 +8,13 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use weir_benches::paced::{HIT_EVERY, LANES, Line, PACK, build, open, quantile, sorted};
+use weir_benches::paced::{HIT_EVERY, LANES, PACK, build, open, quantile, send, sorted};
 use weir_benches::parse;
 use weir_connectors::source::TcpSource;
 use weir_engine::watchlist::Watchlist;
@@ -27,8 +27,6 @@ const ENTRIES: u64 = 1_000_000;
 const WARM_UP_S: f64 = 3.0;
 /// How many runs of each rate.
 const ROUNDS: u32 = 3;
-/// The sender looks at its schedule this often.
-const TICK: Duration = Duration::from_micros(100);
 
 fn main() {
     weir_memory::keep_memory();
@@ -92,36 +90,13 @@ fn run(pack: &Pack, list: &Arc<Watchlist>, rate: f64, seconds: f64) -> Vec<f64> 
     let sender = std::thread::spawn(move || {
         let address = address.recv().expect("the source listens");
         let connection = TcpStream::connect(address).expect("a connection");
-        send(connection, rate, seconds, |begin| *started.lock().expect("nobody died") = Some(begin))
+        send(&connection, rate, seconds, |begin| *started.lock().expect("nobody died") = Some(begin))
     });
     pipeline.run().expect("a run");
     let expected = sender.join().expect("the sender");
     let (alerts, latencies) = std::mem::take(&mut *seen.lock().expect("the sink is done"));
     assert_eq!(alerts, expected, "every hit is told");
     sorted(latencies)
-}
-
-/// Sends records on their schedule; how many of them hit.
-fn send(mut connection: TcpStream, rate: f64, seconds: f64, starts: impl FnOnce(Instant)) -> u64 {
-    connection.set_nodelay(true).expect("a socket option");
-    let total = (rate * seconds) as u64 / HIT_EVERY * HIT_EVERY;
-    let begin = Instant::now();
-    starts(begin);
-    let (mut number, mut line, mut lines) = (0, Line::default(), Vec::new());
-    while number < total {
-        let due = ((begin.elapsed().as_secs_f64() * rate) as u64).min(total);
-        if due <= number {
-            std::thread::sleep(TICK);
-            continue;
-        }
-        lines.clear();
-        while number < due {
-            line.write(number, (number as f64 * 1e3 / rate) as u64, &mut lines);
-            number += 1;
-        }
-        connection.write_all(&lines).expect("the source reads");
-    }
-    total / HIT_EVERY
 }
 
 /// What the machine, its sockets and the schedule take by themselves: the same records to a thread that counts lines.
@@ -132,7 +107,7 @@ fn floor(rate: f64, seconds: f64) -> Vec<f64> {
     let begins = Arc::clone(&started);
     let sender = std::thread::spawn(move || {
         let connection = TcpStream::connect(address).expect("a connection");
-        send(connection, rate, seconds, |begin| *begins.lock().expect("nobody died") = Some(begin))
+        send(&connection, rate, seconds, |begin| *begins.lock().expect("nobody died") = Some(begin))
     });
     let (mut connection, _) = listener.accept().expect("the sender");
     let (mut buffer, mut number, mut latencies) = (vec![0; 64 << 10], 0_u64, Vec::new());
