@@ -84,12 +84,16 @@ impl Overload {
             let open = self.open.entry((source, kind)).or_insert(Interval { class, count: 0, from_ms, to_ms });
             open.count += shed.count;
             open.to_ms = open.to_ms.max(to_ms);
-            for (second, count) in &shed.seconds {
-                let Some(kind) = kind else { continue };
-                self.kinds[usize::from(kind)].entry(*second).or_default().shed += count;
-            }
-            if let Some(kind) = kind {
-                bound(&mut self.kinds[usize::from(kind)]);
+            // Records of an unknown kind may be missing from the windows of every kind.
+            let kinds = match kind {
+                Some(kind) => std::slice::from_mut(&mut self.kinds[usize::from(kind)]),
+                None => &mut self.kinds[..],
+            };
+            for seconds in kinds {
+                for (second, count) in &shed.seconds {
+                    seconds.entry(*second).or_default().shed += count;
+                }
+                bound(seconds);
             }
         }
     }
@@ -198,6 +202,19 @@ mod tests {
         let mut later = self::overload(2);
         later.load(overload.save());
         assert_eq!(later.kept_share(0, 0, 10_000), Some(4.0 / 7.0));
+    }
+
+    #[test]
+    fn records_of_an_unknown_kind_are_missing_from_every_kind() {
+        let mut overload = overload(2);
+        overload.admitted(0, &[1_000]);
+        let mut tally = ShedTally::default();
+        tally.add((0, None), Class::Safety, 3, Some(1), 1_500);
+        tally.add((0, Some(1)), Class::Safety, 1, Some(1), 1_500);
+        overload.shed(&tally);
+        assert_eq!(overload.kept_share(0, 1_000, 2_000), Some(0.25));
+        assert_eq!(overload.kept_share(1, 1_000, 2_000), Some(0.0));
+        assert_eq!(overload.totals().values().sum::<u64>(), 4);
     }
 
     #[test]

@@ -78,7 +78,14 @@ impl ShedTally {
         self.0.is_empty()
     }
 
-    fn add(&mut self, key: (u16, Option<KindId>), class: Class, count: u64, second: Option<i64>, now_ms: i64) {
+    pub(crate) fn add(
+        &mut self,
+        key: (u16, Option<KindId>),
+        class: Class,
+        count: u64,
+        second: Option<i64>,
+        now_ms: i64,
+    ) {
         if count == 0 {
             return;
         }
