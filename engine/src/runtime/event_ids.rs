@@ -293,7 +293,10 @@ impl EventIds {
                 table.insert(id.max(1), &mut self.next);
             }
             self.entries += table.len;
-            self.add(second, table);
+            let at = self.add(second, table);
+            if second == saved.newest_second {
+                self.newest_table = at;
+            }
         }
         (self.newest_second, self.evicted) = (saved.newest_second, saved.evicted);
     }
@@ -347,6 +350,7 @@ mod tests {
         assert_eq!(ids.entries, reference.len());
         let mut again = EventIds::new(usize::MAX, i64::MAX / 4);
         again.load(ids.save());
+        assert_eq!(again.seconds.get(&again.newest_second), Some(&again.newest_table));
         assert!(reference.iter().all(|(second, id)| !again.insert(*id, second * BUCKET_MS)));
     }
 }
