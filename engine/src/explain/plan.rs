@@ -28,6 +28,8 @@ mod cost {
     pub(super) const STEP_NS: f64 = 400.0;
 }
 
+// What entries usually take; a budget of memory counts the worst ([`crate::budget`]).
+
 /// Bytes of one group of a pane, its table's share included.
 const GROUP_BYTES: usize = 96;
 /// Bytes of one distinct value.
