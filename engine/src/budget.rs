@@ -24,8 +24,8 @@ mod share {
     pub(super) const TOLD: usize = 3;
 }
 
-/// Bytes of one entry at worst: keys as long as they may be, and tables that are just growing. `weir explain` tells what
-/// entries usually take, which is less ([`crate::explain`]).
+/// Bytes of one entry, tables that grow included. More than `weir explain` reckons with ([`crate::explain`]): a budget has
+/// to hold.
 mod each {
     /// Bytes of a batch in columns, indexes and outputs for each byte of its text.
     pub(super) const BATCH_FACTOR: usize = 8;

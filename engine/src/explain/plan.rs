@@ -28,7 +28,7 @@ mod cost {
     pub(super) const STEP_NS: f64 = 400.0;
 }
 
-// What entries usually take; a budget of memory counts the worst ([`crate::budget`]).
+// A budget of memory reckons with more ([`crate::budget`]): it has to hold, this is told.
 
 /// Bytes of one group of a pane, its table's share included.
 const GROUP_BYTES: usize = 96;
