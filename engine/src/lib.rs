@@ -3,7 +3,8 @@
 //! The folders read in the order in which data flows: [`source`] (blocks of whole records),
 //! [`decode`] (bytes to columns), [`normalise`] (one spelling for equal things), [`record`] (typed
 //! columns), [`watchlist`] and [`window`] (what is looked up and counted), `operator` (rules),
-//! [`alert`] (identity, suppression, text, routing), [`runtime`] (shards, order, the account).
+//! [`alert`] (identity, suppression, text, routing), [`runtime`] (shards, order, the account), [`state`]
+//! (what survives a crash).
 //! The outside world stands behind [`clock`], [`vfs`] and [`rng`].
 //!
 //! An embedder builds a [`Pipeline`] out of checked packs, lists, sources and sinks, and runs it;
@@ -25,6 +26,7 @@ pub mod record;
 pub mod rng;
 pub mod runtime;
 pub mod source;
+pub mod state;
 pub mod testing;
 pub mod vfs;
 pub mod watchlist;

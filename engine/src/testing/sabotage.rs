@@ -18,6 +18,8 @@ pub(crate) enum Wrong {
     StateLost,
     /// Records are followed as they arrive.
     ArrivalOrder,
+    /// What a torn write left in a log stays there.
+    TornTailKept,
 }
 
 #[cfg(test)]
@@ -40,7 +42,7 @@ pub(crate) const fn is(_: Wrong) -> bool {
 
 /// Runs something while one thing is done wrong.
 #[cfg(test)]
-pub(super) fn with<T>(wrong: Wrong, run: impl FnOnce() -> T) -> T {
+pub(crate) fn with<T>(wrong: Wrong, run: impl FnOnce() -> T) -> T {
     WRONG.set(Some(wrong));
     let result = run();
     WRONG.set(None);

@@ -7,12 +7,37 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+mod simulated;
+
+pub use simulated::{Fault, Forgets, SimulatedDisk, Survival};
+
 /// An open file.
 pub trait VfsFile: Read + Write + Seek + Send {
-    /// Makes what was written durable.
+    /// Makes what was written durable, and the length with it; not the name.
     fn sync(&mut self) -> io::Result<()>;
     /// What the file is now.
     fn stat(&self) -> io::Result<Stat>;
+
+    /// Writes all of it at a place.
+    fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.seek(io::SeekFrom::Start(offset))?;
+        self.write_all(bytes)
+    }
+
+    /// Reads at a place until the buffer is full or the file ends; how much it was.
+    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        self.seek(io::SeekFrom::Start(offset))?;
+        let mut len = 0;
+        while len < bytes.len() {
+            match self.read(&mut bytes[len..]) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(len)
+    }
 }
 
 /// What is known of a file without reading it.
@@ -57,6 +82,20 @@ pub trait Vfs: Send + Sync + 'static {
     fn stat(&self, path: &Path) -> io::Result<Stat>;
     /// Names in a folder, sorted.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Makes a new file, to be read and written. An error if there is one.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
+    /// Opens a file that is there, to be read and written.
+    fn edit(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
+    /// Gives a file another name, in the place of the file that had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a folder, and those around it, unless they are there.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Makes durable which names a folder holds.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Keeps every other process out for as long as what this gives lives. `WouldBlock` if one is in.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
 
     /// A whole file of at most `bytes_max` bytes.
     fn map(&self, path: &Path, bytes_max: u64) -> io::Result<FileBytes> {
@@ -136,6 +175,39 @@ impl Vfs for RealVfs {
                 Ok(FileBytes::Read(bytes))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        Ok(Box::new(fs::OpenOptions::new().create_new(true).read(true).write(true).open(path)?))
+    }
+
+    fn edit(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        Ok(Box::new(fs::OpenOptions::new().read(true).write(true).open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::File::open(folder)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }
 

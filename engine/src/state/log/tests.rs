@@ -1,0 +1,323 @@
+//! A log and a cursor against a disk that forgets, fails and rots, and a plain model of what was promised.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use crate::rng::SeededRng;
+use crate::testing::sabotage::with;
+use crate::vfs::{Fault, Forgets, SimulatedDisk, Survival};
+
+const OPTIONS: LogOptions = LogOptions { kind: LogKind::Outbox, segment_bytes: 2_048, record_bytes_max: 512 };
+/// Steps of a workload: some 300 calls.
+const STEPS: usize = 90;
+/// Power losses with random survivors for each call.
+const RANDOM_SURVIVALS: u64 = 8;
+
+fn folder() -> &'static Path {
+    Path::new("/state/outbox")
+}
+
+fn cursor_path() -> PathBuf {
+    folder().join("cursor-desk")
+}
+
+/// What was promised.
+#[derive(Debug, Clone, Default)]
+struct Model {
+    /// Payloads in order; record 1 is the first.
+    appended: Vec<Vec<u8>>,
+    /// All before this one were said to be durable.
+    durable_to: u64,
+    trimmed_to: u64,
+    /// Places of the cursor since it was synced, and that one.
+    cursor: Vec<u64>,
+}
+
+fn open(disk: &SimulatedDisk) -> Result<(Log, Cut), LogError> {
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    Log::open(&vfs, folder(), OPTIONS, &mut SeededRng::new(3))
+}
+
+fn payload(rng: &mut SeededRng) -> Vec<u8> {
+    let mut bytes = vec![0; 1 + rng.below(400) as usize];
+    rng.fill(&mut bytes);
+    bytes
+}
+
+/// The same calls for the same seed, as long as none fails.
+fn work(disk: &SimulatedDisk, seed: u64, model: &mut Model) -> Result<(), LogError> {
+    let mut rng = SeededRng::new(seed);
+    let (mut log, _) = open(disk)?;
+    let (mut cursor, ..) = CursorFile::open(disk, &cursor_path(), FIRST_SEQ)?;
+    model.durable_to = log.durable_to();
+    model.cursor = vec![FIRST_SEQ];
+    for _ in 0..STEPS {
+        match rng.below(12) {
+            0..5 => {
+                let payload = payload(&mut rng);
+                // Before the call: it may reach the disk even if the call fails.
+                model.appended.push(payload.clone());
+                assert_eq!(log.append(&payload)?, model.appended.len() as u64);
+            }
+            5..8 => model.durable_to = log.commit()?,
+            8 => {
+                let seq = model.cursor[0] + rng.below(model.durable_to - model.cursor[0] + 1);
+                model.cursor.push(seq);
+                cursor.write(Cursor { seq, lost: 0 })?;
+            }
+            9 => {
+                cursor.sync()?;
+                model.cursor.drain(..model.cursor.len() - 1);
+            }
+            10 => {
+                model.trimmed_to = model.trimmed_to.max(model.cursor[0]);
+                log.trim(model.trimmed_to)?;
+            }
+            _ if rng.below(2) == 0 => drop(log.tend()),
+            _ => {
+                if rng.below(2) == 0 {
+                    model.durable_to = log.commit()?;
+                    log.close()?;
+                }
+                log = open(disk)?.0;
+                model.durable_to = log.durable_to();
+                model.appended.truncate(model.durable_to as usize - 1);
+            }
+        }
+    }
+    model.durable_to = log.commit()?;
+    log.close()
+}
+
+fn check(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what.to_owned()) }
+}
+
+/// Opens what a crash left, and compares it with what was promised.
+fn recover(disk: &SimulatedDisk, model: &Model) -> Result<Log, String> {
+    let (log, _) = open(disk).map_err(|error| error.to_string())?;
+    check(log.next_seq() >= model.durable_to, "a committed record is gone")?;
+    check(log.next_seq() <= model.appended.len() as u64 + 1, "there is more than was appended")?;
+    check(log.first_seq() <= model.trimmed_to.max(FIRST_SEQ), "more was trimmed than was allowed")?;
+    let first = log.first_seq();
+    let records = log.reader(first).read(log.durable_to(), usize::MAX, usize::MAX).map_err(|error| error.to_string())?;
+    check(records.len() as u64 == log.next_seq() - first, "a record cannot be read")?;
+    for record in records {
+        check(record.payload == model.appended[record.seq as usize - 1], "a record has other bytes")?;
+    }
+    if !model.cursor.is_empty() {
+        let opened = CursorFile::open(disk, &cursor_path(), FIRST_SEQ).map_err(|error| error.to_string())?;
+        let (_, cursor, damaged) = opened;
+        let newest = model.cursor.last().is_some_and(|newest| cursor.seq < *newest);
+        check(model.cursor.contains(&cursor.seq) || damaged && newest, "the cursor is at no place that was noted")?;
+    }
+    Ok(log)
+}
+
+/// Recovers, goes on, loses power again, and recovers again.
+fn recover_and_go_on(disk: &SimulatedDisk, model: &Model, survival: Survival) -> Result<(), String> {
+    let mut log = recover(disk, model)?;
+    let mut model = model.clone();
+    model.appended.truncate(log.next_seq() as usize - 1);
+    for len in [1, 100, 300] {
+        model.appended.push(vec![len as u8; len]);
+        log.append(model.appended.last().expect("just pushed")).map_err(|error| error.to_string())?;
+    }
+    model.durable_to = log.commit().map_err(|error| error.to_string())?;
+    recover(&disk.after_power_loss(survival), &model).map(drop)
+}
+
+fn survivals(seed: u64) -> impl Iterator<Item = Survival> {
+    let random = (0..RANDOM_SURVIVALS).map(move |n| Survival::Some(seed * RANDOM_SURVIVALS + n));
+    [Survival::Nothing, Survival::Everything].into_iter().chain(random)
+}
+
+/// A power loss after every call, with every kind of survivor. The number of disks looked at; the first violation.
+fn lose_power_everywhere(seed: u64, forgets: Forgets) -> Result<u64, (u64, String)> {
+    let mut images = 0;
+    for call in 1.. {
+        let disk = SimulatedDisk::new();
+        disk.forget(forgets);
+        disk.fail_at(call, Fault::PowerOff);
+        let mut model = Model::default();
+        let finished = work(&disk, seed, &mut model).is_ok();
+        for survival in survivals(seed ^ call) {
+            images += 1;
+            recover_and_go_on(&disk.after_power_loss(survival), &model, survival).map_err(|what| (images, what))?;
+        }
+        if finished {
+            assert!(call > 200, "a workload of {call} calls");
+            return Ok(images);
+        }
+    }
+    unreachable!("a workload comes to an end")
+}
+
+#[test]
+fn power_may_be_lost_after_any_call() {
+    for seed in 1..=4 {
+        let images = lose_power_everywhere(seed, Forgets::Nothing).unwrap();
+        assert!(images > 2_000);
+    }
+}
+
+#[test]
+fn a_missing_fsync_is_found() {
+    let files = lose_power_everywhere(1, Forgets::Files).unwrap_err();
+    let folders = lose_power_everywhere(1, Forgets::Folders).unwrap_err();
+    assert!(files.0 < 2_000 && folders.0 < 2_000, "{files:?} {folders:?}");
+}
+
+#[test]
+fn a_torn_tail_that_stays_is_found() {
+    let found = (1..=40).find_map(|seed| with(Wrong::TornTailKept, || lose_power_everywhere(seed, Forgets::Nothing)).err());
+    let (_, what) = found.expect("records of a torn write come back");
+    assert!(what.contains("other bytes") || what.contains("more than was appended") || what.contains("damaged"), "{what}");
+}
+
+/// Every call fails once, in every way; after it, nothing may be said to be durable that is not.
+#[test]
+fn any_call_may_fail() {
+    let kinds = [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::Interrupted];
+    for fault in kinds.map(Fault::Error).into_iter().chain([Fault::Short]) {
+        for call in 1.. {
+            let disk = SimulatedDisk::new();
+            disk.fail_at(call, fault);
+            let mut model = Model::default();
+            let result = work(&disk, 2, &mut model);
+            for survival in survivals(call) {
+                let image = disk.after_power_loss(survival);
+                recover_and_go_on(&image, &model, survival)
+                    .unwrap_or_else(|what| panic!("{fault:?} at call {call}, {survival:?}: {what}"));
+            }
+            if result.is_ok() && !disk.has_failed() {
+                assert!(call > 200);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_that_failed_takes_nothing_more() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    log.append(b"a").unwrap();
+    disk.fail_at(disk.calls() + 2, Fault::Error(io::ErrorKind::Other));
+    assert!(log.commit().is_err());
+    assert_eq!(log.durable_to(), FIRST_SEQ);
+    assert!(matches!(log.append(b"b"), Err(LogError::Failed { .. })));
+    assert!(matches!(log.commit(), Err(LogError::Failed { .. })));
+}
+
+/// A closed log of several segments, and what was appended.
+fn closed() -> (SimulatedDisk, Model) {
+    let disk = SimulatedDisk::new();
+    let mut model = Model::default();
+    work(&disk, 7, &mut model).unwrap();
+    let (mut log, _) = open(&disk).unwrap();
+    for len in [40, 300, 300, 300, 50] {
+        model.appended.push(vec![len as u8; len]);
+        log.append(model.appended.last().unwrap()).unwrap();
+        model.durable_to = log.commit().unwrap();
+    }
+    log.close().unwrap();
+    assert!(disk.files().keys().filter(|path| segment::first_seq_of(path).is_some()).count() >= 2);
+    (disk, model)
+}
+
+/// Opens a disk that something has changed: either it says so, or all that was committed is there.
+fn detected_or_harmless(disk: &SimulatedDisk, model: &Model, what: &str) -> bool {
+    match recover(disk, model) {
+        Ok(_) => false,
+        Err(error) => {
+            for wrong in ["other bytes", "is gone", "more than", "no place", "cannot be read"] {
+                assert!(!error.contains(wrong), "{what}: {error}");
+            }
+            true
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_detected_or_does_no_harm() {
+    let (disk, model) = closed();
+    let files = disk.files();
+    let mut harmless = 0;
+    for (path, bytes) in &files {
+        for bit in 0..bytes.len() * 8 {
+            let mut files = files.clone();
+            files.get_mut(path).unwrap()[bit / 8] ^= 1 << (bit % 8);
+            let changed = SimulatedDisk::holding(files);
+            let what = format!("{} bit {bit}", path.display());
+            harmless += u64::from(!detected_or_harmless(&changed, &model, &what));
+        }
+    }
+    // The last mark, the zeros of the last segment, one slot of the cursor and what lies between its slots.
+    assert!(harmless < (2_048 + 4_096 + 36) * 8, "{harmless} flips went unseen");
+}
+
+#[test]
+fn every_truncation_and_every_missing_file_is_detected() {
+    let (disk, model) = closed();
+    let files = disk.files();
+    for (path, bytes) in files.iter().filter(|(path, _)| segment::first_seq_of(path).is_some()) {
+        for len in 0..bytes.len() {
+            let mut files = files.clone();
+            files.get_mut(path).unwrap().truncate(len);
+            let what = format!("{} cut to {len}", path.display());
+            assert!(detected_or_harmless(&SimulatedDisk::holding(files), &model, &what), "{what}");
+        }
+    }
+    let segments: Vec<&PathBuf> = files.keys().filter(|path| segment::first_seq_of(path).is_some()).collect();
+    for path in &segments[1..segments.len() - 1] {
+        let mut files = files.clone();
+        files.remove(*path);
+        assert!(detected_or_harmless(&SimulatedDisk::holding(files), &model, "a segment is missing"));
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_log_as_it_was() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    disk.limit_bytes(Some(3_000));
+    let mut taken = 0;
+    let error = loop {
+        match log.append(&[7; 100]) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, LogError::NoRoom { .. }), "{error}");
+    assert_eq!(log.durable_to(), taken + 1, "what was there is committed");
+    assert!(matches!(log.append(&[7; 100]), Err(LogError::NoRoom { .. })));
+    disk.limit_bytes(None);
+    assert_eq!(log.append(&[7; 100]).unwrap(), taken + 1);
+    log.close().unwrap();
+    assert_eq!(open(&disk).unwrap().0.next_seq(), taken + 2);
+}
+
+#[test]
+fn a_reader_follows_a_writer_over_segments() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    let mut reader = log.reader(FIRST_SEQ);
+    let mut rng = SeededRng::new(5);
+    let mut seen = 0;
+    for _ in 0..200 {
+        for _ in 0..rng.below(5) {
+            log.append(&payload(&mut rng)).unwrap();
+        }
+        let durable_to = log.commit().unwrap();
+        for record in reader.read(durable_to, 1 + rng.below(6) as usize, 1_000).unwrap() {
+            seen += 1;
+            assert_eq!(record.seq, seen);
+        }
+        log.trim(seen.saturating_sub(3)).unwrap();
+    }
+    assert!(seen > 200 && log.first_seq() > FIRST_SEQ);
+    // Who comes back to what has been trimmed hears so.
+    assert!(matches!(log.reader(FIRST_SEQ).read(log.durable_to(), 1, 1), Err(LogError::Gap { from: FIRST_SEQ, .. })));
+}
