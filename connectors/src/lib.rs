@@ -6,7 +6,6 @@
 //! authentication.
 #![forbid(unsafe_code)]
 
-mod backoff;
 pub mod sink;
 pub mod source;
 

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alert;
+pub mod backoff;
 pub mod budget;
 pub mod clock;
 pub mod credential;
@@ -34,5 +35,6 @@ pub mod window;
 
 pub use alert::{Output, Sink, SinkError, SinkSpec, Stream};
 pub use limits::Limits;
+pub use state::StateSpec;
 pub use runtime::{ListStatus, Pipeline, ReloadHandle, ReloadReport, SourceSpec, Summary, Trial, TrialParts};
 pub use source::{Feed, Format, Source, SourceError};

@@ -142,6 +142,14 @@ pub struct SinkCounts {
     pub refused: u64,
     /// Why the sink failed.
     pub error: Option<String>,
+    /// Outputs that stay in the outbox for the next start.
+    pub waiting: u64,
+    /// Outputs that were passed over because more waited than the outbox may hold.
+    pub lost: u64,
+    /// How often it did not take what it was given, and was given it again.
+    pub retries: u64,
+    /// Why, the last time.
+    pub trouble: Option<String>,
 }
 
 /// Live figures for a progress line, readable from any thread.

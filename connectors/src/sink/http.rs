@@ -1,7 +1,7 @@
 //! Webhook: one `POST` an output, with an idempotency key, tried again with back-off.
 //!
 //! A receiver that is down, overloaded or answers 5xx, 408 or 429 is tried again until
-//! `retry_for` has passed; then the sink has failed. Any other 4xx is a receiver that has understood
+//! `retry_for` has passed; then the sink has failed, or leaves it to the outbox to ask again. Any other 4xx is a receiver that has understood
 //! and refuses: the output is counted as refused and the next one sent.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use reqwest::{Client, StatusCode, header};
 use tokio::runtime::Handle;
 use weir_engine::{Output, Sink, SinkError};
 
-use crate::backoff::Backoff;
+use weir_engine::backoff::Backoff;
 
 /// The sink cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -69,12 +69,10 @@ impl HttpSink {
             };
             match backoff.pause() {
                 Some(pause) => tokio::time::sleep(pause).await,
+                None if self.retry_for.is_zero() => return Err(SinkError::new(format!("{}: {trouble}", self.url))),
                 None => {
-                    return Err(SinkError(format!(
-                        "{}: gave up after {} s: {trouble}",
-                        self.url,
-                        self.retry_for.as_secs()
-                    )));
+                    let seconds = self.retry_for.as_secs();
+                    return Err(SinkError::new(format!("{}: gave up after {seconds} s: {trouble}", self.url)));
                 }
             }
         }
@@ -83,9 +81,11 @@ impl HttpSink {
 
 impl Sink for HttpSink {
     fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
-        for output in outputs {
-            if !self.runtime.block_on(self.post(output))? {
-                self.refused += 1;
+        for (delivered, output) in outputs.iter().enumerate() {
+            match self.runtime.block_on(self.post(output)) {
+                Ok(true) => {}
+                Ok(false) => self.refused += 1,
+                Err(error) => return Err(error.after(delivered)),
             }
         }
         Ok(())

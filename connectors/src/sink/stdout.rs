@@ -45,7 +45,7 @@ impl Sink for StdoutSink {
         stdout
             .write_all(lines.as_bytes())
             .and_then(|()| stdout.flush())
-            .map_err(|error| SinkError(format!("standard output: {error}")))
+            .map_err(|error| SinkError::new(format!("standard output: {error}")))
     }
 }
 

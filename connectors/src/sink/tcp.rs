@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use weir_engine::{Output, Sink, SinkError};
 
-use crate::backoff::Backoff;
+use weir_engine::backoff::Backoff;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,9 +51,12 @@ impl Sink for TcpSink {
             self.stream = None;
             match backoff.pause() {
                 Some(pause) => std::thread::sleep(pause),
+                None if self.retry_for.is_zero() => {
+                    return Err(SinkError::new(format!("tcp {}: {error}", self.address)));
+                }
                 None => {
                     let seconds = self.retry_for.as_secs();
-                    return Err(SinkError(format!("tcp {}: gave up after {seconds} s: {error}", self.address)));
+                    return Err(SinkError::new(format!("tcp {}: gave up after {seconds} s: {error}", self.address)));
                 }
             }
         }

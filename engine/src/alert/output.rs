@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use weir_rules::pack::Grade;
 
+use super::word::{self, Word};
 use crate::metrics::Passage;
 
 /// A window's limits, RFC 3339.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WindowRange {
     /// First moment inside.
     pub start: String,
@@ -19,7 +20,7 @@ pub struct WindowRange {
 }
 
 /// What was found on a list.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hit {
     /// List.
     pub list: String,
@@ -54,7 +55,8 @@ impl Hit {
 }
 
 /// An alert. Fields that do not apply are absent.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Alert {
     /// 32 hexadecimal digits; the same on every replay. Sinks upsert by it.
     pub alert_id: String,
@@ -71,9 +73,11 @@ pub struct Alert {
     /// Purpose.
     pub purpose: String,
     /// info, low, medium, high, critical.
-    pub severity: &'static str,
+    #[serde(deserialize_with = "word::deserialize")]
+    pub severity: Word,
     /// `required` or `none`.
-    pub review: &'static str,
+    #[serde(deserialize_with = "word::deserialize")]
+    pub review: Word,
     /// Kind of record.
     pub kind: String,
     /// Event time, RFC 3339.
@@ -103,8 +107,8 @@ pub struct Alert {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
     /// `enter`, `exit` or `expected` of a level; `silent` or `heard` of a key's devices; `revised`, `retracted` or `withdrawn` of an alert that was told before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub change: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "word::optional")]
+    pub change: Option<Word>,
     /// Share of the expected devices that reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completeness: Option<f64>,
@@ -125,7 +129,7 @@ pub struct Alert {
 }
 
 /// A look ahead.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outlook {
     /// How far, milliseconds.
     pub ahead_ms: i64,
@@ -146,7 +150,7 @@ pub struct Outlook {
 }
 
 /// The value of one key in one window (`emit: windows`).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WindowValue {
     /// Rule.
     pub rule: String,
@@ -161,7 +165,7 @@ pub struct WindowValue {
     /// First moment after, epoch milliseconds.
     pub end_ms: i64,
     /// 0 at first; counts up when late records change the value (`revise_for`).
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub revision: u32,
     /// As written in the rule.
     pub measure: String,
@@ -184,7 +188,7 @@ fn is_zero(revision: &u32) -> bool {
 }
 
 /// Something an operator is asked to do. Nothing happens before he confirms it; no actuator gets it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proposed {
     /// 32 hexadecimal digits; the same on every replay.
     pub proposal_id: String,
@@ -199,12 +203,14 @@ pub struct Proposed {
     /// The level that was entered.
     pub level: String,
     /// `limit_tickets`, `hold_gate` or `open_exit`.
-    pub action: &'static str,
+    #[serde(deserialize_with = "word::deserialize")]
+    pub action: Word,
     /// For `limit_tickets`: people a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_minute: Option<f64>,
     /// `proposed`.
-    pub status: &'static str,
+    #[serde(deserialize_with = "word::deserialize")]
+    pub status: Word,
     /// When it was made, RFC 3339, event time.
     pub from: String,
     /// It lapses then, RFC 3339, event time.
@@ -212,10 +218,11 @@ pub struct Proposed {
 }
 
 /// Something is wrong with a device. Holds no identifier of anybody.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
     /// `silent`, `heard`, `clock_behind`, `clock_ahead`, `stuck_reading` or `negative_occupancy`.
-    pub notice: &'static str,
+    #[serde(deserialize_with = "word::deserialize")]
+    pub notice: Word,
     /// Source, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -232,7 +239,7 @@ pub struct Notice {
 }
 
 /// Records that were let go because there was no room for all, in one interval. Holds nothing of them but their number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShedRecord {
     /// Source.
     pub source: String,
@@ -240,9 +247,11 @@ pub struct ShedRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// `safety`, `crowd` or `other`: how urgent they were.
-    pub class: &'static str,
+    #[serde(deserialize_with = "word::deserialize")]
+    pub class: Word,
     /// `overload`.
-    pub reason: &'static str,
+    #[serde(deserialize_with = "word::deserialize")]
+    pub reason: Word,
     /// How many; exact.
     pub count: u64,
     /// When the first was let go, RFC 3339, by the wall clock.
@@ -252,7 +261,7 @@ pub struct ShedRecord {
 }
 
 /// A record that came after its pane had closed. Holds no identifier.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LateRecord {
     /// Rule it was late for.
     pub rule: String,
@@ -267,7 +276,7 @@ pub struct LateRecord {
 }
 
 /// A record that was refused. Holds none of its values.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Source.
     pub source: String,
@@ -276,11 +285,12 @@ pub struct DeadLetter {
     /// Number in the stream, from 1; of NDJSON that of the line.
     pub record: u64,
     /// Short word.
-    pub cause: &'static str,
+    #[serde(deserialize_with = "word::deserialize")]
+    pub cause: Word,
     /// Sentence.
     pub message: String,
     /// Keyed digest of the record's bytes.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
     /// When it was read, RFC 3339.
     pub received: String,
@@ -316,6 +326,16 @@ impl Stream {
         ("notices", Self::Notices),
         ("shed", Self::Shed),
     ];
+
+    /// Its word.
+    pub(crate) fn word(self) -> &'static str {
+        Self::WORDS[self as usize].0
+    }
+
+    /// The stream of a word.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(it, _)| *it == word).map(|(_, stream)| *stream)
+    }
 }
 
 /// Something that leaves.
@@ -366,6 +386,19 @@ impl Output {
             Self::Shed(shed) => serde_json::to_string(shed),
         }
         .expect("outputs are plain data")
+    }
+
+    /// Reads what [`Self::to_json`] wrote.
+    pub(crate) fn from_json(stream: Stream, json: &str) -> serde_json::Result<Self> {
+        Ok(match stream {
+            Stream::Alerts => Self::Alert(serde_json::from_str(json)?),
+            Stream::Windows => Self::Window(serde_json::from_str(json)?),
+            Stream::Late => Self::Late(serde_json::from_str(json)?),
+            Stream::DeadLetters => Self::DeadLetter(serde_json::from_str(json)?),
+            Stream::Proposals => Self::Proposal(serde_json::from_str(json)?),
+            Stream::Notices => Self::Notice(serde_json::from_str(json)?),
+            Stream::Shed => Self::Shed(serde_json::from_str(json)?),
+        })
     }
 
     /// A key under which a receiver can tell repeats: the alert's id and revision.

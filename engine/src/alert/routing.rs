@@ -1,14 +1,16 @@
-//! Where outputs go: purposes must meet, routes are followed, and each sink has a bounded queue
-//! and a thread of its own.
+//! Where outputs go: purposes must meet, routes are followed. An output goes into the queue of each sink that may take
+//! it, or, where state is kept, once into the outbox with the names of them all.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::delivery::{self, Delivered, Sink};
 use super::{Output, Stream};
 use crate::clock::Clock;
-use crate::metrics::{LatencyBook, SinkCounts};
+use crate::state::log::LogError;
+use crate::state::outbox::{Item, Letter, Outbox, Writer};
 
 /// What the pipeline knows of a sink.
 #[derive(Debug, Clone)]
@@ -38,33 +40,6 @@ impl SinkSpec {
     }
 }
 
-/// A sink failed for good.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SinkError(pub String);
-
-/// Something that outputs go to. Runs on a thread of its own.
-pub trait Sink: Send {
-    /// Delivers outputs in order. Returns when they are handed over; waits and retries as it sees fit.
-    ///
-    /// # Errors
-    /// When the sink will never work again; what it was given then counts as undelivered.
-    fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError>;
-
-    /// Outputs that the receiver refused for good, one by one, while others went through.
-    fn refused(&self) -> u64 {
-        0
-    }
-
-    /// Called once at the end.
-    ///
-    /// # Errors
-    /// When something delivered may not have arrived.
-    fn finish(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
 /// What keeps an output from some sinks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Guards {
@@ -74,67 +49,75 @@ pub(crate) struct Guards {
     pub(crate) unsure: bool,
 }
 
-struct Route {
-    spec: SinkSpec,
-    queue: Sender<Output>,
-}
-
-/// Hands outputs to the queues of the sinks that may take them.
+/// Hands outputs over to the sinks that may take them.
 pub(crate) struct Router {
-    routes: Vec<Route>,
+    routes: Vec<SinkSpec>,
+    exit: Exit,
     /// Whether any sink takes the stream: others are not built at all.
     wanted: [bool; STREAMS],
-    /// Takes everything, whatever its purpose: for those who feed a pipeline by hand and read it at once.
-    collector: Option<Sender<Output>>,
 }
 
-/// A sink's thread, and what it gives back.
-pub(super) type SinkThread = JoinHandle<(String, SinkCounts, LatencyBook)>;
+enum Exit {
+    /// A queue for each sink. A full one holds the caller back.
+    Queues(Vec<Sender<Output>>),
+    /// One queue to the outbox, from where each sink takes at its own pace.
+    Outbox(Sender<Item>),
+    /// Takes everything, whatever its purpose: for those who feed a pipeline by hand and read it at once.
+    Collector(Sender<Output>),
+}
+
+/// A sink's thread, and what it gives back. An error means that what lies in the outbox cannot be read.
+pub(crate) type SinkThread = JoinHandle<Result<Delivered, LogError>>;
 
 /// How many streams there are.
 const STREAMS: usize = Stream::WORDS.len();
-/// Outputs taken from a queue at once.
-const DELIVERY_MAX: usize = 1024;
 
 impl Router {
-    /// Starts a thread for each sink.
+    /// Starts a thread for each sink, with a queue of its own.
     pub(crate) fn start(
         sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
         queue_max: usize,
         bound_us: u64,
         clock: &Arc<dyn Clock>,
     ) -> (Self, Vec<SinkThread>) {
-        let mut routes = Vec::new();
-        let mut threads = Vec::new();
+        let (mut routes, mut queues, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for (spec, sink) in sinks {
             let (queue, receiver) = bounded(queue_max);
             let clock = Arc::clone(clock);
             let name = spec.name.clone();
-            let thread = std::thread::Builder::new()
-                .name(format!("sink {name}"))
-                .spawn(move || {
-                    let (counts, latency) = run_sink(&receiver, sink, clock.as_ref(), bound_us);
-                    (name, counts, latency)
-                })
-                .expect("a thread can be started");
-            threads.push(thread);
-            routes.push(Route { spec, queue });
+            threads.push(sink_thread(&spec.name, move || {
+                Ok(delivery::from_queue(name, &receiver, sink, clock.as_ref(), bound_us))
+            }));
+            routes.push(spec);
+            queues.push(queue);
         }
-        let mut wanted = [false; STREAMS];
-        for stream in routes.iter().flat_map(|route| &route.spec.streams) {
-            wanted[*stream as usize] = true;
+        (Self { wanted: wanted(&routes), routes, exit: Exit::Queues(queues) }, threads)
+    }
+
+    /// Starts a thread for each sink, at its place in the outbox. Sinks come in the order of its places.
+    pub(crate) fn start_kept(
+        sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
+        outbox: Outbox,
+        bound_us: u64,
+        drain_for_ms: u64,
+        clock: &Arc<dyn Clock>,
+    ) -> (Self, Vec<SinkThread>, Writer) {
+        let (mut routes, mut threads) = (Vec::new(), Vec::new());
+        for ((spec, sink), place) in sinks.into_iter().zip(outbox.places) {
+            let clock = Arc::clone(clock);
+            let name = spec.name.clone();
+            threads.push(sink_thread(&spec.name, move || {
+                delivery::from_outbox(name, place, sink, clock.as_ref(), bound_us, drain_for_ms)
+            }));
+            routes.push(spec);
         }
-        (Self { routes, wanted, collector: None }, threads)
+        (Self { wanted: wanted(&routes), routes, exit: Exit::Outbox(outbox.queue) }, threads, outbox.writer)
     }
 
     /// Collects everything; whoever feeds the pipeline reads what comes out.
     pub(crate) fn collecting() -> (Self, Receiver<Output>) {
         let (collector, outputs) = unbounded();
-        (Self { routes: Vec::new(), wanted: [true; STREAMS], collector: Some(collector) }, outputs)
-    }
-
-    fn collect(&self, output: &Output) -> usize {
-        self.collector.as_ref().map_or(0, |collector| usize::from(collector.send(output.clone()).is_ok()))
+        (Self { routes: Vec::new(), exit: Exit::Collector(collector), wanted: [true; STREAMS] }, outputs)
     }
 
     /// Whether any sink takes this stream.
@@ -143,73 +126,64 @@ impl Router {
     }
 
     /// Sends an output of a rule to every sink that serves its purpose; by name, if `route` names any.
-    /// A full queue holds the caller back. What is `unsure` goes to reviewers only.
+    /// A full queue holds the caller back. What is `unsure` goes to reviewers only. To how many sinks it went.
     pub(crate) fn send(&self, output: &Output, purpose: &str, guards: Guards, named: &[String]) -> usize {
-        let mut sent = self.collect(output);
-        for route in &self.routes {
-            let spec = &route.spec;
-            let takes = spec.streams.contains(&output.stream())
-                && spec.purposes.iter().any(|served| served == purpose)
+        self.hand_over(output, |spec| {
+            spec.purposes.iter().any(|served| served == purpose)
                 && !(guards.review_required && spec.actuator)
                 && (spec.reviewers || !guards.unsure)
-                && (named.is_empty() || named.contains(&spec.name));
-            // A sink that has failed has dropped its receiver; its thread counted what it lost.
-            if takes && route.queue.send(output.clone()).is_ok() {
-                sent += 1;
-            }
-        }
-        sent
+                && (named.is_empty() || named.contains(&spec.name))
+        })
     }
 
     /// Sends an output that belongs to no purpose (a dead letter) to every sink that asks for it.
     pub(crate) fn send_plain(&self, output: &Output) {
-        self.collect(output);
-        for route in self.routes.iter().filter(|route| route.spec.streams.contains(&output.stream())) {
-            let _ = route.queue.send(output.clone());
+        self.hand_over(output, |_| true);
+    }
+
+    /// Calls this once everything that was sent before is durable; at once where nothing is kept.
+    pub(crate) fn acknowledge(&self, ack: impl FnOnce() + Send + 'static) {
+        match &self.exit {
+            // An outbox that has failed acknowledges nothing.
+            Exit::Outbox(queue) => drop(queue.send(Item::Ack(Box::new(ack)))),
+            Exit::Queues(_) | Exit::Collector(_) => ack(),
+        }
+    }
+
+    fn hand_over(&self, output: &Output, may: impl Fn(&SinkSpec) -> bool) -> usize {
+        let stream = output.stream();
+        let takes = |spec: &SinkSpec| spec.streams.contains(&stream) && may(spec);
+        match &self.exit {
+            Exit::Collector(collector) => usize::from(collector.send(output.clone()).is_ok()),
+            // A sink that has failed has dropped its receiver; its thread counted what it lost.
+            Exit::Queues(queues) => self
+                .routes
+                .iter()
+                .zip(queues)
+                .filter(|(spec, queue)| takes(spec) && queue.send(output.clone()).is_ok())
+                .count(),
+            Exit::Outbox(queue) => {
+                let bit = |(at, spec)| u64::from(takes(spec)) << at;
+                let sinks = self.routes.iter().enumerate().map(bit).fold(0, |sinks, bit| sinks | bit);
+                // An outbox that has failed takes nothing more, and the run ends.
+                if sinks != 0 && queue.send(Item::Letter(Letter { output: output.clone(), sinks })).is_ok() {
+                    sinks.count_ones() as usize
+                } else {
+                    0
+                }
+            }
         }
     }
 }
 
-fn run_sink(
-    queue: &Receiver<Output>,
-    mut sink: Box<dyn Sink>,
-    clock: &dyn Clock,
-    bound_us: u64,
-) -> (SinkCounts, LatencyBook) {
-    let mut counts = SinkCounts::default();
-    let mut latency = LatencyBook::new();
-    while let Ok(first) = queue.recv() {
-        let mut outputs = vec![first];
-        outputs.extend(queue.try_iter().take(DELIVERY_MAX - 1));
-        let now_ns = clock.monotonic_ns();
-        for output in &mut outputs {
-            if let Output::Alert(alert) = output {
-                let latency_us = now_ns.saturating_sub(alert.passage.read_ns) / 1000;
-                Arc::make_mut(alert).latency_us = latency_us;
-            }
-        }
-        if counts.error.is_some() {
-            counts.undelivered += outputs.len() as u64;
-            continue;
-        }
-        if let Err(error) = sink.deliver(&outputs) {
-            counts.error = Some(error.to_string());
-            counts.undelivered += outputs.len() as u64;
-            continue;
-        }
-        counts.delivered += outputs.len() as u64;
-        let now_ns = clock.monotonic_ns();
-        for output in &outputs {
-            if let Output::Alert(alert) = output {
-                let key = (alert.rule.clone(), alert.passage.source);
-                latency.entry(key).or_default().record(&alert.passage, now_ns, bound_us);
-            }
-        }
+fn wanted(routes: &[SinkSpec]) -> [bool; STREAMS] {
+    let mut wanted = [false; STREAMS];
+    for stream in routes.iter().flat_map(|spec| &spec.streams) {
+        wanted[*stream as usize] = true;
     }
-    counts.refused = sink.refused();
-    counts.delivered -= counts.refused.min(counts.delivered);
-    if let (None, Err(error)) = (&counts.error, sink.finish()) {
-        counts.error = Some(error.to_string());
-    }
-    (counts, latency)
+    wanted
+}
+
+fn sink_thread(name: &str, run: impl FnOnce() -> Result<Delivered, LogError> + Send + 'static) -> SinkThread {
+    std::thread::Builder::new().name(format!("sink {name}")).spawn(run).expect("a thread can be started")
 }

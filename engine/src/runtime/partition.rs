@@ -121,7 +121,7 @@ impl Partition {
         }
         let received: u64 = judged.received.values().sum();
         self.progress.add(received, 0);
-        reply(judged, &fates);
+        self.reply(judged, &fates);
     }
 
     /// Duplicates out, devices forward: record by record in order of arrival.
@@ -218,6 +218,26 @@ impl Partition {
             self.rules[*rule].condition_errors += errors;
         }
         assert!(self.by_source.iter().all(Buckets::conserved), "every record ends in exactly one bucket");
+    }
+
+    /// Answers the blocks whose senders wait, once what came of them is durable.
+    fn reply(&self, judged: Judged, fates: &Fates) {
+        if judged.blocks.iter().all(|block| block.reply.is_none()) {
+            return;
+        }
+        let mut outcomes = vec![Outcome::default(); judged.blocks.len()];
+        for arrival in &judged.arrivals {
+            let outcome = &mut outcomes[arrival.place.block as usize];
+            fates.of_kind[usize::from(arrival.kind)][arrival.record as usize].count_in(outcome);
+        }
+        for (place, rejected) in &judged.rejected {
+            outcomes[place.block as usize].rejected.push((place.record, rejected.cause.to_string()));
+        }
+        for (block, outcome) in judged.blocks.into_iter().zip(outcomes) {
+            if let Some(reply) = block.reply {
+                self.router.acknowledge(move || reply(outcome));
+            }
+        }
     }
 
     /// Closes windows that end by `to_ms` and that the watermarks have passed; looks for silence up to `quiet_to_ms`.
@@ -467,26 +487,6 @@ impl Partition {
                 .map(|((source, class), n)| (name(&self.plan.sources[usize::from(*source)]), *class, *n))
                 .collect(),
             ..Summary::default()
-        }
-    }
-}
-
-/// Answers the blocks whose senders wait.
-fn reply(judged: Judged, fates: &Fates) {
-    if judged.blocks.iter().all(|block| block.reply.is_none()) {
-        return;
-    }
-    let mut outcomes = vec![Outcome::default(); judged.blocks.len()];
-    for arrival in &judged.arrivals {
-        let outcome = &mut outcomes[arrival.place.block as usize];
-        fates.of_kind[usize::from(arrival.kind)][arrival.record as usize].count_in(outcome);
-    }
-    for (place, rejected) in &judged.rejected {
-        outcomes[place.block as usize].rejected.push((place.record, rejected.cause.to_string()));
-    }
-    for (block, outcome) in judged.blocks.into_iter().zip(outcomes) {
-        if let Some(reply) = block.reply {
-            reply(outcome);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::reload::{Plans, ReloadHandle};
 use super::sequencer::Sequencer;
 use super::shard;
 use super::summary::Summary;
-use crate::alert::{Router, Sink, SinkSpec};
+use crate::alert::{Delivered, Router, Sink, SinkSpec, SinkThread};
 use crate::budget::TooLittleMemory;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::Issuers;
@@ -26,6 +26,9 @@ use crate::metrics::Progress;
 use crate::record::{Layouts, Pseudonyms};
 use crate::rng::OsRng;
 use crate::source::{Feed, Format, Intake, Source};
+use crate::state::log::LogError;
+use crate::state::outbox::{Found, Outbox};
+use crate::state::{OpenError, StateSpec};
 use crate::watchlist::Watchlist;
 use crate::window::ZoneTable;
 
@@ -83,6 +86,12 @@ pub enum RunError {
     /// A shard panicked: the pipeline's state is unsound, and it stopped.
     #[error("a shard failed: {0}")]
     Shard(String),
+    /// The state folder cannot be used; nothing was started.
+    #[error("the state folder cannot be used: {0}")]
+    State(#[from] OpenError),
+    /// Outputs can no longer be kept: what was not told yet is told by the next start.
+    #[error("the outbox failed, and the run was ended: {0}")]
+    Outbox(#[from] LogError),
 }
 
 /// Asks a running pipeline to drain and end. Cheap to clone.
@@ -111,6 +120,7 @@ pub struct PipelineBuilder {
     pseudonyms: Option<Pseudonyms>,
     issuers: Issuers,
     timed: bool,
+    state: Option<StateSpec>,
 }
 
 impl PipelineBuilder {
@@ -197,6 +207,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// Keeps outputs in this folder until their sinks have taken them; without one, they wait in memory.
+    #[must_use]
+    pub fn state(mut self, state: StateSpec) -> Self {
+        self.state = Some(state);
+        self
+    }
+
     /// Takes the time of every rule, for the account at the end.
     #[must_use]
     pub fn timed(mut self) -> Self {
@@ -233,6 +250,7 @@ impl PipelineBuilder {
             sources: running,
             sinks: self.sinks,
             shards: self.shards,
+            state: self.state,
             progress: Arc::default(),
         })
     }
@@ -246,6 +264,7 @@ pub struct Pipeline {
     sources: Vec<(SourceSpec, Box<dyn Source>)>,
     sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
     shards: usize,
+    state: Option<StateSpec>,
     progress: Arc<Progress>,
 }
 
@@ -264,6 +283,7 @@ impl Pipeline {
             pseudonyms: None,
             issuers: Issuers::default(),
             timed: false,
+            state: None,
         }
     }
 
@@ -285,30 +305,30 @@ impl Pipeline {
     /// Runs until all sources are drained, or until it is stopped and what was read is judged.
     ///
     /// # Errors
-    /// When a shard panics. Failed sources and sinks do not end the run; the summary names them.
+    /// When a shard panics, or the state cannot be kept. Failed sources and sinks do not end the run; the summary names them.
     ///
     /// # Panics
     /// When a thread cannot be started.
     pub fn run(self) -> Result<Summary, RunError> {
         let started = Instant::now();
-        let Blueprint { limits, clock, .. } = self.blueprint.as_ref();
-        let (router, sink_threads) =
-            Router::start(self.sinks, limits.sink_queue_max, limits.latency_bound_ms * 1000, clock);
+        let Exits { router, sink_threads, writer, found } =
+            start_sinks(self.sinks, self.state.as_ref(), &self.blueprint, &self.intake)?;
         let partition = Partition::new(&self.plans.current(), router, self.progress);
         let names: Vec<String> = self.sources.iter().map(|(spec, _)| spec.name.clone()).collect();
         let source_threads = start_sources(self.sources, &self.blueprint, &self.intake);
         let sequencer = Sequencer::new(partition, &self.intake);
         let failure = run_shards(self.shards, &self.plans, &self.intake, &sequencer);
-        let mut source_errors = Vec::new();
-        if failure.is_none() {
-            for (name, thread) in names.iter().zip(source_threads) {
-                if let Some(error) = thread.join().unwrap_or_else(|_| Some("the source panicked".to_owned())) {
-                    source_errors.push((name.clone(), error));
-                }
-            }
-        }
         if let Some(failure) = failure {
             return Err(RunError::Shard(failure));
+        }
+        let outbox_failed = self.intake.has_failed();
+        let mut source_errors = Vec::new();
+        // Where the outbox has failed nobody waits for sources any more.
+        let source_threads = if outbox_failed { Vec::new() } else { source_threads };
+        for (name, thread) in names.iter().zip(source_threads) {
+            if let Some(error) = thread.join().unwrap_or_else(|_| Some("the source panicked".to_owned())) {
+                source_errors.push((name.clone(), error));
+            }
         }
         let stopped = self.intake.stopping();
         let mut partition = sequencer.into_partition();
@@ -317,10 +337,14 @@ impl Pipeline {
         }
         partition.tell_shed(None);
         let mut summary = partition.into_summary();
+        if let Some(writer) = writer {
+            summary.outputs_too_long = writer.join().expect("the outbox does not panic")?;
+        }
         for thread in sink_threads {
-            let Ok((name, counts, latency)) = thread.join() else {
+            let Ok(delivered) = thread.join() else {
                 continue;
             };
+            let Delivered { name, counts, latency } = delivered?;
             summary.sinks.push((name, counts));
             for ((rule, source), latency) in latency {
                 summary.latency.entry(rule).or_default().merge(&latency);
@@ -328,6 +352,7 @@ impl Pipeline {
                 summary.latency_by_source.entry(source).or_default().merge(&latency);
             }
         }
+        summary.found = found;
         summary.refused_requests =
             self.intake.refused().into_iter().map(|(source, n)| (names[usize::from(source)].clone(), n)).collect();
         summary.source_errors = source_errors;
@@ -335,6 +360,42 @@ impl Pipeline {
         summary.elapsed = started.elapsed();
         Ok(summary)
     }
+}
+
+/// Threads that outputs leave by.
+struct Exits {
+    router: Router,
+    sink_threads: Vec<SinkThread>,
+    writer: Option<thread::JoinHandle<Result<u64, LogError>>>,
+    found: Option<Found>,
+}
+
+fn start_sinks(
+    sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
+    state: Option<&StateSpec>,
+    blueprint: &Blueprint,
+    intake: &Arc<Intake>,
+) -> Result<Exits, RunError> {
+    let Blueprint { limits, clock, .. } = blueprint;
+    let bound_us = limits.latency_bound_ms * 1000;
+    let Some(state) = state else {
+        let (router, sink_threads) = Router::start(sinks, limits.sink_queue_max, bound_us, clock);
+        return Ok(Exits { router, sink_threads, writer: None, found: None });
+    };
+    let names = sinks.iter().map(|(spec, _)| spec.name.clone()).collect();
+    let outbox = Outbox::open(state, names, limits.sink_queue_max, clock, &mut OsRng)?;
+    let found = outbox.found.clone();
+    let (router, sink_threads, writer) = Router::start_kept(sinks, outbox, bound_us, state.drain_for_ms, clock);
+    let intake = Arc::clone(intake);
+    let write = move || {
+        let result = writer.run(|hold| intake.hold(hold));
+        if result.is_err() {
+            intake.fail();
+        }
+        result
+    };
+    let writer = thread::Builder::new().name("outbox".to_owned()).spawn(write).expect("a thread can be started");
+    Ok(Exits { router, sink_threads, writer: Some(writer), found: Some(found) })
 }
 
 fn start_sources(

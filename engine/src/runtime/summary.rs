@@ -8,6 +8,7 @@ use weir_rules::pack::{Rule, Status};
 use super::tally::Tally;
 use crate::metrics::{Buckets, Latency, SinkCounts};
 use crate::source::Class;
+use crate::state::Found;
 
 /// What a rule did.
 #[derive(Debug, Clone)]
@@ -103,6 +104,10 @@ pub struct Summary {
     pub reloads: u64,
     /// What each sink did.
     pub sinks: Vec<(String, SinkCounts)>,
+    /// What the outbox held at the start, where one is kept.
+    pub found: Option<Found>,
+    /// Outputs that were longer than the outbox can hold.
+    pub outputs_too_long: u64,
     /// Latency of each rule's alerts.
     pub latency: BTreeMap<String, Latency>,
     /// Latency of the alerts that records of each source led to.

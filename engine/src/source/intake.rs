@@ -45,6 +45,8 @@ struct State {
     sources_open: usize,
     stopping: bool,
     failed: bool,
+    /// The disk is full: nothing new is taken in until there is room.
+    held: bool,
     refused: BTreeMap<u16, u64>,
 }
 
@@ -88,7 +90,7 @@ impl Intake {
 
     pub(crate) fn push(&self, block: Block) {
         let mut state = self.state.lock();
-        while state.bytes >= self.read_ahead_bytes_max && !state.failed {
+        while (state.bytes >= self.read_ahead_bytes_max || (state.held && !state.stopping)) && !state.failed {
             self.room.wait(&mut state);
         }
         self.add(&mut state, block);
@@ -96,7 +98,7 @@ impl Intake {
 
     pub(crate) fn try_push(&self, block: Block) -> Result<(), Busy> {
         let mut state = self.state.lock();
-        if state.bytes >= self.bytes_max || state.stopping || self.is_past(&state, Class::Safety) {
+        if state.bytes >= self.bytes_max || state.stopping || state.held || self.is_past(&state, Class::Safety) {
             return Err(Busy);
         }
         self.add(&mut state, block);
@@ -106,7 +108,7 @@ impl Intake {
     /// The least urgent class that a source may put in now; `None` if nothing has room.
     pub(crate) fn least_admitted(&self, source: u16, bytes: usize) -> Option<Class> {
         let state = self.state.lock();
-        if state.bytes + bytes > self.bytes_max {
+        if state.held || state.bytes + bytes > self.bytes_max {
             return None;
         }
         let has_room = |class: Class| {
@@ -222,6 +224,17 @@ impl Intake {
     pub(crate) fn stop(&self) {
         self.state.lock().stopping = true;
         self.arrived.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Takes nothing new in, or does again: sources that can wait wait, others are told or shed.
+    pub(crate) fn hold(&self, held: bool) {
+        self.state.lock().held = held;
+        self.room.notify_all();
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.lock().failed
     }
 
     pub(crate) fn stopping(&self) -> bool {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -194,8 +194,9 @@ impl Vfs for RealVfs {
         fs::remove_file(path)
     }
 
+    /// For the owner only: what lies in it may speak of people.
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {

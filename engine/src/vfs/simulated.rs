@@ -205,6 +205,11 @@ impl SimulatedDisk {
         self.state.lock().fault.is_none()
     }
 
+    /// Whether the power is off.
+    pub fn is_off(&self) -> bool {
+        self.state.lock().off
+    }
+
     /// Limits the bytes of all files together; `None` for no limit.
     pub fn limit_bytes(&self, bytes_max: Option<usize>) {
         self.state.lock().bytes_max = bytes_max;

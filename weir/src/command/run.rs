@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use weir_engine::metrics::SinkCounts;
 use weir_engine::record::RootKey;
 use weir_engine::vfs::{RealVfs, Vfs};
 use weir_rules::diagnostic::codes;
@@ -121,7 +122,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             eprintln!("weir: sink `{sink}` failed, {} outputs were not delivered: {error}", counts.undelivered);
         }
     }
-    let failed = !summary.source_errors.is_empty() || summary.sinks.iter().any(|(_, counts)| counts.error.is_some());
+    let sink_failed = |counts: &SinkCounts| counts.error.is_some() || counts.lost > 0;
+    let failed = !summary.source_errors.is_empty()
+        || summary.outputs_too_long > 0
+        || summary.sinks.iter().any(|(_, counts)| sink_failed(counts));
     if failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS }
 }
 

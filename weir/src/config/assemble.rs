@@ -11,7 +11,7 @@ use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::record::{Pseudonyms, RootKey};
 use weir_engine::vfs::Vfs;
-use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec};
+use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec, StateSpec};
 
 use crate::report::Report;
 
@@ -49,6 +49,10 @@ pub(crate) fn assemble(
     for (pack, lists) in loaded.packs {
         builder = builder.shared_pack(pack, lists);
     }
+    if let Some(state) = &config.state {
+        builder = builder.state(StateSpec { vfs: Arc::clone(vfs), ..state.clone() });
+    }
+    let kept = config.state.is_some();
     let mut files = Vec::new();
     let sources = config.sources.len();
     for declared in config.sources.clone() {
@@ -67,7 +71,7 @@ pub(crate) fn assemble(
             actuator: sink.actuator,
             reviewers: sink.reviewers,
         };
-        builder = builder.boxed_sink(spec, build_sink(sink, vfs, runtime)?);
+        builder = builder.boxed_sink(spec, build_sink(sink, kept, vfs, runtime)?);
     }
     Ok(Assembled { pipeline: builder.build().map_err(|error| error.to_string())?, files })
 }
@@ -114,7 +118,9 @@ fn build_source(
     (spec, source, progress)
 }
 
-fn build_sink(sink: &SinkDecl, vfs: &Arc<dyn Vfs>, runtime: &Handle) -> Result<Box<dyn Sink>, String> {
+/// A sink of its kind. Where outputs are kept (`kept`) it tries once, and the outbox asks it again.
+fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle) -> Result<Box<dyn Sink>, String> {
+    let retry_for = |ms: i64| if kept { Duration::ZERO } else { Duration::from_millis(ms as u64) };
     let fault = |error: &dyn std::fmt::Display| format!("sink `{}`: {error}", sink.name);
     Ok(match &sink.kind {
         SinkKind::Stdout { ndjson: true } => Box::new(StdoutSink::new(StdoutFormat::Ndjson)),
@@ -132,11 +138,11 @@ fn build_sink(sink: &SinkDecl, vfs: &Arc<dyn Vfs>, runtime: &Handle) -> Result<B
                     vfs.read_text(path, TOKEN_BYTES_MAX).map_err(|error| fault(&format!("{}: {error}", path.display())))
                 })
                 .transpose()?;
-            let retry_for = Duration::from_millis(*retry_for_ms as u64);
+            let retry_for = retry_for(*retry_for_ms);
             Box::new(HttpSink::new(url, token.as_deref(), retry_for, runtime.clone()).map_err(|error| fault(&error))?)
         }
         SinkKind::Tcp { address, retry_for_ms } => {
-            Box::new(TcpSink::new(*address, Duration::from_millis(*retry_for_ms as u64)))
+            Box::new(TcpSink::new(*address, retry_for(*retry_for_ms)))
         }
     })
 }

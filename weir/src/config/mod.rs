@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_engine::{Limits, Stream};
+use weir_engine::{Limits, StateSpec, Stream};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Catalog, Diagnostic, SourceFile};
 
@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) shards: Option<usize>,
     pub(crate) key_file: Option<Named>,
+    /// Where outputs are kept.
+    pub(crate) state: Option<StateSpec>,
     /// Where the state of a run is told.
     pub(crate) status_file: Option<PathBuf>,
     /// Files with keys of those who issue credentials.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_engine::Limits;
+use weir_engine::{Limits, StateSpec};
 use weir_engine::budget::MEMORY_MIN;
 use weir_rules::diagnostic::codes;
 use weir_rules::schema::parse_kinds;
@@ -13,6 +13,11 @@ use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, pack};
 use super::sinks::parse_sink;
 use super::sources::parse_source;
 use super::{Config, Named, beside, keys};
+
+/// Smallest segment: the longest output is half of one.
+const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+/// Smallest outbox: a segment that is written and one that waits.
+const OUTBOX_BYTES_MIN: u64 = 16 << 20;
 
 impl Config {
     /// Reads a configuration; what is wrong goes to `diagnostics`.
@@ -43,12 +48,13 @@ impl Config {
         }
         let (limits, shards) =
             map.take_map("limits", diagnostics).map_or_else(Default::default, |map| parse_limits(map, diagnostics));
-        let (mut key_file, mut status_file) = (None, None);
+        let (mut key_file, mut status_file, mut state_spec) = (None, None, None);
         if let Some(mut state) = map.take_map("state", diagnostics) {
             key_file = state
                 .take_text("key_file", diagnostics)
                 .map(|(text, node)| Named { path: keys::path_of(path, text), span: node.span.clone() });
             status_file = state.take_text("status_file", diagnostics).map(|(text, _)| beside(path, text));
+            state_spec = parse_state(path, &mut state, key_file.is_some(), diagnostics);
             state.finish(diagnostics);
         }
         let mut issuers = Vec::new();
@@ -84,9 +90,52 @@ impl Config {
             shards,
             key_file,
             status_file,
+            state: state_spec,
             issuers,
         })
     }
+}
+
+/// Where outputs are kept, if they are.
+fn parse_state(
+    path: &Path,
+    state: &mut MapReader<'_>,
+    has_key: bool,
+    diagnostics: &mut Diagnostics,
+) -> Option<StateSpec> {
+    let folder = state.take_text("dir", diagnostics).map(|(text, _)| beside(path, text));
+    let sizes = ["segment", "outbox", "reserve"].map(|key| (key, state.take_bytes(key, diagnostics)));
+    let drain_for_ms = state.take_duration_ms("drain_for", diagnostics);
+    let Some(folder) = folder else {
+        for (key, _) in sizes.iter().filter(|(_, size)| size.is_some()) {
+            let message = format!("`{key}` says how much a state folder may hold, and there is none");
+            let help = "add `dir: PATH`, or leave it out";
+            let found = Diagnostic::new(&codes::BAD_VALUE, &state.file(), state.place_of(key), message).help(help);
+            diagnostics.push(found);
+        }
+        return None;
+    };
+    if !has_key {
+        let message = "a state folder needs a `key_file`: without it alert ids change with every start";
+        let help = "make a key with: head -c 32 /dev/urandom > FILE, and keep it outside of the folder";
+        diagnostics
+            .push(Diagnostic::new(&codes::MISSING_KEY, &state.file(), state.place_of("dir"), message).help(help));
+    }
+    let mut spec = StateSpec::new(folder);
+    for ((key, size), (bytes, least)) in sizes.into_iter().zip([
+        (&mut spec.segment_bytes, SEGMENT_BYTES_MIN),
+        (&mut spec.outbox_bytes_max, OUTBOX_BYTES_MIN),
+        (&mut spec.reserve_bytes, 0),
+    ]) {
+        let Some(size) = size.map(|size| size as u64) else { continue };
+        if size < least {
+            let message = format!("`{key}` must be at least {} MiB", least >> 20);
+            diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, &state.file(), state.place_of(key), message));
+        }
+        *bytes = size;
+    }
+    spec.drain_for_ms = drain_for_ms.map_or(spec.drain_for_ms, |ms| ms as u64);
+    Some(spec)
 }
 
 fn parse_limits(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> (Limits, Option<usize>) {

@@ -63,17 +63,30 @@ impl Place {
     /// Starts `weir run` with sources that listen; gives the first address it announces.
     pub fn start(&self, args: &[&str]) -> Running {
         let all: Vec<&str> = ["run", "--json"].iter().chain(args).copied().collect();
-        let mut child = self.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut address = None;
-        let mut line = String::new();
-        while address.is_none() {
-            line.clear();
-            assert!(stderr.read_line(&mut line).unwrap() > 0, "weir ended before it listened");
-            address = line.trim().rsplit("listens on ").next().and_then(|text| text.parse().ok());
+        listening(&mut self.command(&all)).expect("weir listens")
+    }
+
+    /// The same by way of another command; `None` if it ends before anything listens.
+    pub fn start_as(&self, command: &[&str]) -> Option<Running> {
+        let mut all = Command::new(command[0]);
+        listening(all.args(&command[1..]).current_dir(self.folder.path()).env("NO_COLOR", "1").stdin(Stdio::null()))
+    }
+}
+
+fn listening(command: &mut Command) -> Option<Running> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().ok()?;
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if stderr.read_line(&mut line).unwrap() == 0 {
+            let _ = child.wait();
+            return None;
         }
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        Running { child, address: address.unwrap() }
+        if let Some(address) = line.trim().rsplit("listens on ").next().and_then(|text| text.parse().ok()) {
+            std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+            return Some(Running { child, address });
+        }
     }
 }
 
@@ -97,6 +110,12 @@ impl Running {
         let stdout = text(&output.stdout);
         assert!(output.status.success(), "{stdout}");
         summary(&stdout)
+    }
+
+    /// Kills it: no signal that it could see.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn id(&self) -> u32 {

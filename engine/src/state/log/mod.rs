@@ -77,6 +77,8 @@ pub enum LogError {
     NotASegment { path: PathBuf, what: String },
     #[error("{folder}: records {from} to {to} are missing: a segment was removed", folder = folder.display())]
     Gap { folder: PathBuf, from: u64, to: u64 },
+    #[error("{folder}: record {seq} is whole and cannot be read: {what}", folder = folder.display())]
+    Unreadable { folder: PathBuf, seq: u64, what: String },
     #[error("a record has {bytes} bytes, and {bytes_max} are allowed")]
     TooLong { bytes: usize, bytes_max: usize },
     #[error("{folder}: a write failed before, so that nobody knows what is on the disk; start again", folder = folder.display())]
@@ -274,6 +276,11 @@ impl Log {
         Ok(removed)
     }
 
+    /// Begins a segment, unless the last one is empty, so that those before it can be trimmed.
+    pub fn roll(&mut self) -> Result<(), LogError> {
+        if self.next_seq == self.first_of_last() { Ok(()) } else { self.next_segment() }
+    }
+
     /// Number of the oldest record that is there, or would be.
     pub fn first_seq(&self) -> u64 {
         *self.segments.front().expect("there is a segment")
@@ -291,6 +298,12 @@ impl Log {
     /// All records before this one are durable.
     pub fn durable_to(&self) -> u64 {
         self.durable_to
+    }
+
+    /// First record of the oldest segment that is left if no more than so many bytes are kept; the last one always is.
+    pub fn first_seq_within(&self, bytes_max: u64) -> u64 {
+        let kept = (bytes_max / self.file_bytes).max(1) as usize;
+        self.segments[self.segments.len().saturating_sub(kept)]
     }
 
     /// Bytes on the disk, spare aside.

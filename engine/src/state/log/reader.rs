@@ -35,6 +35,19 @@ impl Reader {
         self.seq
     }
 
+    /// Goes to another record.
+    pub fn seek(&mut self, seq: u64) {
+        if seq < self.seq {
+            self.scanner = None;
+        }
+        self.seq = seq;
+    }
+
+    /// What to say of a record that is whole and makes no sense.
+    pub(crate) fn unreadable(&self, seq: u64, what: &dyn std::fmt::Display) -> LogError {
+        LogError::Unreadable { folder: self.folder.clone(), seq, what: what.to_string() }
+    }
+
     /// The next records before `durable_to`, which [`super::Log::commit`] has returned: as many as there are, but no more
     /// than fit into these bounds, and one at least.
     pub fn read(&mut self, durable_to: u64, records_max: usize, bytes_max: usize) -> Result<Vec<Record>, LogError> {
@@ -69,8 +82,8 @@ impl Reader {
                     self.seq += 1;
                     return Ok(Record { seq, payload });
                 }
-                // The next segment, if there is one that begins with it.
-                Found::Zeros if scanner.header.first_seq != self.seq && self.is_first() => self.scanner = None,
+                // The end of a segment, if another one holds the record.
+                Found::Zeros if self.follow()? => {}
                 found => {
                     let what = format!("{found:?} stands there");
                     return Err(LogError::Damaged { path, offset, seq: self.seq, what });
@@ -79,9 +92,12 @@ impl Reader {
         }
     }
 
-    /// Whether a segment begins with the record whose turn it is.
-    fn is_first(&self) -> bool {
-        self.vfs.stat(&segment::path_of(&self.folder, self.seq)).is_ok()
+    /// Goes to the segment that holds the record whose turn it is; `false` if it is there already.
+    fn follow(&mut self) -> Result<bool, LogError> {
+        let found = find(self.vfs.as_ref(), &self.folder, self.seq)?;
+        let is_other = self.scanner.as_ref().is_none_or(|scanner| scanner.header != found.header);
+        self.scanner = Some(found);
+        Ok(is_other)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use weir_engine::rng::{OsRng, Rng};
+use crate::rng::{OsRng, Rng};
 
 const FIRST_MS: u64 = 100;
 const LONGEST_MS: u64 = 10_000;
 
 /// Pauses between attempts: 100 ms, doubled each time up to 10 s, each shortened by up to a half.
-pub(crate) struct Backoff {
+pub struct Backoff {
     next_ms: u64,
     waited: Duration,
     give_up_after: Duration,
@@ -17,12 +17,17 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     /// Gives up once it has waited this long in all.
-    pub(crate) fn new(give_up_after: Duration) -> Self {
+    pub fn new(give_up_after: Duration) -> Self {
         Self { next_ms: FIRST_MS, waited: Duration::ZERO, give_up_after, rng: OsRng }
     }
 
+    /// Never gives up.
+    pub fn endless() -> Self {
+        Self::new(Duration::MAX)
+    }
+
     /// The next pause; `None` when it is time to give up.
-    pub(crate) fn pause(&mut self) -> Option<Duration> {
+    pub fn pause(&mut self) -> Option<Duration> {
         if self.waited >= self.give_up_after {
             return None;
         }

@@ -1,0 +1,200 @@
+//! A sink's thread: takes outputs out of its queue, or from its place in the outbox, and hands them over.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use super::Output;
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::metrics::{LatencyBook, SinkCounts};
+use crate::state::log::LogError;
+use crate::state::outbox::{Opened, Place};
+
+/// Outputs handed over at once.
+const DELIVERY_MAX: usize = 1024;
+
+/// A sink did not take what it was given.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SinkError {
+    /// What is wrong, and what to do about it.
+    pub message: String,
+    /// How many of the outputs it was given, from the first on, it has handed over all the same.
+    pub delivered: usize,
+}
+
+impl SinkError {
+    /// None of the outputs was handed over.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), delivered: 0 }
+    }
+
+    /// The first so many were.
+    #[must_use]
+    pub fn after(self, delivered: usize) -> Self {
+        Self { delivered, ..self }
+    }
+}
+
+/// Something that outputs go to. Runs on a thread of its own.
+pub trait Sink: Send {
+    /// Delivers outputs in order. Returns when they are handed over; waits and retries as it sees fit.
+    ///
+    /// # Errors
+    /// When it gives up. Where an outbox is kept it is asked again, from the first output that was not handed over; else it
+    /// has failed for good, and what it was given counts as undelivered.
+    fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError>;
+
+    /// Outputs that the receiver refused for good, one by one, while others went through.
+    fn refused(&self) -> u64 {
+        0
+    }
+
+    /// Makes sure that what was handed over stays so after a power loss. Called about once a second where an outbox is kept,
+    /// before it forgets what was delivered.
+    ///
+    /// # Errors
+    /// When that cannot be done now; it is asked again.
+    fn settle(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Called once at the end.
+    ///
+    /// # Errors
+    /// When something delivered may not have arrived.
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// What a sink's thread has done.
+pub(crate) struct Delivered {
+    pub(crate) name: String,
+    pub(crate) counts: SinkCounts,
+    pub(crate) latency: LatencyBook,
+}
+
+impl Delivered {
+    fn new(name: String) -> Self {
+        Self { name, counts: SinkCounts::default(), latency: LatencyBook::new() }
+    }
+
+    /// Notes outputs that were handed over.
+    fn note<'a>(&mut self, outputs: impl IntoIterator<Item = &'a Output>, now_ns: u64, bound_us: u64) {
+        for output in outputs {
+            self.counts.delivered += 1;
+            if let Output::Alert(alert) = output {
+                let key = (alert.rule.clone(), alert.passage.source);
+                self.latency.entry(key).or_default().record(&alert.passage, now_ns, bound_us);
+            }
+        }
+    }
+
+    fn end(mut self, mut sink: Box<dyn Sink>) -> Self {
+        self.counts.refused = sink.refused();
+        self.counts.delivered -= self.counts.refused.min(self.counts.delivered);
+        if let (None, Err(error)) = (&self.counts.error, sink.finish()) {
+            self.counts.error = Some(error.to_string());
+        }
+        self
+    }
+}
+
+fn stamp(output: &mut Output, latency_us: impl FnOnce(&super::Alert) -> u64) {
+    if let Output::Alert(alert) = output {
+        let latency_us = latency_us(alert);
+        Arc::make_mut(alert).latency_us = latency_us;
+    }
+}
+
+/// Until the queue is closed and empty.
+pub(super) fn from_queue(
+    name: String,
+    queue: &Receiver<Output>,
+    mut sink: Box<dyn Sink>,
+    clock: &dyn Clock,
+    bound_us: u64,
+) -> Delivered {
+    let mut done = Delivered::new(name);
+    while let Ok(first) = queue.recv() {
+        let mut outputs = vec![first];
+        outputs.extend(queue.try_iter().take(DELIVERY_MAX - 1));
+        let now_ns = clock.monotonic_ns();
+        for output in &mut outputs {
+            stamp(output, |alert| now_ns.saturating_sub(alert.passage.read_ns) / 1000);
+        }
+        let mut delivered = 0;
+        if done.counts.error.is_none() {
+            delivered = outputs.len();
+            if let Err(error) = sink.deliver(&outputs) {
+                delivered = error.delivered;
+                done.counts.error = Some(error.to_string());
+            }
+        }
+        done.note(&outputs[..delivered], clock.monotonic_ns(), bound_us);
+        done.counts.undelivered += (outputs.len() - delivered) as u64;
+    }
+    done.end(sink)
+}
+
+/// Until the outbox is closed and this sink has taken all that is its own, or has not answered for so long after the end.
+pub(super) fn from_outbox(
+    name: String,
+    mut place: Place,
+    mut sink: Box<dyn Sink>,
+    clock: &dyn Clock,
+    bound_us: u64,
+    drain_for_ms: u64,
+) -> Result<Delivered, LogError> {
+    let mut done = Delivered::new(name);
+    let lost_before = place.lost();
+    let mut backoff = Backoff::endless();
+    let mut ended_ns = None;
+    while let Some(batch) = place.next(DELIVERY_MAX, || sink.settle().is_ok())? {
+        let (now_ns, now_ms) = (clock.monotonic_ns(), clock.wall_ms());
+        let outputs: Vec<Output> = batch.letters.iter().map(|(_, opened)| stamped(opened, now_ns, now_ms)).collect();
+        let result = sink.deliver(&outputs);
+        let delivered = result.as_ref().map_or_else(|error| error.delivered, |()| outputs.len());
+        place.delivered(&batch, delivered)?;
+        let now_ns = clock.monotonic_ns();
+        // How late an alert of an earlier run is says more of the time between the runs than of this one.
+        let of_this_run = batch.letters.iter().map(|(_, opened)| opened.earlier_ms.is_none());
+        let (own, earlier): (Vec<_>, Vec<_>) =
+            outputs[..delivered].iter().zip(of_this_run).partition(|(_, of_this_run)| *of_this_run);
+        done.note(own.into_iter().map(|(output, _)| output), now_ns, bound_us);
+        done.counts.delivered += earlier.len() as u64;
+        match result {
+            Ok(()) => backoff = Backoff::endless(),
+            Err(error) => {
+                done.counts.retries += 1;
+                done.counts.trouble = Some(error.message);
+                let pause = backoff.pause().expect("it never gives up");
+                if place.rest(pause) {
+                    let since_ns = now_ns - *ended_ns.get_or_insert(now_ns);
+                    if since_ns > drain_for_ms * 1_000_000 {
+                        break;
+                    }
+                    backoff = Backoff::endless();
+                }
+            }
+        }
+    }
+    // What may not stay delivered is delivered again by the next run.
+    if sink.settle().is_ok() {
+        place.finish()?;
+    }
+    done.counts.waiting = place.waiting()?;
+    done.counts.lost = place.lost() - lost_before;
+    Ok(done.end(sink))
+}
+
+fn stamped(opened: &Opened, now_ns: u64, now_ms: i64) -> Output {
+    let mut output = opened.output.clone();
+    stamp(&mut output, |alert| match opened.earlier_ms {
+        None => now_ns.saturating_sub(alert.passage.read_ns) / 1_000,
+        Some(read_ms) => now_ms.saturating_sub(read_ms).max(0) as u64 * 1_000,
+    });
+    output
+}

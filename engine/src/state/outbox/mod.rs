@@ -1,0 +1,206 @@
+//! Outputs wait here for their sinks, on the disk.
+//!
+//! One thread writes what the pipeline tells, as many outputs at once as have come, and syncs; only then may a sink see
+//! them, and only then is answered who waits for an answer. Each sink reads from a place of its own: what was just written out of memory, what is older from the disk. A
+//! sink that does not answer keeps its place, holds nobody up, and gets everything in order when it is back. A segment
+//! is removed when every sink has noted durably that it is beyond it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::{Condvar, Mutex};
+
+mod letter;
+mod place;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use letter::{Letter, Opened};
+pub(crate) use place::Place;
+pub(crate) use writer::Writer;
+
+use super::StateSpec;
+use super::log::{CursorFile, Cut, Log, LogError, LogKind, LogOptions};
+use super::reserve::Reserve;
+use crate::clock::Clock;
+use crate::rng::Rng;
+
+/// Outputs that were just written, for sinks that keep up.
+const RECENT_MAX: usize = 4_096;
+/// Sinks one outbox can tell apart.
+pub(crate) const SINKS_MAX: usize = 64;
+
+/// The state of an earlier run cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentences say what each means")]
+pub enum OpenError {
+    #[error("{folder} is in use by another process", folder = .0.display())]
+    InUse(PathBuf),
+    #[error("{path}: {error}", path = path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(
+        "sink `{sink}` has got to output {at}, and the outbox ends before output {end}: its last segment was removed, \
+         or the folder was put together from two backups"
+    )]
+    AheadOfLog { sink: String, at: u64, end: u64 },
+    #[error("a sink's name may hold letters, digits, `-`, `_` and `.` where there is a state folder: `{0}` does not")]
+    SinkName(String),
+    #[error("more than {SINKS_MAX} sinks")]
+    TooManySinks,
+}
+
+/// What was found when an outbox was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Outputs that may still have waited for one sink or another.
+    pub waiting: u64,
+    /// What a crash had torn.
+    pub cut: Cut,
+    /// Sinks of an earlier run that are not declared any more; what waited for them is not delivered.
+    pub undeclared: Vec<String>,
+}
+
+/// What the writer is given, in order.
+pub(crate) enum Item {
+    /// To be kept.
+    Letter(Letter),
+    /// To be called once everything before it is durable: whoever sent the records may forget them then.
+    Ack(Box<dyn FnOnce() + Send>),
+}
+
+/// What writer and sinks share.
+struct Shared {
+    board: Mutex<Board>,
+    changed: Condvar,
+    names: Vec<String>,
+    run: u64,
+}
+
+struct Board {
+    /// All letters before this one are durable.
+    durable_to: u64,
+    /// The newest of them, in order; the last is the one before `durable_to`.
+    recent: VecDeque<Letter>,
+    /// Sinks are to be beyond this one, whatever they have delivered.
+    floor: u64,
+    /// Where each sink will start again after a power loss.
+    places: Vec<u64>,
+    /// Nothing more will come.
+    ended: bool,
+    /// Something is wrong with the disk: nothing more may leave.
+    failed: bool,
+}
+
+impl Shared {
+    fn recent_from(board: &Board) -> u64 {
+        board.durable_to - board.recent.len() as u64
+    }
+}
+
+/// An open outbox, before its threads run.
+pub(crate) struct Outbox {
+    pub(crate) writer: Writer,
+    pub(crate) places: Vec<Place>,
+    pub(crate) queue: Sender<Item>,
+    pub(crate) found: Found,
+}
+
+fn cursor_file(folder: &std::path::Path, sink: &str) -> PathBuf {
+    folder.join(format!("{CURSOR}{sink}"))
+}
+
+const CURSOR: &str = "cursor-";
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+impl Outbox {
+    /// Opens the outbox of these sinks, or begins one. `queue_max` outputs may wait to be written.
+    pub(crate) fn open(
+        spec: &StateSpec,
+        names: Vec<String>,
+        queue_max: usize,
+        clock: &Arc<dyn Clock>,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, OpenError> {
+        let fault = |path: &std::path::Path| {
+            let path = path.to_path_buf();
+            move |error| OpenError::Io { path, error }
+        };
+        if names.len() > SINKS_MAX {
+            return Err(OpenError::TooManySinks);
+        }
+        if let Some(name) = names.iter().find(|name| !is_plain(name)) {
+            return Err(OpenError::SinkName(name.clone()));
+        }
+        let vfs = &spec.vfs;
+        vfs.create_folder(&spec.folder).map_err(fault(&spec.folder))?;
+        let lock = vfs.lock(&spec.folder.join("lock")).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse(spec.folder.clone()),
+            _ => OpenError::Io { path: spec.folder.clone(), error },
+        })?;
+        let reserve_path = spec.folder.join("reserve");
+        let reserve = Reserve::open(vfs, &reserve_path, spec.reserve_bytes).map_err(fault(&reserve_path))?;
+        let folder = spec.folder.join("outbox");
+        let options = LogOptions {
+            kind: LogKind::Outbox,
+            segment_bytes: spec.segment_bytes,
+            record_bytes_max: (spec.segment_bytes / 2) as usize,
+        };
+        let (log, cut) = Log::open(vfs, &folder, options, rng)?;
+        let mut found = Found { cut, ..Found::default() };
+        for path in vfs.list(&folder).map_err(fault(&folder))? {
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(CURSOR));
+            if let Some(name) = name.filter(|name| !names.iter().any(|declared| declared == name)) {
+                found.undeclared.push(name.to_owned());
+                vfs.remove(&path).map_err(fault(&path))?;
+            }
+        }
+        let mut opened = Vec::new();
+        for name in &names {
+            // A sink that was not there before begins with what is told from now on.
+            let (file, cursor, _) = CursorFile::open(vfs.as_ref(), &cursor_file(&folder, name), log.next_seq())?;
+            if cursor.seq > log.next_seq() {
+                return Err(OpenError::AheadOfLog { sink: name.clone(), at: cursor.seq, end: log.next_seq() });
+            }
+            opened.push((file, cursor));
+        }
+        let places: Vec<u64> = opened.iter().map(|(_, cursor)| cursor.seq).collect();
+        found.waiting = places.iter().map(|place| log.next_seq() - place).max().unwrap_or(0);
+        let mut run = [0; 8];
+        rng.fill(&mut run);
+        let shared = Arc::new(Shared {
+            board: Mutex::new(Board {
+                durable_to: log.next_seq(),
+                recent: VecDeque::new(),
+                floor: log.first_seq(),
+                places,
+                ended: false,
+                failed: false,
+            }),
+            changed: Condvar::new(),
+            names,
+            run: u64::from_le_bytes(run),
+        });
+        let places = opened.into_iter().enumerate().map(|(index, (file, cursor))| {
+            let reader = log.reader(cursor.seq);
+            Place::new(Arc::clone(&shared), index, file, cursor, reader, Arc::clone(clock))
+        });
+        let places = places.collect();
+        let (queue, items): (Sender<Item>, Receiver<Item>) = bounded(queue_max);
+        let writer = Writer::new(log, reserve, items, shared, Arc::clone(clock), spec.outbox_bytes_max, lock);
+        Ok(Self { writer, places, queue, found })
+    }
+}
+
+/// How often whoever has nothing to do looks up.
+const LOOK_UP: Duration = Duration::from_millis(100);

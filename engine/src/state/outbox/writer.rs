@@ -1,0 +1,202 @@
+//! The one who writes the outbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::letter::{Letter, Now};
+use super::{Item, LOOK_UP, RECENT_MAX, Shared};
+use crate::clock::Clock;
+use crate::state::log::{Log, LogError};
+use crate::state::reserve::Reserve;
+
+/// Letters that share an `fsync` at most.
+const COMMIT_MAX: usize = 4_096;
+/// How often segments are trimmed and the reserve is looked after.
+const TIDY_EVERY_NS: u64 = 1_000_000_000;
+/// A segment whose outputs have all been delivered is not kept for longer: it may speak of people.
+const KEPT_FOR_NS: u64 = 3_600_000_000_000;
+/// How long to wait for room on a full disk before trying again.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
+
+/// Writes letters to the log and lets sinks see what is durable.
+pub(crate) struct Writer {
+    log: Log,
+    reserve: Reserve,
+    items: Receiver<Item>,
+    /// In the log and not yet published.
+    pending: Vec<Letter>,
+    /// Who waits for what is in the log to be durable.
+    acks: Vec<Box<dyn FnOnce() + Send>>,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    bytes_max: u64,
+    tidied_ns: u64,
+    rolled_ns: u64,
+    /// Letters that were longer than a segment holds.
+    too_long: u64,
+    _lock: Box<dyn Send + Sync>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        log: Log,
+        reserve: Reserve,
+        items: Receiver<Item>,
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+        bytes_max: u64,
+        lock: Box<dyn Send + Sync>,
+    ) -> Self {
+        let now_ns = clock.monotonic_ns();
+        Self {
+            log,
+            reserve,
+            items,
+            pending: Vec::new(),
+            acks: Vec::new(),
+            shared,
+            clock,
+            bytes_max,
+            tidied_ns: now_ns,
+            rolled_ns: now_ns,
+            too_long: 0,
+            _lock: lock,
+        }
+    }
+
+    /// Writes until nothing more can come. `hold` is told whether the disk is so full that nothing new should be taken in.
+    /// How many letters were too long to be kept.
+    ///
+    /// # Errors
+    /// When nobody knows any more what is on the disk. No sink sees anything after that; the process has to end.
+    pub(crate) fn run(mut self, hold: impl Fn(bool)) -> Result<u64, LogError> {
+        let result = self.write_all(&hold);
+        let shared = Arc::clone(&self.shared);
+        let too_long = self.too_long;
+        // What was written is durable before sinks hear that it was the last.
+        let result = result.and_then(|()| self.log.close());
+        let mut board = shared.board.lock();
+        (board.ended, board.failed) = (true, result.is_err());
+        shared.changed.notify_all();
+        result.map(|()| too_long)
+    }
+
+    fn write_all(&mut self, hold: &impl Fn(bool)) -> Result<(), LogError> {
+        loop {
+            match self.items.recv_timeout(LOOK_UP) {
+                Ok(first) => {
+                    self.take(first, hold)?;
+                    for _ in 1..COMMIT_MAX {
+                        let Ok(item) = self.items.try_recv() else { break };
+                        self.take(item, hold)?;
+                    }
+                    self.commit()?;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    while self.items.is_empty() && self.log.tend() {}
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            self.look_after_disk(hold)?;
+        }
+    }
+
+    /// What is to be done once a second.
+    pub(super) fn look_after_disk(&mut self, hold: &impl Fn(bool)) -> Result<(), LogError> {
+        let now_ns = self.clock.monotonic_ns();
+        if now_ns.saturating_sub(self.tidied_ns) < TIDY_EVERY_NS {
+            return Ok(());
+        }
+        self.tidied_ns = now_ns;
+        self.tidy(now_ns)?;
+        if !self.reserve.is_held() && self.reserve.take().map_err(|error| self.reserve.fault(error))? {
+            hold(false);
+        }
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self, item: Item, hold: &impl Fn(bool)) -> Result<(), LogError> {
+        match item {
+            Item::Letter(letter) => self.write(letter, hold),
+            Item::Ack(ack) => {
+                self.acks.push(ack);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes what was written durable, and then visible to sinks; who waits for it is told.
+    pub(super) fn commit(&mut self) -> Result<(), LogError> {
+        self.log.commit()?;
+        self.publish();
+        self.acks.drain(..).for_each(|ack| ack());
+        Ok(())
+    }
+
+    /// Writes a letter, however long it takes until there is room.
+    pub(super) fn write(&mut self, letter: Letter, hold: &impl Fn(bool)) -> Result<(), LogError> {
+        let (wall_ms, monotonic_ns) = (self.clock.wall_ms(), self.clock.monotonic_ns());
+        let bytes = letter.to_bytes(&self.shared.names, Now { run: self.shared.run, wall_ms, monotonic_ns });
+        loop {
+            match self.log.append(&bytes) {
+                Ok(_) => {
+                    self.pending.push(letter);
+                    return Ok(());
+                }
+                Err(LogError::TooLong { .. }) => {
+                    self.too_long += 1;
+                    return Ok(());
+                }
+                Err(LogError::NoRoom { .. }) => {
+                    // What is committed may leave while we wait; a sink that moves on may make room.
+                    self.publish();
+                    hold(true);
+                    self.tidy(monotonic_ns)?;
+                    if !self.reserve.release().unwrap_or(false) {
+                        std::thread::sleep(NO_ROOM_PAUSE);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn next_seq(&self) -> u64 {
+        self.log.next_seq()
+    }
+
+    /// Lets sinks see what is durable.
+    fn publish(&mut self) {
+        let durable_to = self.log.durable_to();
+        let mut board = self.shared.board.lock();
+        // Letters are appended and committed in order: the pending ones are the next.
+        let published = (durable_to - board.durable_to) as usize;
+        board.recent.extend(self.pending.drain(..published));
+        let surplus = board.recent.len().saturating_sub(RECENT_MAX);
+        board.recent.drain(..surplus);
+        board.durable_to = durable_to;
+        self.shared.changed.notify_all();
+    }
+
+    /// Removes what all sinks are beyond; tells those that are too far behind to move on.
+    fn tidy(&mut self, now_ns: u64) -> Result<(), LogError> {
+        let mut board = self.shared.board.lock();
+        let everybody = board.places.iter().min().copied().unwrap_or(board.durable_to);
+        let floor = self.log.first_seq_within(self.bytes_max);
+        if floor > board.floor {
+            board.floor = floor;
+            self.shared.changed.notify_all();
+        }
+        drop(board);
+        if everybody == self.log.next_seq() && now_ns.saturating_sub(self.rolled_ns) >= KEPT_FOR_NS {
+            match self.log.roll() {
+                Ok(()) | Err(LogError::NoRoom { .. }) => self.rolled_ns = now_ns,
+                Err(error) => return Err(error),
+            }
+        }
+        self.log.trim(everybody).map(drop)
+    }
+}

@@ -1,0 +1,218 @@
+//! What survives: sinks that are away, kills, a full disk, a damaged folder.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Place, eventually, post, text};
+use serde_json::Value;
+
+const PACK: &str = r#"weir: 1
+pack: p
+owner: o
+purposes:
+  goods: { legal_basis: act 1 }
+rules:
+  - { id: fireworks, kind: match, from: item, where: "item_class = 'fireworks'", purpose: goods, say: "{quantity} at {site}" }
+"#;
+
+fn item(id: usize) -> String {
+    format!(
+        r#"{{"kind":"item","event_id":"{id}","ts":"2026-11-23T08:00:00Z","site":"CP-01","device":"d","item_class":"fireworks","quantity":{id}}}"#
+    )
+}
+
+fn items(ids: std::ops::Range<usize>) -> String {
+    ids.map(|id| item(id) + "\n").collect()
+}
+
+/// A place with a file source, a file sink and a webhook, whose outputs are kept.
+fn place(source: &str, webhook: SocketAddr) -> Place {
+    let place = Place::new();
+    place.write("pack.yaml", PACK).write("key", [7; 32]);
+    place.write(
+        "weir.yaml",
+        format!(
+            "weir: 1\npacks: [pack.yaml]\nsources:\n  gates: {{ {source} }}\nsinks:\n  alerts: {{ type: file, path: alerts.ndjson, purposes: [goods] }}\n  hook: {{ type: http, url: \"http://{webhook}/alerts\", purposes: [goods] }}\nstate: {{ key_file: key, dir: state, segment: 4MiB, reserve: 4MiB, drain_for: 100ms }}\n"
+        ),
+    );
+    place
+}
+
+/// An address that nobody listens on.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// What a webhook was told: key and alert, in order.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<(String, Value)>>>);
+
+impl Told {
+    /// Listens from now on.
+    fn listen(&self, address: SocketAddr) {
+        let listener = TcpListener::bind(address).unwrap();
+        let told = self.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let told = told.clone();
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || while told.take(&mut stream).is_some() {});
+            }
+        });
+    }
+
+    fn take(&self, stream: &mut std::net::TcpStream) -> Option<()> {
+        let mut bytes = Vec::new();
+        let mut piece = [0; 4_096];
+        loop {
+            let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
+            bytes.extend_from_slice(&piece[..read]);
+            let request = text(&bytes);
+            let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
+            let header = |name: &str| {
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix(name).map(|value| value.trim().to_owned()))
+            };
+            if body.len() < header("content-length:").and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) {
+                continue;
+            }
+            let key = header("idempotency-key:").expect("an alert has a key");
+            self.0.lock().unwrap().push((key, serde_json::from_str(body).unwrap()));
+            return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok();
+        }
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(_, alert)| alert["alert_id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn ids(place: &Place) -> Vec<String> {
+    place.lines("alerts.ndjson").iter().map(|alert| alert["alert_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_sink_that_was_away_is_told_everything_in_order_by_the_next_start() {
+    let address = nobody();
+    let place = place("type: file, path: in.ndjson", address);
+    place.write("in.ndjson", items(0..3_000));
+    let first = place.run(&[]);
+    assert_eq!(first["sinks"]["alerts"]["delivered"], 3_000, "another sink is not held up");
+    assert_eq!((&first["sinks"]["hook"]["delivered"], &first["sinks"]["hook"]["waiting"]), (&0.into(), &3_000.into()));
+    assert!(first["sinks"]["hook"]["retries"].as_u64().unwrap() > 0);
+    let told = Told::default();
+    told.listen(address);
+    place.write("in.ndjson", items(3_000..3_010));
+    let second = place.run(&[]);
+    assert_eq!((&second["sinks"]["hook"]["delivered"], &second["sinks"]["hook"]["waiting"]), (&3_010.into(), &0.into()));
+    assert_eq!(second["sinks"]["alerts"]["delivered"], 10);
+    assert_eq!(told.ids(), ids(&place), "all of them, once, in the order in which they were told");
+    // The time they waited is part of their latency.
+    let latency_us = told.0.lock().unwrap()[0].1["latency_us"].as_u64().unwrap();
+    assert!((100_000..60_000_000).contains(&latency_us), "{latency_us}");
+}
+
+#[test]
+fn what_was_told_before_a_kill_is_delivered_after_it() {
+    let address = nobody();
+    let place = place("type: http, address: 127.0.0.1:0", address);
+    let running = place.start(&[]);
+    let ndjson = [("Content-Type", "application/x-ndjson")];
+    for part in 0..5 {
+        assert_eq!(post(running.address, "/records", &ndjson, items(part * 100..part * 100 + 100).as_bytes()).0, 200);
+    }
+    eventually("the file has them", || place.read("alerts.ndjson").lines().count() == 500);
+    running.kill();
+    let told = Told::default();
+    told.listen(address);
+    let running = place.start(&[]);
+    assert_eq!(post(running.address, "/records", &ndjson, items(500..600).as_bytes()).0, 200);
+    eventually("the webhook has them", || told.ids().len() >= 600);
+    let summary = running.stop();
+    assert_eq!(summary["sinks"]["hook"]["waiting"], 0);
+    let seen: BTreeSet<String> = told.ids().into_iter().collect();
+    assert_eq!(told.ids().len(), 600, "its place did not move while it was away: nothing is told twice");
+    assert_eq!(seen, ids(&place).into_iter().collect());
+    let keys: BTreeSet<String> = told.0.lock().unwrap().iter().map(|(key, _)| key.clone()).collect();
+    assert_eq!(keys.len(), 600);
+}
+
+#[test]
+fn one_process_at_a_time_and_no_folder_without_a_key() {
+    let place = place("type: http, address: 127.0.0.1:0", nobody());
+    let running = place.start(&[]);
+    let second = place.weir(&["run"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("state is in use by another process"), "{}", text(&second.stderr));
+    running.stop();
+    let config = place.read("weir.yaml").replace("key_file: key, ", "");
+    place.write("weir.yaml", config);
+    let without = place.weir(&["run"]);
+    assert_eq!(without.status.code(), Some(2));
+    let said = text(&without.stderr);
+    assert!(said.contains("WR0009") && said.contains("alert ids change with every start"), "{said}");
+}
+
+#[test]
+fn a_damaged_outbox_is_refused_with_its_place() {
+    let place = place("type: file, path: in.ndjson", nobody());
+    place.write("in.ndjson", items(0..100));
+    place.run(&[]);
+    let segment = place.path("state/outbox/00000000000000000001.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[1_000] ^= 4;
+    std::fs::write(&segment, bytes).unwrap();
+    let output = place.weir(&["run"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("00000000000000000001.log is damaged at byte"), "{said}");
+    assert!(said.contains("had been written in full"), "{said}");
+}
+
+#[test]
+fn a_full_disk_turns_push_sources_away_until_there_is_room() {
+    // A file system of its own, as far as this machine lets us.
+    let address = nobody();
+    let place = place("type: http, address: 127.0.0.1:0", address);
+    let mounted = place.path("small");
+    std::fs::create_dir(&mounted).unwrap();
+    let config = place.read("weir.yaml").replace("dir: state", "dir: small/state");
+    place.write("weir.yaml", config);
+    let script = format!(
+        "mount -t tmpfs -o size=20m tmpfs {} && exec {} run --json",
+        mounted.display(),
+        env!("CARGO_BIN_EXE_weir")
+    );
+    let Some(running) = place.start_as(&["unshare", "-Urm", "--propagation", "private", "sh", "-c", &script]) else {
+        eprintln!("no user namespaces here: a full disk is tested on the simulated one only");
+        return;
+    };
+    // 20 MiB hold the reserve and three segments; the webhook takes nothing, so that none is removed.
+    let ndjson = [("Content-Type", "application/x-ndjson")];
+    let mut taken = 0;
+    let turned_away = (0..400).any(|part| {
+        let (status, _) = post(running.address, "/records", &ndjson, items(part * 500..part * 500 + 500).as_bytes());
+        if status == 200 {
+            taken += 500;
+        }
+        status == 503
+    });
+    assert!(turned_away, "{taken} records taken into 20 MiB");
+    // What was taken has left by the sink that answers.
+    eventually("the file has them", || place.read("alerts.ndjson").lines().count() == taken);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(post(running.address, "/records", &ndjson, item(1).as_bytes()).0, 503);
+    // The webhook comes back, segments are removed, and things go on by themselves.
+    let told = Told::default();
+    told.listen(address);
+    eventually("records are taken again", || {
+        post(running.address, "/records", &ndjson, item(1_000_000).as_bytes()).0 == 200
+    });
+    let summary = running.stop();
+    assert_eq!(summary["sinks"]["hook"]["waiting"], 0);
+    assert_eq!(told.ids().len(), taken + 1);
+}
