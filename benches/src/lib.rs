@@ -4,7 +4,10 @@
 //! on the same bytes. RESULTS.md holds the figures with the commands that produced them.
 #![forbid(unsafe_code)]
 
+mod over_tcp;
 pub mod paced;
+
+pub use over_tcp::over_tcp;
 
 use std::path::{Path, PathBuf};
 
