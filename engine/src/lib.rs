@@ -35,6 +35,6 @@ pub mod window;
 
 pub use alert::{Output, Sink, SinkError, SinkSpec, Stream};
 pub use limits::Limits;
-pub use state::StateSpec;
 pub use runtime::{ListStatus, Pipeline, ReloadHandle, ReloadReport, SourceSpec, Summary, Trial, TrialParts};
 pub use source::{Feed, Format, Source, SourceError};
+pub use state::StateSpec;

@@ -98,6 +98,14 @@ fn watchlist_open() {
     replay("watchlist_open", SNAPSHOT_MUTANTS, weir_fuzz::watchlist_open);
 }
 
+/// Opening a log of a few segments, twice.
+const LOG_MUTANTS: usize = 5_000;
+
+#[test]
+fn log_recover() {
+    replay("log_recover", LOG_MUTANTS, weir_fuzz::log_recover);
+}
+
 /// `decode-oracle 10000000` does the same for longer.
 #[test]
 fn mutated_records_are_decoded_as_serde_json_would() {

@@ -3,7 +3,8 @@
 //! `weir run` runs a configuration. For those who write rules: `weir check` says what is wrong with
 //! them, `weir test` runs their tests, `weir explain` tells what a diagnostic means or how a rule is
 //! run, `weir why-not` why an alert did not come, `weir backtest` what rules would have said, `weir
-//! diff` what a change of rules changes. `weir list` makes watchlists into snapshots. `weir status` tells how a run stands. `weir generate` makes a synthetic city to try things on.
+//! diff` what a change of rules changes. `weir list` makes watchlists into snapshots. `weir status` tells how a run stands, `weir
+//! state` what lies in its state folder. `weir generate` makes a synthetic city to try things on.
 //!
 //! Exit codes: 0 done; 1 something failed while running (a source, a sink, an undelivered alert, a
 //! test); 2 the configuration, a pack or the arguments are wrong.
@@ -57,6 +58,8 @@ enum Command {
     List(command::list::Args),
     /// Tell how a running weir stands: records, alerts, lists.
     Status(command::status::Args),
+    /// Look into a state folder: what waits for which sink, and whether it is sound.
+    State(command::state::Args),
     /// Print the JSON Schema of rule packs, for editors.
     Schema(command::schema::Args),
     /// Make a seeded synthetic city: records, lists, zones, and a configuration to run them.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Diff(args) => command::diff::run(&args),
         Command::List(args) => command::list::run(&args),
         Command::Status(args) => command::status::run(&args),
+        Command::State(args) => command::state::run(&args),
         Command::Schema(args) => command::schema::run(&args),
         Command::Generate(args) => command::generate::run(&args),
     }

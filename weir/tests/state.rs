@@ -75,7 +75,8 @@ impl Told {
             let request = text(&bytes);
             let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
             let header = |name: &str| {
-                head.lines().find_map(|line| line.to_lowercase().strip_prefix(name).map(|value| value.trim().to_owned()))
+                head.lines()
+                    .find_map(|line| line.to_lowercase().strip_prefix(name).map(|value| value.trim().to_owned()))
             };
             if body.len() < header("content-length:").and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) {
                 continue;
@@ -104,11 +105,19 @@ fn a_sink_that_was_away_is_told_everything_in_order_by_the_next_start() {
     assert_eq!(first["sinks"]["alerts"]["delivered"], 3_000, "another sink is not held up");
     assert_eq!((&first["sinks"]["hook"]["delivered"], &first["sinks"]["hook"]["waiting"]), (&0.into(), &3_000.into()));
     assert!(first["sinks"]["hook"]["retries"].as_u64().unwrap() > 0);
+    let looked = text(&place.weir(&["state", "inspect", "state"]).stdout);
+    assert!(looked.starts_with("outbox: records 1 to 3,000 in 1 segment\n"), "{looked}");
+    assert!(looked.contains("sink alerts: 0 outputs wait\n"), "{looked}");
+    assert!(looked.contains("sink hook: 3,000 outputs wait, the oldest since 20"), "{looked}");
+    assert_eq!(text(&place.weir(&["state", "verify", "state"]).stdout), "state: sound, 3,000 records looked at\n");
     let told = Told::default();
     told.listen(address);
     place.write("in.ndjson", items(3_000..3_010));
     let second = place.run(&[]);
-    assert_eq!((&second["sinks"]["hook"]["delivered"], &second["sinks"]["hook"]["waiting"]), (&3_010.into(), &0.into()));
+    assert_eq!(
+        (&second["sinks"]["hook"]["delivered"], &second["sinks"]["hook"]["waiting"]),
+        (&3_010.into(), &0.into())
+    );
     assert_eq!(second["sinks"]["alerts"]["delivered"], 10);
     assert_eq!(told.ids(), ids(&place), "all of them, once, in the order in which they were told");
     // The time they waited is part of their latency.
@@ -166,11 +175,16 @@ fn a_damaged_outbox_is_refused_with_its_place() {
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[1_000] ^= 4;
     std::fs::write(&segment, bytes).unwrap();
-    let output = place.weir(&["run"]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
-    assert!(said.contains("00000000000000000001.log is damaged at byte"), "{said}");
-    assert!(said.contains("had been written in full"), "{said}");
+    for args in [&["run"][..], &["state", "verify", "state"], &["state", "inspect", "state"]] {
+        let output = place.weir(args);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains("00000000000000000001.log is damaged at byte"), "{said}");
+        assert!(said.contains("had been written in full"), "{said}");
+    }
+    let nothing = place.weir(&["state", "inspect", "."]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(text(&nothing.stderr).contains("there is no outbox in it"));
 }
 
 #[test]

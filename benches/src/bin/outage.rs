@@ -110,7 +110,8 @@ impl Sink for Absent {
             noted.back_mib = resident_mib();
             noted.disk_mib = segments_mib(&self.state);
         }
-        let alerts = outputs.iter().filter_map(|output| if let Output::Alert(alert) = output { Some(alert) } else { None });
+        let alerts =
+            outputs.iter().filter_map(|output| if let Output::Alert(alert) = output { Some(alert) } else { None });
         let mut latest_us = 0;
         for alert in alerts {
             latest_us = alert.latency_us;

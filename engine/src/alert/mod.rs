@@ -9,15 +9,15 @@ mod suppression;
 mod text;
 mod word;
 
+pub(crate) use delivery::Delivered;
+pub use delivery::{Sink, SinkError};
 pub(crate) use identity::{AlertIdentity, digest_bytes};
 pub use output::{
     Alert, DeadLetter, Hit, LateRecord, Notice, Outlook, Output, Proposed, ShedRecord, Stream, WindowRange, WindowValue,
 };
-pub(crate) use delivery::Delivered;
-pub use delivery::{Sink, SinkError};
 pub use routing::SinkSpec;
 pub(crate) use routing::{Guards, Router, SinkThread};
 pub(crate) use suppression::{SavedSuppression, Suppression};
 pub use text::format_time;
-pub use word::Word;
 pub(crate) use text::{Cell, cell_text, format_value, render};
+pub use word::Word;

@@ -8,7 +8,7 @@ pub mod log;
 pub(crate) mod outbox;
 mod reserve;
 
-pub use outbox::{Found, OpenError};
+pub use outbox::{Found, Inspection, OpenError, SinkPlace, inspect};
 pub use reserve::Reserve;
 
 use crate::vfs::{RealVfs, Vfs};

@@ -8,6 +8,7 @@ pub(crate) mod generate;
 pub(crate) mod list;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod why_not;

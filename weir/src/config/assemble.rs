@@ -141,8 +141,6 @@ fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle)
             let retry_for = retry_for(*retry_for_ms);
             Box::new(HttpSink::new(url, token.as_deref(), retry_for, runtime.clone()).map_err(|error| fault(&error))?)
         }
-        SinkKind::Tcp { address, retry_for_ms } => {
-            Box::new(TcpSink::new(*address, retry_for(*retry_for_ms)))
-        }
+        SinkKind::Tcp { address, retry_for_ms } => Box::new(TcpSink::new(*address, retry_for(*retry_for_ms))),
     })
 }

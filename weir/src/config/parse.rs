@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_engine::{Limits, StateSpec};
 use weir_engine::budget::MEMORY_MIN;
+use weir_engine::{Limits, StateSpec};
 use weir_rules::diagnostic::codes;
 use weir_rules::schema::parse_kinds;
 use weir_rules::yaml::{self, MapReader};

@@ -288,11 +288,15 @@ fn sink_notes(text: &mut String, sink: &str, counts: &SinkCounts) {
     }
     if let Some(trouble) = &counts.trouble {
         let times = grouped(counts.retries);
-        let _ = writeln!(text, "note: sink `{sink}` was tried again {times} times; the last time because of: {trouble}");
+        let _ =
+            writeln!(text, "note: sink `{sink}` was tried again {times} times; the last time because of: {trouble}");
     }
     if counts.waiting > 0 {
         let waiting = grouped(counts.waiting);
-        let _ = writeln!(text, "note: {waiting} outputs wait in the outbox for sink `{sink}`; the next start delivers them");
+        let _ = writeln!(
+            text,
+            "note: {waiting} outputs wait in the outbox for sink `{sink}`; the next start delivers them"
+        );
     }
     if counts.lost > 0 {
         let lost = grouped(counts.lost);

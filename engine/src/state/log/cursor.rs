@@ -23,6 +23,14 @@ pub struct Cursor {
     pub lost: u64,
 }
 
+/// The newer slot that is whole.
+struct Newest {
+    writes: u64,
+    cursor: Cursor,
+    slot: u64,
+    damaged: bool,
+}
+
 /// The file that a cursor is kept in.
 pub struct CursorFile {
     path: PathBuf,
@@ -40,21 +48,18 @@ impl CursorFile {
         match vfs.edit(path) {
             Ok(file) => {
                 let mut it = Self { path: path.to_path_buf(), file, writes: 0, slot: 0 };
-                let slots = [it.read(0)?, it.read(1)?];
-                let newest = slots.iter().zip(0..).filter_map(|(slot, place)| slot.map(|(n, cursor)| (n, cursor, place)));
-                let Some((writes, cursor, slot)) = newest.max_by_key(|(writes, ..)| *writes) else {
-                    let what = "neither of its two slots is whole".to_owned();
-                    return Err(LogError::NotASegment { path: path.to_path_buf(), what });
-                };
+                let Newest { writes, cursor, slot, damaged } = it.newest()?;
                 (it.writes, it.slot) = (writes, 1 - slot);
                 // A killed process may not have synced what it wrote, and the other slot is about to be written.
                 it.file.sync().map_err(fault("it cannot be synced"))?;
-                Ok((it, cursor, slots.contains(&None)))
+                Ok((it, cursor, damaged))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let made = path.with_extension("new");
                 match vfs.remove(&made) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault("it is in the way")(error)),
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(fault("it is in the way")(error));
+                    }
                     _ => {}
                 }
                 let file = vfs.create(&made).map_err(fault("it cannot be made"))?;
@@ -71,6 +76,24 @@ impl CursorFile {
             }
             Err(error) => Err(fault("it cannot be opened")(error)),
         }
+    }
+
+    /// Reads a place and changes nothing. Whether a slot was damaged.
+    pub fn look(vfs: &dyn Vfs, path: &Path) -> Result<(Cursor, bool), LogError> {
+        let file = vfs.open(path).map_err(LogError::io(path, "it cannot be opened"))?;
+        let newest = Self { path: path.to_path_buf(), file, writes: 0, slot: 0 }.newest()?;
+        Ok((newest.cursor, newest.damaged))
+    }
+
+    fn newest(&mut self) -> Result<Newest, LogError> {
+        let slots = [self.read(0)?, self.read(1)?];
+        let whole =
+            slots.iter().zip(0..).filter_map(|(slot, place)| slot.map(|(writes, cursor)| (writes, cursor, place)));
+        let Some((writes, cursor, slot)) = whole.max_by_key(|(writes, ..)| *writes) else {
+            let what = "neither of its two slots is whole".to_owned();
+            return Err(LogError::NotASegment { path: self.path.clone(), what });
+        };
+        Ok(Newest { writes, cursor, slot, damaged: slots.contains(&None) })
     }
 
     /// Notes a place. It is durable after [`CursorFile::sync`].
@@ -99,9 +122,7 @@ impl CursorFile {
         let read = self.file.read_at(slot * SLOT_EVERY, &mut bytes);
         let read = read.map_err(LogError::io(&self.path, "it cannot be read"))?;
         let long = |from: usize| u64::from_le_bytes(bytes[from..from + 8].try_into().expect("eight bytes"));
-        let whole = read == SLOT_BYTES
-            && bytes[..8] == *MAGIC
-            && bytes[32..] == crc32c(&bytes[..32]).to_le_bytes();
+        let whole = read == SLOT_BYTES && bytes[..8] == *MAGIC && bytes[32..] == crc32c(&bytes[..32]).to_le_bytes();
         Ok(whole.then(|| (long(8), Cursor { seq: long(16), lost: long(24) })))
     }
 }

@@ -131,19 +131,13 @@ impl Log {
     ) -> Result<(Self, Cut), LogError> {
         vfs.create_folder(folder).map_err(LogError::io(folder, "the folder cannot be made"))?;
         Spare::clear(vfs.as_ref(), folder).map_err(LogError::io(folder, "an old spare cannot be removed"))?;
-        let mut segments: VecDeque<u64> = segments_of(vfs.as_ref(), folder)?.into();
-        let Some(&first) = segments.front() else {
+        let Some(survey) = Survey::of(vfs.as_ref(), folder, options.kind)? else {
             let mut id = [0; 16];
             rng.fill(&mut id);
             return Ok((Self::begin(vfs, folder, options, id)?, Cut::default()));
         };
-        let id = open_segment(vfs.as_ref(), folder, first, None)?.header.log;
-        let last = *segments.back().expect("there is a first");
-        for (seq, end) in segments.iter().zip(segments.iter().skip(1)) {
-            check_whole(&mut open_segment(vfs.as_ref(), folder, *seq, Some((options.kind, id)))?, folder, *end)?;
-        }
-        let mut scanner = open_segment(vfs.as_ref(), folder, last, Some((options.kind, id)))?;
-        let (next_seq, rest) = find_end(&mut scanner, folder)?;
+        let Survey { segments, scanner, next_seq, torn: rest } = survey;
+        let (id, last) = (scanner.header.log, scanner.header.first_seq);
         let path = segment::path_of(folder, last);
         let fault = |action| LogError::io(&path, action);
         let mut file = vfs.edit(&path).map_err(fault("it cannot be opened"))?;
@@ -158,14 +152,13 @@ impl Log {
         // What a killed process had not synced is read as if it had been: now it is.
         file.sync().map_err(fault("it cannot be synced"))?;
         vfs.sync_folder(folder).map_err(LogError::io(folder, "it cannot be synced"))?;
-        segments.make_contiguous();
         let header = scanner.header;
         let log = Self {
             vfs: Arc::clone(vfs),
             folder: folder.to_path_buf(),
             options,
             id,
-            segments,
+            segments: segments.into(),
             file,
             file_bytes: header.bytes,
             seed: frame::seed(id, last),
@@ -400,6 +393,55 @@ fn no_room_or_io(folder: &Path, error: io::Error) -> LogError {
             LogError::NoRoom { path: folder.to_path_buf(), error }
         }
         _ => LogError::io(folder, "a segment cannot be made")(error),
+    }
+}
+
+/// What is in a folder, read and compared with what should be there, and left as it is.
+struct Survey {
+    /// First records of the segments, oldest first.
+    segments: Vec<u64>,
+    /// The last segment, behind its last record.
+    scanner: Scanner,
+    next_seq: u64,
+    /// What a crash tore.
+    torn: Option<std::ops::Range<u64>>,
+}
+
+impl Survey {
+    /// `None` if there is no segment.
+    fn of(vfs: &dyn Vfs, folder: &Path, kind: LogKind) -> Result<Option<Self>, LogError> {
+        let segments = segments_of(vfs, folder)?;
+        let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else { return Ok(None) };
+        let id = open_segment(vfs, folder, first, None)?.header.log;
+        for (seq, end) in segments.iter().zip(&segments[1..]) {
+            check_whole(&mut open_segment(vfs, folder, *seq, Some((kind, id)))?, folder, *end)?;
+        }
+        let mut scanner = open_segment(vfs, folder, last, Some((kind, id)))?;
+        let (next_seq, torn) = find_end(&mut scanner, folder)?;
+        Ok(Some(Self { segments, scanner, next_seq, torn }))
+    }
+}
+
+/// A log as it lies there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// First records of the segments, oldest first.
+    pub segments: Vec<u64>,
+    /// Number that the next record will get.
+    pub next_seq: u64,
+    /// Bytes behind the last record that the next start will cut off.
+    pub torn_bytes: u64,
+}
+
+impl Log {
+    /// Reads all of a log and changes nothing. `None` if there is none.
+    pub fn look(vfs: &dyn Vfs, folder: &Path, kind: LogKind) -> Result<Option<Looked>, LogError> {
+        let survey = Survey::of(vfs, folder, kind)?;
+        Ok(survey.map(|Survey { segments, next_seq, torn, .. }| Looked {
+            segments,
+            next_seq,
+            torn_bytes: torn.map_or(0, |torn| torn.end - torn.start),
+        }))
     }
 }
 

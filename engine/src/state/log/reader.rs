@@ -26,7 +26,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(vfs: Arc<dyn Vfs>, folder: PathBuf, seq: u64) -> Self {
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, folder: PathBuf, seq: u64) -> Self {
         Self { vfs, folder, seq, scanner: None }
     }
 

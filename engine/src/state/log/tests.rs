@@ -101,7 +101,8 @@ fn recover(disk: &SimulatedDisk, model: &Model) -> Result<Log, String> {
     check(log.next_seq() <= model.appended.len() as u64 + 1, "there is more than was appended")?;
     check(log.first_seq() <= model.trimmed_to.max(FIRST_SEQ), "more was trimmed than was allowed")?;
     let first = log.first_seq();
-    let records = log.reader(first).read(log.durable_to(), usize::MAX, usize::MAX).map_err(|error| error.to_string())?;
+    let records =
+        log.reader(first).read(log.durable_to(), usize::MAX, usize::MAX).map_err(|error| error.to_string())?;
     check(records.len() as u64 == log.next_seq() - first, "a record cannot be read")?;
     for record in records {
         check(record.payload == model.appended[record.seq as usize - 1], "a record has other bytes")?;
@@ -171,9 +172,13 @@ fn a_missing_fsync_is_found() {
 
 #[test]
 fn a_torn_tail_that_stays_is_found() {
-    let found = (1..=40).find_map(|seed| with(Wrong::TornTailKept, || lose_power_everywhere(seed, Forgets::Nothing)).err());
+    let found =
+        (1..=40).find_map(|seed| with(Wrong::TornTailKept, || lose_power_everywhere(seed, Forgets::Nothing)).err());
     let (_, what) = found.expect("records of a torn write come back");
-    assert!(what.contains("other bytes") || what.contains("more than was appended") || what.contains("damaged"), "{what}");
+    assert!(
+        what.contains("other bytes") || what.contains("more than was appended") || what.contains("damaged"),
+        "{what}"
+    );
 }
 
 /// Every call fails once, in every way; after it, nothing may be said to be durable that is not.

@@ -70,7 +70,12 @@ impl Letter {
             read_wall_ms: now.wall_ms - (now.monotonic_ns.saturating_sub(read_ns) / 1_000_000) as i64,
             passage: (source, read_ns, taken_ns, told_ns),
             stream: self.output.stream().word(),
-            sinks: names.iter().zip(0..).filter(|(_, at)| self.sinks >> at & 1 == 1).map(|(it, _)| it.as_str()).collect(),
+            sinks: names
+                .iter()
+                .zip(0..)
+                .filter(|(_, at)| self.sinks >> at & 1 == 1)
+                .map(|(it, _)| it.as_str())
+                .collect(),
             json: &json,
         };
         let mut bytes = Vec::with_capacity(json.len() + 96);
@@ -92,6 +97,11 @@ pub(super) fn open(bytes: &[u8], sink: &str, run: u64) -> Result<Option<Opened>,
         std::sync::Arc::make_mut(alert).passage = Passage { source, read_ns, taken_ns, told_ns };
     }
     Ok(Some(Opened { output, earlier_ms: (kept.run != run).then_some(kept.read_wall_ms) }))
+}
+
+/// Whom a letter is for, and when its record was read, by the wall clock.
+pub(super) fn address(bytes: &[u8]) -> Result<(Vec<&str>, i64), LetterError> {
+    kept(bytes).map(|kept| (kept.sinks, kept.read_wall_ms))
 }
 
 /// Whether a letter is for this sink.
@@ -199,6 +209,16 @@ mod tests {
         assert!(matches!(open(&[9, 1, 2], "desk", 1), Err(LetterError::Version(9))));
         assert!(matches!(open(&[], "desk", 1), Err(LetterError::Layout)));
         assert!(matches!(open(&[VERSION, 255, 255], "desk", 1), Err(LetterError::Layout)));
+        let now = Now { run: 7, wall_ms: 10_000, monotonic_ns: 5 };
+        let sound = Letter { output: outputs().remove(0), sinks: 1 }.to_bytes(&["desk".to_owned()], now);
+        for at in 0..sound.len() {
+            let _ = open(&sound[..at], "desk", 7);
+            for bit in 0..8 {
+                let mut bytes = sound.clone();
+                bytes[at] ^= 1 << bit;
+                let _ = open(&bytes, "desk", 7);
+            }
+        }
         for (word, stream) in Stream::WORDS {
             assert_eq!((stream.word(), Stream::of_word(word)), (*word, Some(*stream)));
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 
+mod inspect;
 mod letter;
 mod place;
 mod writer;
@@ -21,6 +22,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use inspect::{Inspection, SinkPlace, inspect};
 pub(crate) use letter::{Letter, Opened};
 pub(crate) use place::Place;
 pub(crate) use writer::Writer;

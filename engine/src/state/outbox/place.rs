@@ -72,11 +72,7 @@ impl Place {
 
     /// The next outputs for this sink, up to so many. Waits for them; `settle` is called now and then, to make sure that what
     /// was delivered stays so, before the place is made durable. `None` when nothing more will come.
-    pub(crate) fn next(
-        &mut self,
-        max: usize,
-        mut settle: impl FnMut() -> bool,
-    ) -> Result<Option<Batch>, LogError> {
+    pub(crate) fn next(&mut self, max: usize, mut settle: impl FnMut() -> bool) -> Result<Option<Batch>, LogError> {
         loop {
             match self.poll(max, &mut settle)? {
                 Polled::Batch(batch) => return Ok(Some(batch)),

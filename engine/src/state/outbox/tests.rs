@@ -35,14 +35,7 @@ fn number(opened: &Opened) -> u64 {
 fn spec(disk: &SimulatedDisk) -> StateSpec {
     let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
     let folder = Path::new("/state").to_path_buf();
-    StateSpec {
-        folder,
-        vfs,
-        segment_bytes: 4_096,
-        outbox_bytes_max: 1 << 30,
-        reserve_bytes: 16_384,
-        drain_for_ms: 0,
-    }
+    StateSpec { folder, vfs, segment_bytes: 4_096, outbox_bytes_max: 1 << 30, reserve_bytes: 16_384, drain_for_ms: 0 }
 }
 
 /// What a sink has been told, and what it must be told yet.
@@ -299,7 +292,8 @@ fn who_is_too_far_behind_loses_the_oldest_and_it_is_counted() {
         assert!(waiting > 20 && lost > 500, "{lost} lost, {waiting} waiting");
         left.insert(sink, (lost, waiting));
     }
-    let bytes: usize = disk.files().iter().filter(|(path, _)| path.ends_with("log")).map(|(_, bytes)| bytes.len()).sum();
+    let bytes: usize =
+        disk.files().iter().filter(|(path, _)| path.ends_with("log")).map(|(_, bytes)| bytes.len()).sum();
     assert!(bytes <= 5 * 4_096);
     // What was lost is known after a restart too.
     drop(outbox);

@@ -94,9 +94,7 @@ impl Writer {
                     }
                     self.commit()?;
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    while self.items.is_empty() && self.log.tend() {}
-                }
+                Err(RecvTimeoutError::Timeout) => while self.items.is_empty() && self.log.tend() {},
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             self.look_after_disk(hold)?;

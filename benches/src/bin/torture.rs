@@ -1,0 +1,395 @@
+//! Kills the real binary at random moments while records come over HTTP, and looks whether it kept its word.
+//!
+//! Usage: `torture [--kills N] [--seed N] [--weir PATH]` (100 kills; the `weir` beside this program). Clients post records and,
+//! as real ones do, post again what was not answered with 200. The binary is killed with SIGKILL, mostly under load, now and
+//! then while it starts. One sink is a file, one a webhook that now and then refuses, hangs up, or is away. At the end:
+//!
+//! - every record that was answered with 200 has its alert, at both sinks (I2, I3);
+//! - no alert is there that no record asked for, and all tellings of one are alike to the last byte, but for `latency_us` (I3);
+//! - a sink is told again only what it was told shortly before a kill, under the same id (I4).
+//!
+//! Exit code 1 with the seed if one of these does not hold.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use weir_engine::rng::{Rng, SeededRng};
+
+const PACK: &str = "weir: 1
+pack: torture
+owner: o
+purposes: { goods: { legal_basis: act 1 } }
+rules:
+  - { id: fireworks, kind: match, from: item, where: \"item_class = 'fireworks'\", purpose: goods, say: \"{quantity}\" }
+";
+/// Who posts at the same time.
+const CLIENTS: u64 = 3;
+/// Records in one request at most.
+const BATCH_MAX: u64 = 20;
+/// Pause between two requests of a client at most, milliseconds.
+const PAUSE_MS: u64 = 20;
+/// A life lasts this long at most, milliseconds.
+const LIFE_MS: u64 = 900;
+/// One kill in so many comes while the binary starts.
+const EARLY_EVERY: u64 = 10;
+/// How long the end may take.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+struct Args {
+    kills: u64,
+    seed: u64,
+    weir: PathBuf,
+}
+
+fn args() -> Args {
+    let beside = std::env::current_exe().expect("a path").with_file_name("weir");
+    let mut parsed = Args { kills: 100, seed: 1, weir: beside };
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
+        let value = args.next().expect("a value");
+        match name.as_str() {
+            "--kills" => parsed.kills = value.parse().expect("a number"),
+            "--seed" => parsed.seed = value.parse().expect("a number"),
+            "--weir" => parsed.weir = value.into(),
+            _ => panic!("there is no option {name}"),
+        }
+    }
+    parsed
+}
+
+fn main() -> ExitCode {
+    let Args { kills, seed, weir } = args();
+    if !weir.exists() {
+        eprintln!("torture: there is no {}; build it with cargo build --release --workspace --bins", weir.display());
+        return ExitCode::from(2);
+    }
+    let started = Instant::now();
+    let folder = tempfile::tempdir().expect("a folder");
+    let webhook = Webhook::start(seed);
+    write_files(folder.path(), webhook.address);
+    let mut rng = SeededRng::new(seed);
+    let clients = Clients::new(seed);
+    let mut early = 0;
+    for _ in 0..kills {
+        let mut life = Life::start(&weir, folder.path());
+        if rng.below(EARLY_EVERY) == 0 {
+            early += 1;
+            std::thread::sleep(Duration::from_millis(rng.below(60)));
+        } else {
+            let address = life.address();
+            clients.post_to(address, Duration::from_millis(rng.below(LIFE_MS)));
+        }
+        life.kill();
+    }
+    webhook.behave();
+    let mut life = Life::start(&weir, folder.path());
+    clients.finish(life.address());
+    let acked = clients.acked.lock().expect("nobody died").clone();
+    let all_told = |webhook: &Webhook| webhook.told.lock().expect("nobody died").len() >= acked.len();
+    let patience = Instant::now();
+    while !all_told(&webhook) && patience.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    life.stop();
+    let file = fs::read_to_string(folder.path().join("alerts.ndjson")).expect("the file sink's file");
+    let mut violations = Vec::new();
+    let file = Tellings::of(file.lines());
+    let hook = webhook.told.lock().expect("nobody died").clone();
+    let hook = Tellings::of(hook.iter().map(String::as_str));
+    for (sink, tellings) in [("file", &file), ("webhook", &hook)] {
+        tellings.check(sink, &acked, kills, &mut violations);
+    }
+    println!(
+        "{kills} kills ({early} while it started) in {:.0} s, seed {seed}: {} records answered with 200; \
+         told again after kills: {} to the file, {} to the webhook, which refused or hung up {} times",
+        started.elapsed().as_secs_f64(),
+        acked.len(),
+        file.repeats,
+        hook.repeats,
+        webhook.refusals.load(Ordering::Relaxed),
+    );
+    for violation in &violations {
+        println!("VIOLATION: {violation}");
+    }
+    if violations.is_empty() {
+        println!("no violation");
+        return ExitCode::SUCCESS;
+    }
+    println!("once more: torture --kills {kills} --seed {seed}; the folder is {}", folder.keep().display());
+    ExitCode::FAILURE
+}
+
+fn write_files(folder: &Path, webhook: SocketAddr) {
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).expect("a file is written");
+    write("pack.yaml", PACK.as_bytes());
+    write("key", &[7; 32]);
+    let config = format!(
+        "weir: 1\npacks: [pack.yaml]\nsources:\n  gates: {{ type: http, address: 127.0.0.1:0 }}\nsinks:\n  file: {{ type: file, path: alerts.ndjson, purposes: [goods] }}\n  hook: {{ type: http, url: \"http://{webhook}/\", purposes: [goods] }}\nstate: {{ key_file: key, dir: state, segment: 4MiB, reserve: 4MiB, drain_for: 5s }}\n"
+    );
+    write("weir.yaml", config.as_bytes());
+}
+
+/// A process, from start to kill.
+struct Life {
+    child: Child,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+impl Life {
+    fn start(weir: &Path, folder: &Path) -> Self {
+        let mut command = Command::new(weir);
+        command.args(["run", "--quiet", "--no-watch"]).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("weir starts");
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        Self { child, stderr }
+    }
+
+    /// Waits until it listens.
+    fn address(&mut self) -> SocketAddr {
+        let mut said = String::new();
+        loop {
+            let from = said.len();
+            assert!(self.stderr.read_line(&mut said).expect("text") > 0, "weir ended before it listened: {said}");
+            if let Some(address) = said[from..].trim().rsplit("listens on ").next().and_then(|text| text.parse().ok()) {
+                return address;
+            }
+        }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Asks it to end, and insists that it ends well.
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        let mut said = String::new();
+        let _ = self.stderr.read_to_string(&mut said);
+        let status = self.child.wait().expect("it has ended");
+        assert!(status.success(), "{status}: {said}");
+    }
+}
+
+/// Records of one client: those that were answered with 200, and the batch that was not yet.
+struct Clients {
+    acked: Arc<Mutex<BTreeSet<u64>>>,
+    pending: Vec<Mutex<(SeededRng, Vec<u64>)>>,
+    next: AtomicU64,
+}
+
+impl Clients {
+    fn new(seed: u64) -> Self {
+        let pending = (0..CLIENTS).map(|n| Mutex::new((SeededRng::new(seed * CLIENTS + n), Vec::new()))).collect();
+        Self { acked: Arc::default(), pending, next: AtomicU64::new(0) }
+    }
+
+    fn post_to(&self, address: SocketAddr, time: Duration) {
+        let until = Instant::now() + time;
+        std::thread::scope(|scope| {
+            for client in &self.pending {
+                scope.spawn(move || {
+                    let (rng, batch) = &mut *client.lock().expect("nobody died");
+                    while Instant::now() < until {
+                        if batch.is_empty() {
+                            let len = 1 + rng.below(BATCH_MAX);
+                            let first = self.next.fetch_add(len, Ordering::Relaxed);
+                            batch.extend(first..first + len);
+                        }
+                        self.post(address, batch, until);
+                        std::thread::sleep(Duration::from_millis(rng.below(PAUSE_MS)));
+                    }
+                });
+            }
+        });
+    }
+
+    /// Until nothing is left that was not answered.
+    fn finish(&self, address: SocketAddr) {
+        let patience = Instant::now() + PATIENCE;
+        for client in &self.pending {
+            let (_, batch) = &mut *client.lock().expect("nobody died");
+            while !batch.is_empty() && Instant::now() < patience {
+                self.post(address, batch, patience);
+            }
+            assert!(batch.is_empty(), "the last records are taken");
+        }
+    }
+
+    /// Posts a batch; what was answered with 200 is done with.
+    fn post(&self, address: SocketAddr, batch: &mut Vec<u64>, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match post(address, batch, left) {
+            Ok(200) => self.acked.lock().expect("nobody died").extend(batch.drain(..)),
+            Ok(_) => std::thread::sleep(Duration::from_millis(5)),
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+fn post(address: SocketAddr, batch: &[u64], patience: Duration) -> std::io::Result<u16> {
+    let mut body = String::new();
+    for id in batch {
+        body.push_str(&format!(
+            "{{\"kind\":\"item\",\"event_id\":\"{id}\",\"ts\":\"2026-11-23T08:00:00Z\",\"site\":\"s\",\"device\":\"d\",\"item_class\":\"fireworks\",\"quantity\":{id}}}\n"
+        ));
+    }
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    write!(
+        stream,
+        "POST /records HTTP/1.1\r\nHost: weir\r\nConnection: close\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|text| text.parse().ok());
+    // An answer counts when it is whole.
+    let whole = answer.split_once("\r\n\r\n").is_some_and(|(_, body)| body.ends_with('}'));
+    status.filter(|_| whole).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+}
+
+/// A receiver that does not always behave.
+struct Webhook {
+    address: SocketAddr,
+    told: Arc<Mutex<Vec<String>>>,
+    refusals: Arc<AtomicU64>,
+    behaves: Arc<AtomicBool>,
+}
+
+impl Webhook {
+    fn start(seed: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let webhook = Self {
+            address: listener.local_addr().expect("an address"),
+            told: Arc::default(),
+            refusals: Arc::default(),
+            behaves: Arc::default(),
+        };
+        let (told, refusals) = (Arc::clone(&webhook.told), Arc::clone(&webhook.refusals));
+        let behaves = Arc::clone(&webhook.behaves);
+        std::thread::spawn(move || {
+            for (n, stream) in listener.incoming().flatten().enumerate() {
+                let (told, refusals, behaves) = (Arc::clone(&told), Arc::clone(&refusals), Arc::clone(&behaves));
+                let rng = SeededRng::new(seed.wrapping_mul(1_000_003) + n as u64);
+                std::thread::spawn(move || serve(stream, &told, &refusals, &behaves, rng));
+            }
+        });
+        webhook
+    }
+
+    fn behave(&self) {
+        self.behaves.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Requests of one connection. What is taken is noted before it is answered: a sender that dies between has told it.
+fn serve(
+    mut stream: TcpStream,
+    told: &Mutex<Vec<String>>,
+    refusals: &AtomicU64,
+    behaves: &AtomicBool,
+    mut rng: SeededRng,
+) {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4_096];
+    loop {
+        let head_end = bytes.windows(4).position(|at| at == b"\r\n\r\n").map(|at| at + 4);
+        let whole = head_end.and_then(|at| {
+            let head = String::from_utf8_lossy(&bytes[..at]).to_lowercase();
+            let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+            (bytes.len() >= at + len?).then_some((at, at + len?))
+        });
+        let Some((from, to)) = whole else {
+            match stream.read(&mut piece) {
+                Ok(read) if read > 0 => bytes.extend_from_slice(&piece[..read]),
+                _ => return,
+            }
+            continue;
+        };
+        let misbehaves = if behaves.load(Ordering::Relaxed) { u64::MAX } else { rng.below(200) };
+        if misbehaves < 3 {
+            refusals.fetch_add(1, Ordering::Relaxed);
+            if misbehaves == 0 {
+                return;
+            }
+            let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+        } else {
+            told.lock().expect("nobody died").push(String::from_utf8_lossy(&bytes[from..to]).into_owned());
+            if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_err() {
+                return;
+            }
+        }
+        bytes.drain(..to);
+    }
+}
+
+/// What a sink was told, by alert.
+struct Tellings {
+    /// Record and alert without its latency, by id.
+    by_id: BTreeMap<String, (u64, String)>,
+    repeats: u64,
+    /// Lines that a kill broke off, and alerts that were told in two ways.
+    broken: u64,
+    unlike: Vec<String>,
+}
+
+impl Tellings {
+    fn of<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
+        let mut tellings = Self { by_id: BTreeMap::new(), repeats: 0, broken: 0, unlike: Vec::new() };
+        for line in lines {
+            let parsed: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(line);
+            let Ok(mut alert) = parsed else {
+                tellings.broken += 1;
+                continue;
+            };
+            alert.remove("latency_us");
+            let id = alert["alert_id"].as_str().expect("an id").to_owned();
+            let record = alert["say"].as_str().and_then(|say| say.parse().ok()).expect("a number");
+            let text = serde_json::to_string(&alert).expect("JSON");
+            match tellings.by_id.get(&id) {
+                None => drop(tellings.by_id.insert(id, (record, text))),
+                Some((_, first)) => {
+                    tellings.repeats += 1;
+                    if *first != text {
+                        tellings.unlike.push(format!("{first} and {text}"));
+                    }
+                }
+            }
+        }
+        tellings
+    }
+
+    fn check(&self, sink: &str, acked: &BTreeSet<u64>, kills: u64, violations: &mut Vec<String>) {
+        let told: BTreeSet<u64> = self.by_id.values().map(|(record, _)| *record).collect();
+        let missing: Vec<&u64> = acked.difference(&told).collect();
+        if !missing.is_empty() {
+            let first = missing[0];
+            violations
+                .push(format!("{sink}: {} acknowledged records without an alert, the first is {first}", missing.len()));
+        }
+        let extra = told.difference(acked).count();
+        if extra > 0 {
+            violations.push(format!("{sink}: {extra} alerts of records that nobody sent to the end"));
+        }
+        if told.len() != self.by_id.len() {
+            violations.push(format!("{sink}: {} ids for {} records", self.by_id.len(), told.len()));
+        }
+        if let Some(unlike) = self.unlike.first() {
+            violations.push(format!("{sink}: {} alerts told in two ways, such as {unlike}", self.unlike.len()));
+        }
+        if self.broken > kills {
+            violations.push(format!("{sink}: {} broken lines after {kills} kills", self.broken));
+        }
+    }
+}
