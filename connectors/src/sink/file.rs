@@ -47,7 +47,7 @@ impl FileSink {
 }
 
 fn count(lines: &[u8]) -> usize {
-    lines.iter().filter(|byte| **byte == b'\n').count()
+    lines.split(|byte| *byte == b'\n').count() - 1
 }
 
 fn ends_within_a_line(path: &Path, vfs: &dyn Vfs) -> std::io::Result<bool> {

@@ -70,7 +70,7 @@ impl CursorFile {
                     it.sync()?;
                 }
                 vfs.rename(&made, path).map_err(fault("it cannot be named"))?;
-                let folder = path.parent().expect("a file lies in a folder");
+                let folder = path.parent().unwrap_or(Path::new("."));
                 vfs.sync_folder(folder).map_err(LogError::io(folder, "it cannot be synced"))?;
                 Ok((it, cursor, false))
             }

@@ -276,7 +276,7 @@ impl Log {
 
     /// Number of the oldest record that is there, or would be.
     pub fn first_seq(&self) -> u64 {
-        *self.segments.front().expect("there is a segment")
+        self.segments.front().copied().unwrap_or(self.next_seq)
     }
 
     fn first_of_last(&self) -> u64 {

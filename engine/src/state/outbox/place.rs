@@ -96,7 +96,7 @@ impl Place {
         }
         let batch = match self.recent(max) {
             Some(batch) => batch,
-            None => self.from_disk(max)?,
+            None => self.older(max)?,
         };
         if !batch.letters.is_empty() {
             return Ok(Polled::Batch(batch));
@@ -183,7 +183,7 @@ impl Place {
         Some(batch)
     }
 
-    fn from_disk(&mut self, max: usize) -> Result<Batch, LogError> {
+    fn older(&mut self, max: usize) -> Result<Batch, LogError> {
         let durable_to = self.shared.board.lock().durable_to;
         self.reader.seek(self.cursor.seq);
         let mut batch = Batch { letters: Vec::new(), to: self.cursor.seq };
