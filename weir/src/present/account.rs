@@ -261,6 +261,13 @@ fn notes(text: &mut String, summary: &Summary) {
     if let Some(found) = &summary.found {
         outbox_notes(text, found);
     }
+    if summary.outputs_too_long > 0 {
+        let _ = writeln!(
+            text,
+            "note: {} outputs were not kept: longer than half of a segment of the outbox (state.segment)",
+            grouped(summary.outputs_too_long)
+        );
+    }
     for (sink, counts) in &summary.sinks {
         sink_notes(text, sink, counts);
     }
