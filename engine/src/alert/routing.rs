@@ -94,20 +94,23 @@ impl Router {
         (Self { wanted: wanted(&routes), routes, exit: Exit::Queues(queues) }, threads)
     }
 
-    /// Starts a thread for each sink, at its place in the outbox. Sinks come in the order of its places.
+    /// Starts a thread for each sink, at its place in the outbox. Sinks come in the order of its places. `failed` is called
+    /// when what lies in the outbox cannot be read: a sink that stops without a word is worse than a run that ends.
     pub(crate) fn start_kept(
         sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
         outbox: Outbox,
         bound_us: u64,
         drain_for_ms: u64,
         clock: &Arc<dyn Clock>,
+        failed: &Arc<dyn Fn() + Send + Sync>,
     ) -> (Self, Vec<SinkThread>, Writer) {
         let (mut routes, mut threads) = (Vec::new(), Vec::new());
         for ((spec, sink), place) in sinks.into_iter().zip(outbox.places) {
-            let clock = Arc::clone(clock);
+            let (clock, failed) = (Arc::clone(clock), Arc::clone(failed));
             let name = spec.name.clone();
             threads.push(sink_thread(&spec.name, move || {
                 delivery::from_outbox(name, place, sink, clock.as_ref(), bound_us, drain_for_ms)
+                    .inspect_err(|_| failed())
             }));
             routes.push(spec);
         }

@@ -385,15 +385,12 @@ fn start_sinks(
     let names = sinks.iter().map(|(spec, _)| spec.name.clone()).collect();
     let outbox = Outbox::open(state, names, limits.sink_queue_max, clock, &mut OsRng)?;
     let found = outbox.found.clone();
-    let (router, sink_threads, writer) = Router::start_kept(sinks, outbox, bound_us, state.drain_for_ms, clock);
+    let ends = Arc::clone(intake);
+    let failed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || ends.fail());
+    let (router, sink_threads, writer) =
+        Router::start_kept(sinks, outbox, bound_us, state.drain_for_ms, clock, &failed);
     let intake = Arc::clone(intake);
-    let write = move || {
-        let result = writer.run(|hold| intake.hold(hold));
-        if result.is_err() {
-            intake.fail();
-        }
-        result
-    };
+    let write = move || writer.run(|hold| intake.hold(hold)).inspect_err(|_| failed());
     let writer = thread::Builder::new().name("outbox".to_owned()).spawn(write).expect("a thread can be started");
     Ok(Exits { router, sink_threads, writer: Some(writer), found: Some(found) })
 }

@@ -163,7 +163,10 @@ impl Outbox {
         for path in vfs.list(&folder).map_err(fault(&folder))? {
             let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(CURSOR));
             if let Some(name) = name.filter(|name| !names.iter().any(|declared| declared == name)) {
-                found.undeclared.push(name.to_owned());
+                // A place that a crash left half made is nobody's.
+                if !name.ends_with(".new") {
+                    found.undeclared.push(name.to_owned());
+                }
                 vfs.remove(&path).map_err(fault(&path))?;
             }
         }
