@@ -5,6 +5,7 @@
 //! without a line feed is a record when a file is read once, and still being written when followed.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,12 +99,25 @@ impl FileSource {
         if super::parquet::is_parquet(path) {
             return super::parquet::read(path, &self.vfs, feed, &self.progress);
         }
-        let place = path.display().to_string();
-        let fault = |error: std::io::Error| SourceError::new(&place, error);
-        let file = self.vfs.open(path).map_err(fault)?;
+        let name = path.display().to_string();
+        let fault = |error: std::io::Error| SourceError::new(&name, error);
+        let mut file = self.vfs.open(path).map_err(fault)?;
+        let place = feed.place_of(&name, file.as_mut()).map_err(fault)?;
+        let mut head = [0; 4];
+        let len = file.read_at(0, &mut head).map_err(fault)?;
+        let compression = Compression::of_head(&head[..len]);
+        let is_plain = compression == Compression::Plain;
+        let known = if feed.reads_from_start() { 0 } else { place.from };
+        let start = if is_plain { known } else { 0 };
+        file.seek(SeekFrom::Start(start)).map_err(fault)?;
+        self.progress.read.fetch_add(start, Ordering::Relaxed);
         let counted = Counted { inner: file, progress: Arc::clone(&self.progress) };
-        let mut reader = inflate(Box::new(counted), Compression::Auto).map_err(fault)?;
-        let mut framer = feed.framer(place.as_str());
+        let mut reader = inflate(Box::new(counted), compression).map_err(fault)?;
+        if !is_plain {
+            // What an earlier run has read of it has to be unpacked to get behind it.
+            std::io::copy(&mut reader.by_ref().take(known), &mut std::io::sink()).map_err(fault)?;
+        }
+        let mut framer = feed.framer_at(&name, &place, is_plain);
         while !feed.stopping() {
             if framer.read_from(&mut *reader, feed.block_bytes()).map_err(fault)? == 0 {
                 framer.finish();
@@ -193,9 +207,13 @@ struct Followed {
 
 impl Followed {
     fn open(path: &Path, vfs: &dyn Vfs, feed: &Feed) -> std::io::Result<Self> {
-        let file = vfs.open(path)?;
+        let mut file = vfs.open(path)?;
         let identity = file.stat()?.identity;
-        Ok(Self { file, identity, offset: 0, framer: feed.framer(path.display().to_string()) })
+        let name = path.display().to_string();
+        let place = feed.place_of(&name, file.as_mut())?;
+        let offset = if feed.reads_from_start() { 0 } else { place.from };
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Self { file, identity, offset, framer: feed.framer_at(&name, &place, true) })
     }
 
     /// Reads what there is. `named` and `len` are what the name leads to now.

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
-use weir_engine::source::Payload;
 use weir_engine::vfs::{Vfs, VfsFile};
 use weir_engine::{Feed, SourceError};
 
@@ -54,6 +53,8 @@ pub(super) fn read(
 ) -> Result<(), SourceError> {
     let place = path.display().to_string();
     let fault = |error: &dyn std::fmt::Display| SourceError::new(&place, format!("not a usable Parquet file: {error}"));
+    let mut file = vfs.open(path).map_err(|error| fault(&error))?;
+    let known = feed.place_of(&place, file.as_mut()).map_err(|error| fault(&error))?;
     let reader = open(path, vfs, progress).map_err(|error| fault(&error))?;
     let stream: Arc<str> = Arc::from(place.as_str());
     let mut records = 0;
@@ -62,9 +63,8 @@ pub(super) fn read(
             return Ok(());
         }
         let batch = batch.map_err(|error| fault(&error))?;
-        let rows = batch.num_rows() as u64;
-        feed.send(Arc::clone(&stream), records, Payload::Columns(batch));
-        records += rows;
+        feed.send_rows(&known, &stream, records, &batch);
+        records += batch.num_rows() as u64;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ pub use output::{
     Alert, DeadLetter, Hit, LateRecord, Notice, Outlook, Output, Proposed, ShedRecord, Stream, WindowRange, WindowValue,
 };
 pub use routing::SinkSpec;
-pub(crate) use routing::{Guards, Router, SinkThread};
+pub(crate) use routing::{Guards, Retold, Router, SinkThread};
 pub(crate) use suppression::{SavedSuppression, Suppression};
 pub use text::format_time;
 pub(crate) use text::{Cell, cell_text, format_value, render};

@@ -1,6 +1,8 @@
 //! Where outputs go: purposes must meet, routes are followed. An output goes into the queue of each sink that may take
 //! it, or, where state is kept, once into the outbox with the names of them all.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -55,6 +57,49 @@ pub(crate) struct Router {
     exit: Exit,
     /// Whether any sink takes the stream: others are not built at all.
     wanted: [bool; STREAMS],
+    /// Turns that what is sent follows from.
+    turns: u64,
+    /// What earlier runs have told since the checkpoint that this one goes on from.
+    retold: RefCell<Retold>,
+}
+
+/// Outputs that are in the outbox already and come out of turns that are applied again.
+#[derive(Default)]
+pub(crate) struct Retold(HashMap<blake3::Hash, u64>);
+
+impl Retold {
+    pub(crate) fn new(outputs: &[Output]) -> Self {
+        let mut retold = HashMap::new();
+        for output in outputs {
+            *retold.entry(Self::key(output)).or_default() += 1;
+        }
+        Self(retold)
+    }
+
+    /// What an output is known by: its id, or all it says.
+    fn key(output: &Output) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(output.stream().word().as_bytes());
+        match output.idempotency_key() {
+            Some(key) => hasher.update(b"id").update(key.as_bytes()),
+            None => hasher.update(b"text").update(output.to_json().as_bytes()),
+        };
+        hasher.finalize()
+    }
+
+    /// Whether an output was told before; once for each time it was.
+    fn take(&mut self, output: &Output) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let key = Self::key(output);
+        let Some(times) = self.0.get_mut(&key) else { return false };
+        *times -= 1;
+        if *times == 0 {
+            self.0.remove(&key);
+        }
+        true
+    }
 }
 
 enum Exit {
@@ -91,7 +136,7 @@ impl Router {
             routes.push(spec);
             queues.push(queue);
         }
-        (Self { wanted: wanted(&routes), routes, exit: Exit::Queues(queues) }, threads)
+        (Self::new(routes, Exit::Queues(queues)), threads)
     }
 
     /// Starts a thread for each sink, at its place in the outbox. Sinks come in the order of its places. `failed` is called
@@ -114,13 +159,32 @@ impl Router {
             }));
             routes.push(spec);
         }
-        (Self { wanted: wanted(&routes), routes, exit: Exit::Outbox(outbox.queue) }, threads, outbox.writer)
+        (Self::new(routes, Exit::Outbox(outbox.queue)), threads, outbox.writer)
     }
 
     /// Collects everything; whoever feeds the pipeline reads what comes out.
     pub(crate) fn collecting() -> (Self, Receiver<Output>) {
         let (collector, outputs) = unbounded();
-        (Self { routes: Vec::new(), exit: Exit::Collector(collector), wanted: [true; STREAMS] }, outputs)
+        (Self { wanted: [true; STREAMS], ..Self::new(Vec::new(), Exit::Collector(collector)) }, outputs)
+    }
+
+    fn new(routes: Vec<SinkSpec>, exit: Exit) -> Self {
+        Self { wanted: wanted(&routes), routes, exit, turns: 0, retold: RefCell::default() }
+    }
+
+    /// What is sent from here on follows from so many turns.
+    pub(crate) fn follow_from(&mut self, turns: u64) {
+        self.turns = turns;
+    }
+
+    /// Of what is sent from here on, what is in the outbox already is not put there again.
+    pub(crate) fn pass_over(&mut self, retold: Retold) {
+        self.retold = RefCell::new(retold);
+    }
+
+    /// Outputs of earlier runs that did not come out again.
+    pub(crate) fn not_retold(&self) -> u64 {
+        self.retold.borrow().0.values().sum()
     }
 
     /// Whether any sink takes this stream.
@@ -144,12 +208,13 @@ impl Router {
         self.hand_over(output, |_| true);
     }
 
-    /// Calls this once everything that was sent before is durable; at once where nothing is kept.
-    pub(crate) fn acknowledge(&self, ack: impl FnOnce() + Send + 'static) {
+    /// Calls this once everything that was sent before, and what it follows from, is durable; at once where nothing is kept.
+    /// It is told which output comes next.
+    pub(crate) fn acknowledge(&self, ack: impl FnOnce(u64) + Send + 'static) {
         match &self.exit {
             // An outbox that has failed acknowledges nothing.
-            Exit::Outbox(queue) => drop(queue.send(Item::Ack(Box::new(ack)))),
-            Exit::Queues(_) | Exit::Collector(_) => ack(),
+            Exit::Outbox(queue) => drop(queue.send(Item::Ack(Box::new(ack), self.turns))),
+            Exit::Queues(_) | Exit::Collector(_) => ack(0),
         }
     }
 
@@ -168,12 +233,12 @@ impl Router {
             Exit::Outbox(queue) => {
                 let bit = |(at, spec)| u64::from(takes(spec)) << at;
                 let sinks = self.routes.iter().enumerate().map(bit).fold(0, |sinks, bit| sinks | bit);
-                // An outbox that has failed takes nothing more, and the run ends.
-                if sinks != 0 && queue.send(Item::Letter(Letter { output: output.clone(), sinks })).is_ok() {
-                    sinks.count_ones() as usize
-                } else {
-                    0
-                }
+                let send = || {
+                    let letter = Letter { output: output.clone(), sinks };
+                    // An outbox that has failed takes nothing more, and the run ends.
+                    self.retold.borrow_mut().take(output) || queue.send(Item::Letter(letter, self.turns)).is_ok()
+                };
+                if sinks != 0 && send() { sinks.count_ones() as usize } else { 0 }
             }
         }
     }

@@ -22,6 +22,14 @@ impl Cause {
         self.0.word()
     }
 
+    /// How long a record is, and how long it may be, if that is the cause.
+    pub(crate) fn too_long(&self) -> Option<(u64, usize)> {
+        match *self.0 {
+            Reason::TooLong { bytes, bytes_max } => Some((bytes, bytes_max)),
+            _ => None,
+        }
+    }
+
     /// By how much a clock is too far ahead, and whose, if that is the cause.
     pub(crate) fn clock_ahead(&self) -> Option<(i64, SymbolId)> {
         match *self.0 {

@@ -44,6 +44,7 @@ pub struct Pseudonyms {
     event: [u8; 32],
     record: [u8; 32],
     subjects: [u8; 32],
+    state: [u8; 32],
     epoch: String,
 }
 
@@ -60,6 +61,7 @@ impl Pseudonyms {
             event: blake3::derive_key("weir 2026-11 event ids", root),
             record: blake3::derive_key("weir 2026-11 refused records", root),
             subjects: blake3::derive_key("weir 2026-11 subjects", root),
+            state: blake3::derive_key("weir 2026-11 state", root),
             epoch: String::new(),
         }
     }
@@ -75,6 +77,11 @@ impl Pseudonyms {
         let mut root = [0; 32];
         rng.fill(&mut root);
         Self::from_root(&root)
+    }
+
+    /// The key of what is kept on disk: journal and checkpoints.
+    pub(crate) fn state_key(&self) -> &[u8; 32] {
+        &self.state
     }
 
     /// Stand for event ids, each of the source that is its domain.

@@ -162,6 +162,8 @@ pub(crate) struct EventIds {
     entries_max: usize,
     horizon_seconds: i64,
     newest_second: i64,
+    /// Those that a checkpoint does not know yet, with their seconds; `None` where none are kept.
+    fresh: Option<Vec<(i64, Digest)>>,
     /// Ids that left before their time because there was no room.
     pub(crate) evicted: u64,
 }
@@ -197,6 +199,7 @@ impl EventIds {
             entries_max,
             horizon_seconds: for_ms / BUCKET_MS + 1,
             newest_second: i64::MIN / 2,
+            fresh: None,
             evicted: 0,
         }
     }
@@ -220,6 +223,9 @@ impl EventIds {
         };
         let new = self.tables[table].insert(id.max(1), &mut self.next);
         self.entries += usize::from(new);
+        if let (true, Some(fresh)) = (new, &mut self.fresh) {
+            fresh.push((second, id));
+        }
         if table == self.newest_table {
             // The next second will want it, or this one if it is getting full.
             let Second { places, len, .. } = &self.tables[table];
@@ -270,6 +276,17 @@ impl EventIds {
         }
         let most = self.seconds.values().rev().take(LOOK_BACK).map(|at| self.tables[*at].len).max().unwrap_or(0);
         most + most / 8
+    }
+
+    /// From here on it is noted which ids are new.
+    pub(crate) fn note_fresh(&mut self) {
+        self.fresh = Some(Vec::new());
+    }
+
+    /// Ids that are new since this was asked last, and the second before which ids are forgotten.
+    pub(crate) fn take_fresh(&mut self) -> (Vec<(i64, Digest)>, i64) {
+        let fresh = self.fresh.as_mut().map(std::mem::take).unwrap_or_default();
+        (fresh, self.newest_second - 2 * self.horizon_seconds)
     }
 
     pub(crate) fn save(&self) -> SavedEventIds {

@@ -7,11 +7,14 @@
 
 mod event_ids;
 mod fate;
+mod files;
+mod going_on;
 mod overload;
 mod partition;
 mod pipeline;
 mod plan;
 mod reload;
+mod saver;
 mod sequencer;
 mod shard;
 mod state;
@@ -27,6 +30,6 @@ pub use overload::ShedTotals;
 pub use pipeline::{BuildError, Pipeline, PipelineBuilder, RunError, SourceSpec, StopHandle};
 pub use reload::{ListStatus, ReloadHandle, ReloadReport};
 pub use state::StateError;
-pub use summary::{RuleCounts, Summary};
+pub use summary::{Replayed, RuleCounts, Summary};
 pub use tally::Tally;
 pub use trial::{Trial, TrialParts};

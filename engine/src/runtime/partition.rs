@@ -13,7 +13,9 @@ use super::fate::{Fate, Fates};
 use super::overload::Overload;
 use super::plan::Plan;
 use super::shard::Judged;
-use super::state::{SavedState, StateError};
+use super::files::Files;
+use super::saver::Saver;
+use super::state::{SavedClocks, SavedState, StateError, Written};
 use super::steps::StepSet;
 use super::summary::{RuleCounts, Summary};
 use super::told::Told;
@@ -23,8 +25,8 @@ use crate::decode::{Place, Rejected};
 use crate::live::{LIVE_EVERY_MS, LIVE_MAX, Live, LiveDevice};
 use crate::metrics::{Buckets, Passage, Progress};
 use crate::operator::{PlannedRule, window::WindowOutcome};
-use crate::record::{KindRows, SymbolId};
-use crate::source::Outcome;
+use crate::record::{Digest, KindRows, SymbolId};
+use crate::source::{Outcome, Position, Turn};
 use crate::testing::sabotage::{self, Wrong};
 use crate::window::{Devices, FOREVER, Fault, FaultKind, TOLD_AGAIN_MS};
 
@@ -60,6 +62,10 @@ pub(crate) struct Partition {
     /// Of rules that are not in force any more.
     past_rules: Vec<RuleCounts>,
     reloads: u64,
+    /// Turns that have been applied.
+    turns: u64,
+    files: Files,
+    saver: Option<Saver>,
 }
 
 impl Partition {
@@ -85,6 +91,9 @@ impl Partition {
             rules: plan.rules.iter().map(|planned| RuleCounts::new(&planned.rule)).collect(),
             past_rules: Vec::new(),
             reloads: 0,
+            turns: 0,
+            files: Files::default(),
+            saver: None,
             withdrawn: 0,
             plan: Arc::clone(plan),
         }
@@ -95,10 +104,20 @@ impl Partition {
         if judged.plan.generation != self.plan.generation {
             self.turn_to(Arc::clone(&judged.plan));
         }
-        let now_ms = self.plan.clock.wall_ms();
+        let Turn { now_ms, resumed, .. } = judged.turn;
+        self.turns = judged.turn.number + 1;
+        self.router.follow_from(self.turns);
+        if resumed {
+            self.devices.listen_anew(now_ms);
+        }
         if now_ms - self.last_tick_ms >= TICK_MS {
             self.devices.tick(now_ms);
             self.last_tick_ms = now_ms;
+        }
+        for block in &judged.blocks {
+            if let Some(extent) = &block.extent {
+                self.files.advance(block.source, extent, self.turns);
+            }
         }
         if let Some(block) = judged.blocks.last() {
             self.last_passage =
@@ -121,7 +140,11 @@ impl Partition {
         }
         let received: u64 = judged.received.values().sum();
         self.progress.add(received, 0);
+        let (idle, replayed) = (judged.blocks.is_empty() && judged.shed.is_empty(), judged.turn.replayed);
         self.reply(judged, &fates);
+        if !replayed {
+            self.save_if_due(idle);
+        }
     }
 
     /// Duplicates out, devices forward: record by record in order of arrival.
@@ -235,7 +258,7 @@ impl Partition {
         }
         for (block, outcome) in judged.blocks.into_iter().zip(outcomes) {
             if let Some(reply) = block.reply {
-                self.router.acknowledge(move || reply(outcome));
+                self.router.acknowledge(move |_| reply(outcome));
             }
         }
     }
@@ -404,43 +427,111 @@ impl Partition {
         }
     }
 
-    /// The state as it is kept in a checkpoint.
+    /// The state as it is kept.
     pub(super) fn save(&self) -> SavedState {
         SavedState {
-            rules: SavedState::rules_of(&self.plan),
             symbols: SavedState::symbols_of(&self.plan),
-            events: self.events.save(),
+            events: Some(self.events.save()),
+            ..self.save_without_events()
+        }
+    }
+
+    /// The state without what grows with every record: symbols and event ids.
+    pub(super) fn save_without_events(&self) -> SavedState {
+        SavedState {
+            written: Written::under(&self.plan),
+            symbols: Vec::new(),
+            events: None,
+            files: self.files.save(),
+            clocks: SavedClocks {
+                tick_ms: self.last_tick_ms,
+                ahead_told_ms: self.ahead_told_ms.iter().map(|(device, ms)| (*device, *ms)).collect(),
+            },
             devices: self.devices.save(),
             windows: self.windows.save(&self.plan),
             steps: self.steps.save(),
             suppression: self.suppression.save(),
             told: self.told.save(),
             overload: self.overload.save(),
-            by_source: self.by_source.clone(),
-            by_kind: self.by_kind.clone(),
+        }
+    }
+
+    /// All windows are complete and told: whoever goes on from here begins them anew.
+    fn save_ended(&self) -> SavedState {
+        let Plan { layouts, limits, .. } = &*self.plan;
+        SavedState {
+            devices: Devices::new(layouts.kinds.len(), limits.idle_after_ms).save(),
+            windows: WindowSet::new(&self.plan).save(&self.plan),
+            steps: StepSet::new(&self.plan).save(),
+            ..self.save_without_events()
         }
     }
 
     /// Takes over a saved state. The symbols must have the numbers they had.
     pub(super) fn load(&mut self, saved: SavedState) -> Result<(), StateError> {
-        if saved.rules != SavedState::rules_of(&self.plan) {
-            return Err(StateError::OtherRules);
+        saved.written.check(&self.plan)?;
+        let plan = Arc::clone(&self.plan);
+        let place = |rule| saved.written.place_in(&plan, rule);
+        if let Some(events) = saved.events {
+            self.events.load(events);
         }
-        if saved.by_source.len() != self.by_source.len() || saved.by_kind.len() != self.by_kind.len() {
-            return Err(StateError::OtherRules);
-        }
-        self.events.load(saved.events);
+        self.files.load(saved.files);
+        self.last_tick_ms = saved.clocks.tick_ms;
+        self.ahead_told_ms = saved.clocks.ahead_told_ms.into_iter().collect();
         self.devices.load(saved.devices);
         if sabotage::is(Wrong::StateLost) {
             return Ok(());
         }
-        self.windows.load(&self.plan, saved.windows);
-        self.steps.load(saved.steps);
+        self.windows.load(&plan, saved.windows, place);
+        self.steps.load(saved.steps, place);
         self.suppression.load(saved.suppression);
+        self.suppression.move_rules(place);
         self.told.load(saved.told);
+        self.told.move_rules(place);
         self.overload.load(saved.overload);
-        (self.by_source, self.by_kind) = (saved.by_source, saved.by_kind);
         Ok(())
+    }
+
+    /// From here on the state is kept.
+    pub(super) fn keep_by(&mut self, saver: Saver) {
+        self.events.note_fresh();
+        self.saver = Some(saver);
+    }
+
+    /// An event id that was seen by an earlier run.
+    pub(super) fn know(&mut self, second: i64, id: Digest) {
+        self.events.insert(id, second.saturating_mul(1_000));
+    }
+
+    /// How far the files of a source have been read.
+    pub(super) fn files_of(&self, source: u16) -> Vec<Position> {
+        self.files.of(source)
+    }
+
+    /// Has a checkpoint made, if it is time for one.
+    fn save_if_due(&mut self, idle: bool) {
+        let now_ns = self.plan.clock.monotonic_ns();
+        if self.saver.as_mut().is_some_and(|saver| saver.is_due(now_ns, idle)) {
+            let state = self.save_without_events();
+            self.have_saved(state);
+            let took_ns = self.plan.clock.monotonic_ns() - now_ns;
+            self.saver.as_mut().expect("it is there").took(now_ns, took_ns);
+        }
+    }
+
+    /// The last checkpoint of a run. `drained` if all sources have come to their end.
+    pub(super) fn save_last(&mut self, drained: bool) {
+        if self.saver.as_ref().is_some_and(Saver::is_needed) {
+            let state = if drained { self.save_ended() } else { self.save_without_events() };
+            self.have_saved(state);
+        }
+    }
+
+    fn have_saved(&mut self, state: SavedState) {
+        let (fresh, events_from) = self.events.take_fresh();
+        let plan = Arc::clone(&self.plan);
+        let Some(saver) = &self.saver else { return };
+        saver.hand_over(&self.router, self.turns, fresh, events_from, state, plan);
     }
 
     /// Repeats of a rule that were held back.
@@ -480,6 +571,7 @@ impl Partition {
             suppressed_evicted: self.suppression.evicted,
             told_evicted: self.told.evicted,
             withdrawn: self.withdrawn,
+            not_retold: self.router.not_retold(),
             shed: self
                 .overload
                 .totals()

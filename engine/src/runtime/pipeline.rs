@@ -9,14 +9,16 @@ use std::time::Instant;
 use weir_rules::pack::Pack;
 use weir_rules::schema::Catalog;
 
+use super::going_on::GoingOn;
 use super::overload;
 use super::partition::Partition;
 use super::plan::{Blueprint, PackWithLists};
 use super::reload::{Plans, ReloadHandle};
 use super::sequencer::Sequencer;
 use super::shard;
-use super::summary::Summary;
-use crate::alert::{Delivered, Router, Sink, SinkSpec, SinkThread};
+use super::state::StateError;
+use super::summary::{Replayed, Summary};
+use crate::alert::{Delivered, Router, Sink, SinkSpec};
 use crate::budget::TooLittleMemory;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::Issuers;
@@ -25,10 +27,9 @@ use crate::limits::Limits;
 use crate::metrics::Progress;
 use crate::record::{Layouts, Pseudonyms};
 use crate::rng::OsRng;
-use crate::source::{Feed, Format, Intake, Source};
+use crate::source::{Feed, Format, Intake, Position, Source};
 use crate::state::log::LogError;
-use crate::state::outbox::{Found, Outbox};
-use crate::state::{OpenError, StateSpec};
+use crate::state::{OpenError, ReplayError, StateSpec};
 use crate::watchlist::Watchlist;
 use crate::window::ZoneTable;
 
@@ -78,6 +79,15 @@ pub enum BuildError {
     TooManySources,
     #[error(transparent)]
     Memory(#[from] TooLittleMemory),
+    /// The state folder cannot be used; nothing was started.
+    #[error("the state folder cannot be used: {0}")]
+    State(#[from] OpenError),
+    /// The state in it cannot.
+    #[error(
+        "the state of earlier runs cannot be gone on with: {0}. Or give up what was counted so far with \
+         `--accept-state-loss`"
+    )]
+    Saved(#[from] StateError),
 }
 
 /// A run came to a bad end.
@@ -86,12 +96,12 @@ pub enum RunError {
     /// A shard panicked: the pipeline's state is unsound, and it stopped.
     #[error("a shard failed: {0}")]
     Shard(String),
-    /// The state folder cannot be used; nothing was started.
-    #[error("the state folder cannot be used: {0}")]
-    State(#[from] OpenError),
-    /// Outputs can no longer be kept: what was not told yet is told by the next start.
-    #[error("the outbox failed, and the run was ended: {0}")]
-    Outbox(#[from] LogError),
+    /// Outputs, or what came in, can no longer be kept: what was not told yet is told by the next start.
+    #[error("the state can no longer be kept, and the run was ended: {0}")]
+    State(#[from] LogError),
+    /// What an earlier run had taken in cannot be read.
+    #[error("what came in before cannot be applied again, and the run was ended: {0}")]
+    Replay(#[from] ReplayError),
 }
 
 /// Asks a running pipeline to drain and end. Cheap to clone.
@@ -221,7 +231,7 @@ impl PipelineBuilder {
         self
     }
 
-    /// Compiles the rules and lays out the columns they read.
+    /// Compiles the rules and lays out the columns they read; opens the state folder, if there is to be one.
     pub fn build(self) -> Result<Pipeline, BuildError> {
         let (specs, running): (Vec<_>, Vec<_>) =
             self.sources.into_iter().map(|(spec, it)| (spec.clone(), (spec, it))).unzip();
@@ -240,7 +250,14 @@ impl PipelineBuilder {
             timed: self.timed,
             classes: Arc::default(),
         };
+        let mut going_on = match self.state {
+            Some(spec) => Some(GoingOn::open(spec, &self.sinks, &blueprint)?),
+            None => None,
+        };
         let plan = blueprint.plan(0, &self.packs)?;
+        if let Some(going_on) = &mut going_on {
+            going_on.check(&plan)?;
+        }
         blueprint.classes.set(overload::classes(&plan));
         let plans = Plans::new(plan, self.packs);
         Ok(Pipeline {
@@ -250,7 +267,7 @@ impl PipelineBuilder {
             sources: running,
             sinks: self.sinks,
             shards: self.shards,
-            state: self.state,
+            going_on,
             progress: Arc::default(),
         })
     }
@@ -264,7 +281,7 @@ pub struct Pipeline {
     sources: Vec<(SourceSpec, Box<dyn Source>)>,
     sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
     shards: usize,
-    state: Option<StateSpec>,
+    going_on: Option<GoingOn>,
     progress: Arc<Progress>,
 }
 
@@ -311,20 +328,49 @@ impl Pipeline {
     /// When a thread cannot be started.
     pub fn run(self) -> Result<Summary, RunError> {
         let started = Instant::now();
-        let Exits { router, sink_threads, writer, found } =
-            start_sinks(self.sinks, self.state.as_ref(), &self.blueprint, &self.intake)?;
-        let partition = Partition::new(&self.plans.current(), router, self.progress);
         let names: Vec<String> = self.sources.iter().map(|(spec, _)| spec.name.clone()).collect();
-        let source_threads = start_sources(self.sources, &self.blueprint, &self.intake);
+        let Blueprint { limits, clock, .. } = &*self.blueprint;
+        let bound_us = limits.latency_bound_ms * 1000;
+        let plan = self.plans.current();
+        let (partition, sink_threads, keeping, found) = match self.going_on {
+            None => {
+                let (router, sink_threads) = Router::start(self.sinks, limits.sink_queue_max, bound_us, clock);
+                (Partition::new(&plan, router, self.progress), sink_threads, None, None)
+            }
+            Some(going_on) => {
+                let found = going_on.found().clone();
+                let started = going_on.start(self.sinks, &plan, self.progress, &self.intake, bound_us)?;
+                (started.partition, started.sink_threads, Some(started.keeping), Some(found))
+            }
+        };
         let sequencer = Sequencer::new(partition, &self.intake);
-        let failure = run_shards(self.shards, &self.plans, &self.intake, &sequencer);
+        let sources = self.sources;
+        let run = thread::scope(|scope| {
+            let shards = run_shards(scope, self.shards, &self.plans, &self.intake, &sequencer);
+            let replayed = match keeping {
+                None => Ok((Replayed::default(), None)),
+                Some(keeping) => keeping.replay(&self.blueprint, names.len(), &self.intake).map(|(it, on)| (it, Some(on))),
+            };
+            if replayed.is_err() {
+                self.intake.fail();
+            }
+            let positions = |source| {
+                let keeps = matches!(&replayed, Ok((_, Some(_))));
+                keeps.then(|| sequencer.look(|partition| partition.files_of(source)).into())
+            };
+            let source_threads = start_sources(sources, &self.blueprint, &self.intake, positions);
+            let failure = shards.into_iter().find_map(|thread| thread.join().ok().flatten());
+            (replayed, source_threads, failure)
+        });
+        let (replayed, source_threads, failure) = run;
         if let Some(failure) = failure {
             return Err(RunError::Shard(failure));
         }
-        let outbox_failed = self.intake.has_failed();
+        let (replayed, keeping) = replayed?;
+        let failed = self.intake.has_failed();
         let mut source_errors = Vec::new();
-        // Where the outbox has failed nobody waits for sources any more.
-        let source_threads = if outbox_failed { Vec::new() } else { source_threads };
+        // Where the state has failed nobody waits for sources any more.
+        let source_threads = if failed { Vec::new() } else { source_threads };
         for (name, thread) in names.iter().zip(source_threads) {
             if let Some(error) = thread.join().unwrap_or_else(|_| Some("the source panicked".to_owned())) {
                 source_errors.push((name.clone(), error));
@@ -336,9 +382,12 @@ impl Pipeline {
             partition.end();
         }
         partition.tell_shed(None);
+        if !failed {
+            partition.save_last(!stopped);
+        }
         let mut summary = partition.into_summary();
-        if let Some(writer) = writer {
-            summary.outputs_too_long = writer.join().expect("the outbox does not panic")?;
+        if let Some(keeping) = keeping {
+            (summary.outputs_too_long, summary.checkpoints) = keeping.end(&self.intake)?;
         }
         for thread in sink_threads {
             let Ok(delivered) = thread.join() else {
@@ -352,7 +401,7 @@ impl Pipeline {
                 summary.latency_by_source.entry(source).or_default().merge(&latency);
             }
         }
-        summary.found = found;
+        (summary.found, summary.replayed) = (found, replayed);
         summary.refused_requests =
             self.intake.refused().into_iter().map(|(source, n)| (names[usize::from(source)].clone(), n)).collect();
         summary.source_errors = source_errors;
@@ -362,43 +411,11 @@ impl Pipeline {
     }
 }
 
-/// Threads that outputs leave by.
-struct Exits {
-    router: Router,
-    sink_threads: Vec<SinkThread>,
-    writer: Option<thread::JoinHandle<Result<u64, LogError>>>,
-    found: Option<Found>,
-}
-
-fn start_sinks(
-    sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
-    state: Option<&StateSpec>,
-    blueprint: &Blueprint,
-    intake: &Arc<Intake>,
-) -> Result<Exits, RunError> {
-    let Blueprint { limits, clock, .. } = blueprint;
-    let bound_us = limits.latency_bound_ms * 1000;
-    let Some(state) = state else {
-        let (router, sink_threads) = Router::start(sinks, limits.sink_queue_max, bound_us, clock);
-        return Ok(Exits { router, sink_threads, writer: None, found: None });
-    };
-    let names = sinks.iter().map(|(spec, _)| spec.name.clone()).collect();
-    let outbox = Outbox::open(state, names, limits.sink_queue_max, clock, &mut OsRng)?;
-    let found = outbox.found.clone();
-    let ends = Arc::clone(intake);
-    let failed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || ends.fail());
-    let (router, sink_threads, writer) =
-        Router::start_kept(sinks, outbox, bound_us, state.drain_for_ms, clock, &failed);
-    let intake = Arc::clone(intake);
-    let write = move || writer.run(|hold| intake.hold(hold)).inspect_err(|_| failed());
-    let writer = thread::Builder::new().name("outbox".to_owned()).spawn(write).expect("a thread can be started");
-    Ok(Exits { router, sink_threads, writer: Some(writer), found: Some(found) })
-}
-
 fn start_sources(
     sources: Vec<(SourceSpec, Box<dyn Source>)>,
     blueprint: &Blueprint,
     intake: &Arc<Intake>,
+    positions: impl Fn(u16) -> Option<Arc<[Position]>>,
 ) -> Vec<thread::JoinHandle<Option<String>>> {
     let mut threads = Vec::new();
     for (index, (spec, source)) in sources.into_iter().enumerate() {
@@ -412,6 +429,7 @@ fn start_sources(
             block_bytes: blueprint.limits.batch_bytes_max,
             sheds: spec.sheds,
             classes: Arc::clone(&blueprint.classes),
+            positions: positions(index as u16),
         };
         let intake = Arc::clone(intake);
         let thread = thread::Builder::new()
@@ -431,29 +449,31 @@ fn start_sources(
     threads
 }
 
-/// Runs the shards to their end; what a shard died of, if one did.
-fn run_shards(shards: usize, plans: &Plans, intake: &Intake, sequencer: &Sequencer<'_>) -> Option<String> {
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..shards)
-            .map(|number| {
-                thread::Builder::new()
-                    .name(format!("shard {number}"))
-                    .spawn_scoped(scope, || {
-                        let result = catch_unwind(AssertUnwindSafe(|| shard::run(plans, intake, sequencer)));
-                        if result.is_err() {
-                            intake.fail();
-                        }
-                        result.err().map(|panic| {
-                            panic
-                                .downcast_ref::<&str>()
-                                .map(|text| (*text).to_owned())
-                                .or_else(|| panic.downcast_ref::<String>().cloned())
-                                .unwrap_or_default()
-                        })
-                    })
-                    .expect("a thread can be started")
-            })
-            .collect();
-        threads.into_iter().find_map(|thread| thread.join().ok().flatten())
-    })
+/// Starts the shards; each gives what it died of, if it did.
+fn run_shards<'scope, 'env>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    shards: usize,
+    plans: &'env Plans,
+    intake: &'env Intake,
+    sequencer: &'env Sequencer<'env>,
+) -> Vec<thread::ScopedJoinHandle<'scope, Option<String>>> {
+    let run = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| shard::run(plans, intake, sequencer)));
+        if result.is_err() {
+            intake.fail();
+        }
+        result.err().map(|panic| {
+            panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default()
+        })
+    };
+    (0..shards)
+        .map(|number| {
+            let builder = thread::Builder::new().name(format!("shard {number}"));
+            builder.spawn_scoped(scope, run).expect("a thread can be started")
+        })
+        .collect()
 }

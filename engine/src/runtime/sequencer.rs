@@ -35,7 +35,7 @@ impl<'a> Sequencer<'a> {
     /// Hands in a batch; applies it, and those behind it that are ready, if it is its turn.
     pub(super) fn submit(&self, judged: Judged) {
         let mut waiting = self.waiting.lock();
-        waiting.ready.insert(judged.turn, judged);
+        waiting.ready.insert(judged.turn.number, judged);
         if waiting.applying {
             return;
         }
@@ -52,6 +52,11 @@ impl<'a> Sequencer<'a> {
             waiting = self.waiting.lock();
             waiting.next_turn = turn + 1;
         }
+    }
+
+    /// Looks into the state between two batches.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Partition) -> T) -> T {
+        look(&self.partition.lock())
     }
 
     /// The state, once all shards have ended.

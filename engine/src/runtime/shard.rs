@@ -15,7 +15,7 @@ use crate::operator::steps::StepInput;
 use crate::operator::window::{self, BatchDigests, WindowInput};
 use crate::operator::{Candidate, Judging, Verdict, judge};
 use crate::record::{KindRows, SourceId};
-use crate::source::{Intake, Reply, ShedTally, Taken};
+use crate::source::{Block, Extent, Intake, Reply, ShedTally, Taken, Turn};
 
 /// How long a shard waits for records before it lets time pass.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -33,13 +33,15 @@ pub(crate) struct JudgedKind {
 pub(crate) struct JudgedBlock {
     pub(crate) source: SourceId,
     pub(crate) read_ns: u64,
+    /// Where in a file it lies.
+    pub(crate) extent: Option<Extent>,
     /// Who waits for an answer.
     pub(crate) reply: Option<Reply>,
 }
 
 /// A batch on its way to the partition.
 pub(crate) struct Judged {
-    pub(crate) turn: u64,
+    pub(crate) turn: Turn,
     /// The plan it was judged by.
     pub(crate) plan: Arc<Plan>,
     pub(crate) kinds: Vec<JudgedKind>,
@@ -100,12 +102,13 @@ impl Workbench {
     /// Does with a turn all that needs no state.
     pub(super) fn judge(&mut self, taken: Taken) -> Judged {
         let plan = &self.plan;
-        let (wall_ms, taken_ns) = (plan.clock.wall_ms(), plan.clock.monotonic_ns());
+        let (wall_ms, taken_ns) = (taken.turn.now_ms, plan.clock.monotonic_ns());
         self.assembly.start(wall_ms.saturating_add(plan.limits.max_ahead_ms));
         let mut blocks = Vec::with_capacity(taken.blocks.len());
         for (index, block) in taken.blocks.into_iter().enumerate() {
             self.decoders[usize::from(block.source)].decode(index as u32, &block, &mut self.assembly);
-            blocks.push(JudgedBlock { source: block.source, read_ns: block.received_ns, reply: block.reply });
+            let Block { source, received_ns: read_ns, extent, reply, .. } = block;
+            blocks.push(JudgedBlock { source, read_ns, extent, reply });
         }
         let kinds = self.assembly.finish();
         let mut judged = Judged {

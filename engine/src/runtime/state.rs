@@ -1,11 +1,12 @@
 //! A partition's state as bytes, and back.
 //!
-//! Everything that decides what will be emitted is in it, and no clear identifier. It is bound to the
-//! meaning of the rules: a state is read under the plan it was written under. (The file around it,
-//! with versions of sections and checks of its own, belongs to checkpoints.)
+//! Everything that decides what will be emitted is in it, and no clear identifier. What belongs to a rule is taken over by
+//! the rule of the same id and meaning, wherever it stands by now; what belongs to none is dropped. A checkpoint holds it
+//! in sections, each of a version of its own.
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::event_ids::SavedEventIds;
@@ -15,8 +16,9 @@ use super::steps::SavedSteps;
 use super::told::SavedTold;
 use super::windows::SavedWindows;
 use crate::alert::SavedSuppression;
-use crate::metrics::Buckets;
-use crate::record::Symbols;
+use crate::record::{SymbolId, Symbols};
+use crate::source::Position;
+use crate::state::checkpoint::{ReadSection, Section};
 use crate::window::SavedDevices;
 
 /// First bytes of a saved state.
@@ -28,35 +30,104 @@ pub enum StateError {
     /// It is something else, or damaged.
     #[error("this is not a saved state, or it is damaged")]
     Damaged,
-    /// It was written under other rules.
+    /// A rule of it cannot be planned.
     #[error("the state was written under other rules")]
     OtherRules,
+    /// A section is of a version that this program does not read.
+    #[error("section `{section}` is of version {found}, and this program reads version {SECTION_VERSION}")]
+    OtherVersion {
+        /// Section.
+        section: String,
+        /// Its version.
+        found: u32,
+    },
+    /// Sources are known by their place.
+    #[error(
+        "the state was written with the sources {written:?}, and they are {declared:?} now. New sources go behind the old \
+         ones; a source that is not needed any more keeps its place until the state is given up"
+    )]
+    OtherSources {
+        /// When it was written.
+        written: Vec<String>,
+        /// Now.
+        declared: Vec<String>,
+    },
+    /// Kinds are known by their place.
+    #[error("the state was written with the kinds of record {written:?}, and they are {declared:?} now")]
+    OtherKinds {
+        /// When it was written.
+        written: Vec<String>,
+        /// Now.
+        declared: Vec<String>,
+    },
+}
+
+/// Version of every section; one that changes gets its own, and a function that reads the old one.
+const SECTION_VERSION: u32 = 1;
+
+/// What a state was written under.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Id and version of every rule, in the order of the plan.
+    pub(super) rules: Vec<(String, String)>,
+    pub(super) sources: Vec<String>,
+    pub(super) kinds: Vec<String>,
+}
+
+impl Written {
+    pub(super) fn under(plan: &Plan) -> Self {
+        Self {
+            rules: plan.rules.iter().map(|planned| (planned.rule.id.clone(), planned.rule.version.clone())).collect(),
+            sources: plan.sources.iter().map(|source| source.name.to_string()).collect(),
+            kinds: plan.layouts.kinds.iter().map(|layout| layout.kind.name.clone()).collect(),
+        }
+    }
+
+    /// Whether what was written can be read under this plan.
+    pub(super) fn check(&self, plan: &Plan) -> Result<(), StateError> {
+        let Self { sources, kinds, .. } = Self::under(plan);
+        if !sources.starts_with(&self.sources) {
+            return Err(StateError::OtherSources { written: self.sources.clone(), declared: sources });
+        }
+        if kinds != self.kinds {
+            return Err(StateError::OtherKinds { written: self.kinds.clone(), declared: kinds });
+        }
+        Ok(())
+    }
+
+    /// Where a rule stands under this plan; `None` if it means something else by now, or is gone.
+    pub(super) fn place_in(&self, plan: &Plan, rule: usize) -> Option<usize> {
+        let (id, version) = self.rules.get(rule)?;
+        plan.rule(id).filter(|planned| planned.rule.version == *version).map(|planned| planned.index)
+    }
+}
+
+/// Clocks of the partition, and what it told of others'.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SavedClocks {
+    pub(super) tick_ms: i64,
+    pub(super) ahead_told_ms: Vec<((u16, SymbolId), i64)>,
 }
 
 /// All of a partition's state.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SavedState {
-    /// Id and version of every rule, in the order of the plan.
-    pub(super) rules: Vec<(String, String)>,
+    pub(super) written: Written,
     /// Texts of every symbol table in the order of their numbers, by column.
     pub(super) symbols: Vec<(String, Vec<String>)>,
-    pub(super) events: SavedEventIds,
+    /// `None` where they are kept elsewhere.
+    pub(super) events: Option<SavedEventIds>,
+    pub(super) files: Vec<Position>,
+    pub(super) clocks: SavedClocks,
     pub(super) devices: SavedDevices,
     pub(super) windows: SavedWindows,
     pub(super) steps: Vec<SavedSteps>,
     pub(super) suppression: SavedSuppression,
     pub(super) told: SavedTold,
     pub(super) overload: SavedOverload,
-    pub(super) by_source: Vec<Buckets>,
-    pub(super) by_kind: Vec<Buckets>,
 }
 
 impl SavedState {
-    /// The rules of a plan, as they stand in a state.
-    pub(super) fn rules_of(plan: &Plan) -> Vec<(String, String)> {
-        plan.rules.iter().map(|planned| (planned.rule.id.clone(), planned.rule.version.clone())).collect()
-    }
-
     /// All symbol tables.
     pub(super) fn symbols_of(plan: &Plan) -> Vec<(String, Vec<String>)> {
         plan.layouts.symbols.iter().map(|(column, symbols)| (column.clone(), symbols.texts())).collect()
@@ -71,6 +142,49 @@ impl SavedState {
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         let body = bytes.strip_prefix(MAGIC).ok_or(StateError::Damaged)?;
         postcard::from_bytes(body).map_err(|_| StateError::Damaged)
+    }
+
+    /// As sections of a checkpoint; event ids are kept elsewhere.
+    pub(super) fn to_sections(&self) -> Vec<Section> {
+        fn section(name: &'static str, part: &impl Serialize) -> Section {
+            let bytes = postcard::to_allocvec(part).expect("a state is plain data");
+            Section { name, version: SECTION_VERSION, bytes }
+        }
+        vec![
+            section("written", &self.written),
+            section("symbols", &self.symbols),
+            section("files", &self.files),
+            section("clocks", &self.clocks),
+            section("devices", &self.devices),
+            section("windows", &self.windows),
+            section("steps", &self.steps),
+            section("suppress", &self.suppression),
+            section("told", &self.told),
+            section("overload", &self.overload),
+        ]
+    }
+
+    pub(super) fn from_sections(sections: &[ReadSection]) -> Result<Self, StateError> {
+        fn part<T: DeserializeOwned>(sections: &[ReadSection], name: &str) -> Result<T, StateError> {
+            let section = sections.iter().find(|section| section.name == name).ok_or(StateError::Damaged)?;
+            if section.version != SECTION_VERSION {
+                return Err(StateError::OtherVersion { section: name.to_owned(), found: section.version });
+            }
+            postcard::from_bytes(&section.bytes).map_err(|_| StateError::Damaged)
+        }
+        Ok(Self {
+            written: part(sections, "written")?,
+            symbols: part(sections, "symbols")?,
+            events: None,
+            files: part(sections, "files")?,
+            clocks: part(sections, "clocks")?,
+            devices: part(sections, "devices")?,
+            windows: part(sections, "windows")?,
+            steps: part(sections, "steps")?,
+            suppression: part(sections, "suppress")?,
+            told: part(sections, "told")?,
+            overload: part(sections, "overload")?,
+        })
     }
 
     /// Gives every symbol the number it had. The tables must be empty.

@@ -143,9 +143,10 @@ impl StepSet {
             .collect()
     }
 
-    pub(super) fn load(&mut self, saved: Vec<SavedSteps>) {
-        for (operator, saved) in self.rules.iter_mut().zip(saved) {
-            match (operator, saved) {
+    /// `place` says where a rule of the state stands by now.
+    pub(super) fn load(&mut self, saved: Vec<SavedSteps>, place: impl Fn(usize) -> Option<usize>) {
+        for (rule, saved) in saved.into_iter().enumerate() {
+            match (place(rule).and_then(|rule| self.rules[rule].as_mut()), saved) {
                 (Some(StepOperator::Sequence(operator)), SavedSteps::Sequence(saved)) => operator.load(saved),
                 (Some(StepOperator::Absence(operator)), SavedSteps::Absence(saved)) => operator.load(saved),
                 _ => {}

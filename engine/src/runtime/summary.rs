@@ -8,7 +8,7 @@ use weir_rules::pack::{Rule, Status};
 use super::tally::Tally;
 use crate::metrics::{Buckets, Latency, SinkCounts};
 use crate::source::Class;
-use crate::state::Found;
+use crate::state::{Found, Kept};
 
 /// What a rule did.
 #[derive(Debug, Clone)]
@@ -55,6 +55,17 @@ pub struct RuleCounts {
     pub open_values: usize,
     /// Times at which more had gone out of a zone than were inside.
     pub floored: u64,
+}
+
+/// What was applied again at the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Turns.
+    pub turns: u64,
+    /// Time it took.
+    pub took: Duration,
+    /// Files that cannot be found any more, with how many bytes of them had been judged since the checkpoint.
+    pub missing: BTreeMap<String, u64>,
 }
 
 impl RuleCounts {
@@ -104,8 +115,15 @@ pub struct Summary {
     pub reloads: u64,
     /// What each sink did.
     pub sinks: Vec<(String, SinkCounts)>,
-    /// What the outbox held at the start, where one is kept.
+    /// What the state folder held at the start, where one is kept.
     pub found: Option<Found>,
+    /// What was applied again of what an earlier run had taken in.
+    pub replayed: Replayed,
+    /// Outputs that an earlier run had told since its last checkpoint and that did not come out again: rules or lists have
+    /// changed between the runs, or files are gone.
+    pub not_retold: u64,
+    /// Checkpoints.
+    pub checkpoints: Kept,
     /// Outputs that were longer than the outbox can hold.
     pub outputs_too_long: u64,
     /// Latency of each rule's alerts.

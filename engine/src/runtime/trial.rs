@@ -21,7 +21,7 @@ use crate::clock::ManualClock;
 use crate::credential::Issuers;
 use crate::limits::Limits;
 use crate::record::{KindRows, Pseudonyms};
-use crate::source::{Block, Format, Payload, ShedTally, Taken};
+use crate::source::{Block, Format, Payload, ShedTally, Taken, Turn};
 use crate::watchlist::Watchlist;
 use crate::window::ZoneTable;
 
@@ -104,7 +104,7 @@ impl Trial {
     /// Goes on from a saved state, as a new process would.
     ///
     /// # Errors
-    /// When the state is not one of these rules.
+    /// When the state cannot be read.
     pub fn restore(parts: TrialParts, state: &[u8]) -> Result<Self, StateError> {
         let saved = SavedState::from_bytes(state)?;
         let mut trial = Self::start(parts, Some(&saved)).map_err(|_| StateError::OtherRules)?;
@@ -121,10 +121,14 @@ impl Trial {
     pub fn feed(&mut self, lines: &str) {
         let payload = Payload::Lines { bytes: Bytes::from(lines.to_owned()), format: Format::Ndjson, header: None };
         let block = Block::plain(0, "trial", payload);
-        let taken = Taken { turn: self.turn, blocks: vec![block], shed: ShedTally::default() };
+        let taken = self.taken(self.turn, block);
         self.turn += 1;
         let judged = self.bench.judge(taken);
         self.partition.apply(judged);
+    }
+
+    fn taken(&self, number: u64, block: Block) -> Taken {
+        Taken { turn: Turn::at(number, self.wall_ms()), blocks: vec![block], shed: ShedTally::default() }
     }
 
     /// Takes one line apart without judging it.
@@ -133,11 +137,8 @@ impl Trial {
     /// Why it is refused.
     pub(crate) fn decode(&self, line: &str) -> Result<Vec<KindRows>, String> {
         let payload = Payload::Lines { bytes: Bytes::from(line.to_owned()), format: Format::Ndjson, header: None };
-        let judged = Workbench::new(Arc::clone(&self.plan)).judge(Taken {
-            turn: 0,
-            blocks: vec![Block::plain(0, "trial", payload)],
-            shed: ShedTally::default(),
-        });
+        let taken = self.taken(0, Block::plain(0, "trial", payload));
+        let judged = Workbench::new(Arc::clone(&self.plan)).judge(taken);
         match judged.rejected.first() {
             Some((_, rejected)) => Err(rejected.cause.to_string()),
             None => Ok(judged.kinds.into_iter().map(|kind| kind.rows).collect()),

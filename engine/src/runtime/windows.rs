@@ -327,7 +327,8 @@ impl WindowSet {
         }
     }
 
-    pub(super) fn load(&mut self, plan: &Plan, saved: SavedWindows) {
+    /// `place` says where a rule of the state stands by now.
+    pub(super) fn load(&mut self, plan: &Plan, saved: SavedWindows, place: impl Fn(usize) -> Option<usize>) {
         for (clock, saved) in saved.reporters {
             if let Some(reporters) = self.reporters.get_mut(&clock) {
                 reporters.load(saved);
@@ -341,7 +342,8 @@ impl WindowSet {
                 _ => {}
             }
         }
-        for (operator, saved) in self.rules.iter_mut().zip(saved.rules) {
+        for (rule, saved) in saved.rules.into_iter().enumerate() {
+            let operator = place(rule).and_then(|rule| self.rules[rule].as_mut());
             if let (Some(operator), Some(saved)) = (operator, saved) {
                 operator.load(saved);
             }

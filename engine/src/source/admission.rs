@@ -13,13 +13,14 @@ use bytes::Bytes;
 use jiff::tz::TimeZone;
 use memchr::{memchr, memmem};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use super::{Format, Payload, records_of};
 use crate::normalise::TimeReader;
 use crate::record::KindId;
 
 /// How urgent a record is, the least urgent first. P2, P1 and P0 of RELIABILITY.md 2.4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {
     /// No rule reads its kind.
     Other,
@@ -55,7 +56,7 @@ impl Class {
 pub(super) const PARTS_OF_THE_BOUND: u64 = 32;
 
 /// Records of one source and kind that were let go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shed {
     pub(crate) class: Class,
     pub(crate) count: u64,
@@ -70,7 +71,7 @@ pub(crate) struct Shed {
 const SECONDS_MAX: usize = 1_024;
 
 /// Records that were let go, by source and kind; without a kind where it was not looked for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShedTally(BTreeMap<(u16, Option<KindId>), Shed>);
 
 impl ShedTally {

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
-use super::{Block, Class, ClassBoard, Format, Framer, Intake, Payload, Reply, ShedTally, SourceError};
+use super::{
+    Block, Class, ClassBoard, Extent, FileId, FilePlace, Format, Framer, Intake, Payload, Position, Reply, ShedTally,
+    SourceError,
+};
 use crate::clock::Clock;
 use crate::record::Pseudonyms;
+use crate::vfs::VfsFile;
 
 /// There is no room; try again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +31,8 @@ pub struct Feed {
     /// Whether records are let go by class rather than wait for room.
     pub(crate) sheds: bool,
     pub(crate) classes: Arc<ClassBoard>,
+    /// How far earlier runs have read the files of this source; `None` where no state is kept.
+    pub(crate) positions: Option<Arc<[Position]>>,
 }
 
 impl Feed {
@@ -65,12 +71,64 @@ impl Feed {
         Framer::new(format, stream.into(), self.record_bytes_max, self.pseudonyms.clone())
     }
 
+    /// Where to go on in a file that has just been opened: where an earlier run left it, or at its start.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn place_of(&self, path: &str, file: &mut dyn VfsFile) -> std::io::Result<FilePlace> {
+        let Some(positions) = &self.positions else { return Ok(FilePlace::start(None)) };
+        let identity = file.stat()?.identity;
+        for known in positions.iter().filter(|known| known.file.identity == identity) {
+            if known.file.is(file, &self.pseudonyms)? {
+                return Ok(FilePlace {
+                    file: Some(Arc::new(known.file.named(path))),
+                    from: known.to,
+                    records: known.records,
+                    header: known.header.clone().map(Arc::from),
+                });
+            }
+        }
+        FileId::of(path, file, &self.pseudonyms).map(|file| FilePlace::start(Some(file)))
+    }
+
+    /// A framer for a file, from where [`Feed::place_of`] said; the first bytes pushed are those at `place.from`, unless
+    /// [`Feed::reads_from_start`]. `is_plain` if what is pushed are the file's own bytes, not what they say compressed.
+    pub fn framer_at(&self, path: &str, place: &FilePlace, is_plain: bool) -> Framer {
+        self.framer(path).at(place, is_plain)
+    }
+
+    /// Whether a stream of this source's format can be read from its start only; the framer passes over what is known.
+    pub fn reads_from_start(&self) -> bool {
+        self.format == Format::ArrowIpc
+    }
+
+    /// Hands over rows of a file as columns; `rows_before` is how many rows of the file lie before them. Rows that an earlier
+    /// run has read are passed over.
+    pub fn send_rows(&self, place: &FilePlace, stream: &Arc<str>, rows_before: u64, batch: &RecordBatch) {
+        let rows = batch.num_rows() as u64;
+        let known = place.records.saturating_sub(rows_before).min(rows);
+        if known == rows {
+            return;
+        }
+        let extent = place.file.clone().map(|file| Extent {
+            file,
+            from: 0,
+            to: 0,
+            records_to: rows_before + rows,
+            header: None,
+            is_plain: false,
+        });
+        let payload = Payload::Columns(batch.slice(known as usize, (rows - known) as usize));
+        self.hand_over(Arc::clone(stream), rows_before + known, payload, extent);
+    }
+
     fn block(&self, stream: Arc<str>, first_record: u64, payload: Payload, reply: Option<Reply>) -> Block {
         Block {
             source: self.source,
             payload,
             stream,
             first_record,
+            extent: None,
             received_ms: self.clock.wall_ms(),
             received_ns: self.clock.monotonic_ns(),
             reply,
@@ -83,9 +141,17 @@ impl Feed {
     /// When the stream cannot be read on (a broken Arrow stream); what was whole has been handed over.
     pub fn send_framed(&self, framer: &mut Framer) -> Result<(), SourceError> {
         loop {
-            let first_record = framer.records();
+            let before = framer.records();
             match framer.next_payload() {
-                Ok(Some(payload)) => self.send(framer.stream(), first_record, payload),
+                Ok(Some(payload)) => {
+                    // Of columns, some rows may have been passed over.
+                    let first_record = match &payload {
+                        Payload::Columns(batch) => framer.records() - batch.num_rows() as u64,
+                        _ => before,
+                    };
+                    let extent = framer.extent_of(&payload);
+                    self.hand_over(framer.stream(), first_record, payload, extent);
+                }
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(SourceError::new(framer.stream().as_ref(), error)),
             }
@@ -95,21 +161,34 @@ impl Feed {
     /// Hands over one payload. Waits for room, unless the source sheds: then it returns at once, and what there is no room
     /// for is counted and gone.
     pub fn send(&self, stream: Arc<str>, first_record: u64, payload: Payload) {
+        self.hand_over(stream, first_record, payload, None);
+    }
+
+    fn hand_over(&self, stream: Arc<str>, first_record: u64, payload: Payload, extent: Option<Extent>) {
+        let mut block = self.block(stream, first_record, payload, None);
+        block.extent = extent;
         if self.sheds {
-            self.admit(stream, first_record, payload);
+            self.admit(block);
         } else {
-            self.intake.push(self.block(stream, first_record, payload, None));
+            self.intake.push(block);
         }
     }
 
-    fn admit(&self, stream: Arc<str>, first_record: u64, payload: Payload) {
+    fn admit(&self, mut block: Block) {
+        let payload = block.payload.clone();
         let least = self.intake.least_admitted(self.source, payload.bytes());
         let mut shed = ShedTally::default();
         let kept = match least {
             Some(Class::Other) => Some(payload),
-            least => self.classes.read().sift(self.source, payload, least, self.clock.wall_ms(), &mut shed),
+            least => {
+                // What is left is not what stands in the file.
+                if let Some(extent) = &mut block.extent {
+                    extent.is_plain = false;
+                }
+                self.classes.read().sift(self.source, payload, least, self.clock.wall_ms(), &mut shed)
+            }
         };
-        self.intake.push_sifted(kept.map(|payload| self.block(stream, first_record, payload, None)), shed);
+        self.intake.push_sifted(kept.map(|payload| Block { payload, ..block }), shed);
     }
 
     /// Hands over one payload if there is room, and asks for an answer.

@@ -15,7 +15,7 @@ use arrow::ipc::reader::StreamDecoder;
 use bytes::BytesMut;
 use memchr::{memchr, memchr_iter, memchr2_iter, memrchr};
 
-use super::{Format, Payload};
+use super::{Extent, FileId, FilePlace, Format, Payload};
 use crate::decode::parse_csv_row;
 use crate::limits::IPC_MESSAGE_BYTES_MAX;
 use crate::record::{Pseudonyms, Reason};
@@ -39,9 +39,20 @@ pub struct Framer {
     pseudonyms: Pseudonyms,
     buffer: BytesMut,
     records: u64,
+    /// Bytes of the stream that were given out or dropped: it ends at the border of a record.
+    consumed: u64,
+    /// The file that the stream is, if another run may have to find this place in it.
+    origin: Option<Origin>,
+    /// Records that an earlier run has read, of a format that can only be read from its start.
+    skip: u64,
     ended: bool,
     kind: Kind,
     dropping: Option<Dropping>,
+}
+
+struct Origin {
+    file: Arc<FileId>,
+    is_plain: bool,
 }
 
 /// A record that is too long, on its way out.
@@ -69,10 +80,45 @@ impl Framer {
             pseudonyms,
             buffer: BytesMut::new(),
             records: 0,
+            consumed: 0,
+            origin: None,
+            skip: 0,
             ended: false,
             kind,
             dropping: None,
         }
+    }
+
+    /// Goes on where an earlier run left the file. `is_plain` if the bytes of the stream are those of the file.
+    #[must_use]
+    pub(crate) fn at(mut self, place: &FilePlace, is_plain: bool) -> Self {
+        self.origin = place.file.clone().map(|file| Origin { file, is_plain });
+        match &mut self.kind {
+            Kind::Arrow { .. } => self.skip = place.records,
+            Kind::Csv { header, .. } => header.clone_from(&place.header),
+            Kind::Ndjson => {}
+        }
+        if self.skip == 0 {
+            (self.consumed, self.records) = (place.from, place.records);
+        }
+        self
+    }
+
+    /// Where what was given out last lies.
+    pub(crate) fn extent_of(&self, payload: &Payload) -> Option<Extent> {
+        let Origin { file, is_plain } = self.origin.as_ref()?;
+        let (bytes, is_plain) = match payload {
+            Payload::Lines { bytes, .. } => (bytes.len() as u64, *is_plain),
+            _ => (0, false),
+        };
+        Some(Extent {
+            file: Arc::clone(file),
+            from: self.consumed - bytes,
+            to: self.consumed,
+            records_to: self.records,
+            header: self.header(),
+            is_plain,
+        })
     }
 
     /// A framer outside a pipeline; digests of refused records mean nothing.
@@ -139,6 +185,7 @@ impl Framer {
             return None;
         }
         let bytes = self.buffer.split_to(end).freeze();
+        self.consumed += end as u64;
         let unfinished = !bytes.is_empty() && !bytes.ends_with(b"\n");
         self.records += memchr_iter(b'\n', &bytes).count() as u64 + u64::from(unfinished);
         Some(Payload::Lines { bytes, format: Format::Ndjson, header: None })
@@ -150,6 +197,7 @@ impl Framer {
             let mut hasher = self.pseudonyms.record_hasher();
             hasher.update(&self.buffer);
             self.dropping = Some(Dropping { hasher, bytes: self.buffer.len() as u64 });
+            self.consumed += self.buffer.len() as u64;
             self.buffer.clear();
         }
     }
@@ -161,6 +209,7 @@ impl Framer {
         };
         let end = memchr(b'\n', &self.buffer);
         let gone = self.buffer.split_to(end.map_or(self.buffer.len(), |at| at + 1));
+        self.consumed += gone.len() as u64;
         let body = gone.strip_suffix(b"\n").unwrap_or(&gone);
         dropping.hasher.update(body);
         dropping.bytes += body.len() as u64;
@@ -208,6 +257,7 @@ impl Framer {
             return Ok(None);
         }
         let bytes = self.buffer.split_to(end).freeze();
+        self.consumed += end as u64;
         (*scanned, *last_end) = (if header.is_none() { 0 } else { self.buffer.len() }, 0);
         if header.is_none() {
             *quoted = false;
@@ -258,13 +308,18 @@ impl Framer {
                 };
             }
             let mut message = Buffer::from(self.buffer.split_to(length).freeze());
+            self.consumed += length as u64;
             // The reader has panicked on damaged metadata before (apache/arrow-rs#10437).
             let decoded = catch_unwind(AssertUnwindSafe(|| decoder.decode(&mut message)))
                 .map_err(|_| FrameError::Arrow { what: "damaged message".to_owned() })?
                 .map_err(|error| FrameError::Arrow { what: error.to_string() })?;
             if let Some(batch) = decoded {
+                let known = self.skip.saturating_sub(self.records).min(batch.num_rows() as u64);
                 self.records += batch.num_rows() as u64;
-                return Ok(Some(Payload::Columns(batch)));
+                let fresh = batch.num_rows() - known as usize;
+                if fresh > 0 {
+                    return Ok(Some(Payload::Columns(batch.slice(known as usize, fresh))));
+                }
             }
         }
     }

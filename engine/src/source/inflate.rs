@@ -19,6 +19,17 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// By the first bytes of a stream, of which there are four if it has as many.
+    pub fn of_head(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            _ => Self::Plain,
+        }
+    }
+}
+
 struct Counted<R> {
     inner: R,
     bytes: Arc<AtomicU64>,
@@ -68,12 +79,8 @@ pub fn inflate(mut reader: Box<dyn Read + Send>, compression: Compression) -> io
             }
         }
     }
-    let compression = match (compression, &head[..known]) {
-        (Compression::Auto, [0x1f, 0x8b, ..]) => Compression::Gzip,
-        (Compression::Auto, [0x28, 0xb5, 0x2f, 0xfd]) => Compression::Zstd,
-        (Compression::Auto, _) => Compression::Plain,
-        (chosen, _) => chosen,
-    };
+    let compression =
+        if compression == Compression::Auto { Compression::of_head(&head[..known]) } else { compression };
     let whole = io::Cursor::new(head[..known].to_vec()).chain(reader);
     let taken = Arc::new(AtomicU64::new(0));
     let counted = Counted { inner: whole, bytes: Arc::clone(&taken) };

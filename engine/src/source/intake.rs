@@ -12,6 +12,7 @@ use super::pace::Pace;
 use super::{Block, Busy};
 use crate::clock::Clock;
 use crate::limits::Limits;
+use crate::state::journal::{KeptBlock, KeptTurn, Queue};
 
 /// Batches for each shard that a source which can wait reads ahead.
 const READ_AHEAD_BATCHES: usize = 2;
@@ -20,10 +21,29 @@ const BATCH_BYTES_MIN: usize = 16 << 10;
 /// Part of the latency bound that judging one batch may take.
 const BATCH_PARTS_OF_THE_BOUND: u64 = 2;
 
+/// The place of a batch in the order of batches, and its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// Position in the order in which batches are applied, from 0.
+    pub(crate) number: u64,
+    /// The wall clock by which it is judged: whenever it is judged again, it is by the same.
+    pub(crate) now_ms: i64,
+    /// It is the first of a run.
+    pub(crate) resumed: bool,
+    /// An earlier run has judged it.
+    pub(crate) replayed: bool,
+}
+
+impl Turn {
+    /// A turn in the middle of a run.
+    pub(crate) fn at(number: u64, now_ms: i64) -> Self {
+        Self { number, now_ms, resumed: false, replayed: false }
+    }
+}
+
 /// Blocks taken at once, and their place in the order of batches.
 pub(crate) struct Taken {
-    /// Position in the order in which batches are applied, from 0.
-    pub(crate) turn: u64,
+    pub(crate) turn: Turn,
     /// May be empty: time passes even when nothing arrives.
     pub(crate) blocks: Vec<Block>,
     /// What was let go since the turn before.
@@ -48,7 +68,25 @@ struct State {
     /// The disk is full: nothing new is taken in until there is room.
     held: bool,
     refused: BTreeMap<u16, u64>,
+    /// Turns of earlier runs that are to be applied first. While more of them may come, nothing else is given out.
+    replayed: VecDeque<Replayed>,
+    replaying: bool,
+    /// Where turns are kept.
+    journal: Option<Queue>,
 }
+
+/// A turn of an earlier run.
+struct Replayed {
+    now_ms: i64,
+    resumed: bool,
+    blocks: Vec<Block>,
+    shed: ShedTally,
+}
+
+/// How often it is looked whether all turns of earlier runs have been applied.
+const REPLAY_LOOK_UP: Duration = Duration::from_millis(5);
+/// Turns of earlier runs that wait to be applied.
+const REPLAYED_MAX: usize = 16;
 
 pub(crate) struct Intake {
     state: Mutex<State>,
@@ -161,9 +199,21 @@ impl Intake {
     pub(crate) fn take<T>(&self, patience: Duration, stamp: impl FnOnce() -> T) -> Option<(Taken, T)> {
         let mut state = self.state.lock();
         loop {
-            let may_take = state.next_turn < state.applied_turns + self.turns_ahead_max;
+            let journal_full = state.journal.as_ref().is_some_and(Queue::is_full);
+            let may_take = state.next_turn < state.applied_turns + self.turns_ahead_max && !journal_full;
+            if state.failed {
+                return None;
+            }
+            if state.replaying || !state.replayed.is_empty() {
+                if may_take && !state.replayed.is_empty() {
+                    let taken = self.take_replayed(&mut state);
+                    return Some((taken, stamp()));
+                }
+                self.arrived.wait_for(&mut state, patience);
+                continue;
+            }
             let drained = state.queue.is_empty() && state.sources_open == 0;
-            if state.failed || (drained && state.shed.is_empty()) {
+            if drained && state.shed.is_empty() {
                 return None;
             }
             if may_take && drained {
@@ -192,14 +242,89 @@ impl Intake {
         }
         state.bytes -= bytes;
         state.taken.push_back(bytes);
-        let turn = state.next_turn;
+        let mut turn = Turn::at(state.next_turn, self.clock.wall_ms());
         state.next_turn += 1;
+        let shed = std::mem::take(&mut state.shed);
+        if let Some(journal) = &mut state.journal {
+            let blocks = blocks.iter().map(KeptBlock::of).collect();
+            let kept = KeptTurn { now_ms: turn.now_ms, resumed: false, shed: shed.clone(), blocks };
+            turn.resumed = journal.put(turn.number, kept);
+        }
         if !state.queue.is_empty() {
             self.arrived.notify_one();
         }
         self.room.notify_all();
-        let shed = std::mem::take(&mut state.shed);
         Some((Taken { turn, blocks, shed }, stamp()))
+    }
+
+    fn take_replayed(&self, state: &mut State) -> Taken {
+        let Replayed { now_ms, resumed, blocks, shed } = state.replayed.pop_front().expect("there is one");
+        let turn = Turn { number: state.next_turn, now_ms, resumed, replayed: true };
+        state.next_turn += 1;
+        state.taken.push_back(blocks.iter().map(|block| block.payload.bytes()).sum());
+        self.room.notify_all();
+        self.arrived.notify_one();
+        Taken { turn, blocks, shed }
+    }
+
+    /// Turns of earlier runs will come: until all are applied, nothing else is given out.
+    pub(crate) fn await_replay(&self) {
+        self.state.lock().replaying = true;
+    }
+
+    /// Puts in a turn of an earlier run, with its number; waits for room. `false` if nothing will be taken again.
+    pub(crate) fn replay(&self, kept: KeptTurn, note: impl FnOnce(u64)) -> bool {
+        let mut state = self.state.lock();
+        while state.replayed.len() >= REPLAYED_MAX && !state.failed {
+            self.room.wait(&mut state);
+        }
+        if state.failed {
+            return false;
+        }
+        note(state.next_turn + state.replayed.len() as u64);
+        let (now_ms, now_ns, wall_ms) = (kept.now_ms, self.clock.monotonic_ns(), self.clock.wall_ms());
+        let blocks = kept.blocks.into_iter().map(|block| {
+            let ago_ms = wall_ms.saturating_sub(block.received_ms).max(0) as u64;
+            Block {
+                source: block.source,
+                payload: block.payload,
+                stream: block.stream,
+                first_record: block.first_record,
+                extent: block.extent,
+                received_ms: block.received_ms,
+                // What is told of it is late by the time between the runs as well.
+                received_ns: now_ns.saturating_sub(ago_ms.saturating_mul(1_000_000)),
+                reply: None,
+            }
+        });
+        state.replayed.push_back(Replayed { now_ms, resumed: kept.resumed, blocks: blocks.collect(), shed: kept.shed });
+        self.arrived.notify_one();
+        true
+    }
+
+    /// All turns of earlier runs have been put in; what is taken from here on is kept. Waits until they have been applied;
+    /// `false` if they never will be.
+    pub(crate) fn replay_ended(&self, journal: Queue) -> bool {
+        let mut state = self.state.lock();
+        while (!state.replayed.is_empty() || state.applied_turns < state.next_turn) && !state.failed {
+            self.room.wait_for(&mut state, REPLAY_LOOK_UP);
+        }
+        state.replaying = false;
+        state.journal = Some(journal);
+        self.arrived.notify_all();
+        !state.failed
+    }
+
+    /// Nothing will be taken any more.
+    pub(crate) fn close_journal(&self) {
+        self.state.lock().journal = None;
+    }
+
+    /// Whoever keeps turns has room again.
+    pub(crate) fn journal_has_room(&self) {
+        // The lock orders this behind the look of those who are about to wait.
+        drop(self.state.lock());
+        self.arrived.notify_all();
     }
 
     /// Says how many turns have been applied, so that others may be taken.
@@ -293,8 +418,8 @@ mod tests {
         assert!(intake.try_push(block(0, 1)).is_err(), "who waits for an answer hears that there is no room");
         // What has been taken waits no less until it is applied.
         while let Some((taken, ())) = intake.take(Duration::ZERO, || ()) {
-            assert!(intake.least_admitted(0, 1).is_none() || taken.turn > 0);
-            intake.applied(taken.turn + 1);
+            assert!(intake.least_admitted(0, 1).is_none() || taken.turn.number > 0);
+            intake.applied(taken.turn.number + 1);
             if taken.blocks.is_empty() {
                 break;
             }

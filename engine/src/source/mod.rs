@@ -6,6 +6,7 @@
 //! [`Feed::offer`] says at once that there is none.
 
 mod admission;
+mod extent;
 mod feed;
 mod framing;
 mod inflate;
@@ -21,11 +22,13 @@ use crate::record::Cause;
 
 pub use admission::Class;
 pub(crate) use admission::{ClassBoard, Classes, Shed, ShedTally, SourceClass};
+pub(crate) use extent::Position;
+pub use extent::{Extent, FileId, FilePlace};
 pub use feed::{Busy, Feed};
 pub(crate) use framing::records_of;
 pub use framing::{FrameError, Framer};
 pub use inflate::{Compression, inflate};
-pub(crate) use intake::{Intake, Taken};
+pub(crate) use intake::{Intake, Taken, Turn};
 
 /// How the bytes of a source are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,8 @@ pub struct Block {
     pub stream: Arc<str>,
     /// Records of the stream before this block.
     pub first_record: u64,
+    /// Where in a file they lie, if they can be found there again.
+    pub(crate) extent: Option<Extent>,
     /// When it was read: wall clock.
     pub received_ms: i64,
     /// When it was read: monotonic.
@@ -116,6 +121,7 @@ impl Block {
             payload,
             stream: Arc::from(stream),
             first_record: 0,
+            extent: None,
             received_ms: 0,
             received_ns: 0,
             reply: None,

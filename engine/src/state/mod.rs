@@ -1,15 +1,22 @@
-//! What survives a crash: the segment [`log`] that journal, outbox and audit are written in, the `outbox` that outputs
-//! wait in for their sinks, and the [`Reserve`] for a full disk. docs/state-format.md is the files byte by byte.
+//! What survives a crash: the segment [`log`] that all of it is written in, the `journal` of what came in, the `checkpoint`s
+//! of what had been made of it, the `outbox` that outputs wait in for their sinks, and the [`Reserve`] for a full disk.
+//! docs/state-format.md is the files byte by byte.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) mod checkpoint;
+pub(crate) mod journal;
 pub mod log;
 pub(crate) mod outbox;
 mod reserve;
+mod store;
 
+pub use checkpoint::{Kept, Unusable};
+pub use journal::ReplayError;
 pub use outbox::{Found, Inspection, OpenError, SinkPlace, inspect};
 pub use reserve::Reserve;
+pub(crate) use store::{Folder, Store};
 
 use crate::vfs::{RealVfs, Vfs};
 
@@ -26,6 +33,14 @@ pub struct StateSpec {
     pub outbox_bytes_max: u64,
     /// Bytes that are kept free for a full disk.
     pub reserve_bytes: u64,
+    /// Bytes of a segment of the journal.
+    pub journal_segment_bytes: u64,
+    /// How long what came in is kept at most, beyond the checkpoints that need it.
+    pub journal_for_ms: u64,
+    /// How often a checkpoint is made at most.
+    pub checkpoint_every_ms: u64,
+    /// Whether to begin with an empty state if that of earlier runs cannot be used.
+    pub accept_state_loss: bool,
     /// How long the end of a run waits for a sink that does not answer; what it did not take waits for the next start.
     pub drain_for_ms: u64,
 }
@@ -45,6 +60,10 @@ impl StateSpec {
             segment_bytes: 64 << 20,
             outbox_bytes_max: 8 << 30,
             reserve_bytes: 256 << 20,
+            journal_segment_bytes: 32 << 20,
+            journal_for_ms: 60_000,
+            checkpoint_every_ms: 1_000,
+            accept_state_loss: false,
             drain_for_ms: 10_000,
         }
     }

@@ -20,6 +20,12 @@ pub(crate) enum Wrong {
     ArrivalOrder,
     /// What a torn write left in a log stays there.
     TornTailKept,
+    /// A checkpoint gets its name before it is synced.
+    CheckpointNotSynced,
+    /// What a checkpoint makes superfluous is removed before it is published.
+    TrimmedBeforeManifest,
+    /// Outputs leave, and answers are given, before the turn they follow from is durable.
+    TurnNotAwaited,
 }
 
 #[cfg(test)]

@@ -220,8 +220,18 @@ impl Devices {
     pub(crate) fn load(&mut self, saved: SavedDevices) {
         self.watermark_ms = saved.watermark_ms;
         for (source, symbol, device) in saved.all {
+            let newest = &mut self.newest_of_source;
+            newest.resize(newest.len().max(usize::from(source) + 1), NEVER);
+            newest[usize::from(source)] = newest[usize::from(source)].max(device.newest_ms);
             self.all.push(device);
             self.note_number(source, symbol);
+        }
+    }
+
+    /// Nobody could be heard until now: whoever is silent from here on is.
+    pub(crate) fn listen_anew(&mut self, now_ms: i64) {
+        for device in self.all.iter_mut().filter(|device| !device.idle) {
+            device.last_arrival_ms = device.last_arrival_ms.max(now_ms);
         }
     }
 

@@ -45,6 +45,8 @@ pub enum LogKind {
     Outbox = 2,
     /// What was done by whom.
     Audit = 3,
+    /// Ids of events that have been seen.
+    EventIds = 4,
 }
 
 /// How a log is laid out.
@@ -302,6 +304,12 @@ impl Log {
     /// Bytes on the disk, spare aside.
     pub fn bytes(&self) -> u64 {
         self.segments.len() as u64 * self.file_bytes
+    }
+
+    /// Says that nothing more may be written, because what it follows from is lost.
+    pub(crate) fn given_up(&mut self) -> LogError {
+        self.failed = true;
+        LogError::Failed { folder: self.folder.clone() }
     }
 
     /// Reads from a record on.

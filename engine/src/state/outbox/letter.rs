@@ -30,6 +30,13 @@ struct Kept<'a> {
     json: &'a str,
 }
 
+impl Kept<'_> {
+    fn output(&self) -> Result<Output, LetterError> {
+        let stream = Stream::of_word(self.stream).ok_or(LetterError::Layout)?;
+        Output::from_json(stream, self.json).map_err(LetterError::Output)
+    }
+}
+
 /// The clocks of a run at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
@@ -90,13 +97,17 @@ pub(super) fn open(bytes: &[u8], sink: &str, run: u64) -> Result<Option<Opened>,
     if !kept.sinks.contains(&sink) {
         return Ok(None);
     }
-    let stream = Stream::of_word(kept.stream).ok_or(LetterError::Layout)?;
-    let mut output = Output::from_json(stream, kept.json).map_err(LetterError::Output)?;
+    let mut output = kept.output()?;
     if let Output::Alert(alert) = &mut output {
         let (source, read_ns, taken_ns, told_ns) = kept.passage;
         std::sync::Arc::make_mut(alert).passage = Passage { source, read_ns, taken_ns, told_ns };
     }
     Ok(Some(Opened { output, earlier_ms: (kept.run != run).then_some(kept.read_wall_ms) }))
+}
+
+/// The output in a letter, whomever it is for.
+pub(super) fn output_of(bytes: &[u8]) -> Result<Output, LetterError> {
+    kept(bytes)?.output()
 }
 
 /// Whom a letter is for, and when its record was read, by the wall clock.

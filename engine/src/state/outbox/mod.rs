@@ -27,9 +27,11 @@ pub(crate) use letter::{Letter, Opened};
 pub(crate) use place::Place;
 pub(crate) use writer::Writer;
 
-use super::StateSpec;
-use super::log::{CursorFile, Cut, Log, LogError, LogKind, LogOptions};
-use super::reserve::Reserve;
+use super::checkpoint::Unusable;
+use super::journal::{Durable, ReplayError};
+use super::log::{CursorFile, Cut, Log, LogError, LogKind, LogOptions, Reader};
+use super::{Folder, StateSpec};
+use crate::alert::Output;
 use crate::clock::Clock;
 use crate::rng::Rng;
 
@@ -57,6 +59,20 @@ pub enum OpenError {
     SinkName(String),
     #[error("more than {SINKS_MAX} sinks")]
     TooManySinks,
+    #[error(
+        "{path} cannot be used, nor can an older checkpoint: {what}. Restore the folder from a backup; or give up what was \
+         counted so far with `--accept-state-loss`",
+        path = .0.path.display(), what = .0.what
+    )]
+    Checkpoint(Unusable),
+    #[error(
+        "{folder}: {what}. Restore the folder from a backup; or give up what was counted so far with \
+         `--accept-state-loss`",
+        folder = folder.display()
+    )]
+    Torn { folder: PathBuf, what: String },
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
 }
 
 /// What was found when an outbox was opened.
@@ -68,14 +84,33 @@ pub struct Found {
     pub cut: Cut,
     /// Sinks of an earlier run that are not declared any more; what waited for them is not delivered.
     pub undeclared: Vec<String>,
+    /// The checkpoint that was gone on from, and when it was made, by the wall clock, ms.
+    pub checkpoint: Option<(u64, i64)>,
+    /// Newer checkpoints that could not be used.
+    pub unusable: Vec<Unusable>,
+    /// The state of earlier runs was given up.
+    pub given_up: bool,
 }
 
 /// What the writer is given, in order.
 pub(crate) enum Item {
-    /// To be kept.
-    Letter(Letter),
-    /// To be called once everything before it is durable: whoever sent the records may forget them then.
-    Ack(Box<dyn FnOnce() + Send>),
+    /// To be kept, once so many turns are durable.
+    Letter(Letter, u64),
+    /// To be called once everything before it, and so many turns, are durable: whoever sent the records may forget them then.
+    Ack(Ack, u64),
+}
+
+/// Is told which output comes next.
+pub(crate) type Ack = Box<dyn FnOnce(u64) + Send>;
+
+/// From which output on the outbox is kept, whoever has got it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct KeepFrom(Arc<Shared>);
+
+impl KeepFrom {
+    pub(crate) fn set(&self, seq: u64) {
+        self.0.board.lock().keep_from = seq;
+    }
 }
 
 /// What writer and sinks share.
@@ -95,6 +130,8 @@ struct Board {
     floor: u64,
     /// Where each sink will start again after a power loss.
     places: Vec<u64>,
+    /// Whoever replays turns must know what was told from here on.
+    keep_from: u64,
     /// Nothing more will come.
     ended: bool,
     /// Something is wrong with the disk: nothing more may leave.
@@ -113,6 +150,8 @@ pub(crate) struct Outbox {
     pub(crate) places: Vec<Place>,
     pub(crate) queue: Sender<Item>,
     pub(crate) found: Found,
+    pub(crate) keep_from: KeepFrom,
+    pub(crate) records: std::ops::Range<u64>,
 }
 
 fn cursor_file(folder: &std::path::Path, sink: &str) -> PathBuf {
@@ -127,10 +166,13 @@ fn is_plain(name: &str) -> bool {
 
 impl Outbox {
     /// Opens the outbox of these sinks, or begins one. `queue_max` outputs may wait to be written.
+    /// Nothing is written before the turns it follows from, if turns are kept.
     pub(crate) fn open(
         spec: &StateSpec,
+        base: &Folder,
         names: Vec<String>,
         queue_max: usize,
+        turns: Option<Durable>,
         clock: &Arc<dyn Clock>,
         rng: &mut dyn Rng,
     ) -> Result<Self, OpenError> {
@@ -145,13 +187,6 @@ impl Outbox {
             return Err(OpenError::SinkName(name.clone()));
         }
         let vfs = &spec.vfs;
-        vfs.create_folder(&spec.folder).map_err(fault(&spec.folder))?;
-        let lock = vfs.lock(&spec.folder.join("lock")).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => OpenError::InUse(spec.folder.clone()),
-            _ => OpenError::Io { path: spec.folder.clone(), error },
-        })?;
-        let reserve_path = spec.folder.join("reserve");
-        let reserve = Reserve::open(vfs, &reserve_path, spec.reserve_bytes).map_err(fault(&reserve_path))?;
         let folder = spec.folder.join("outbox");
         let options = LogOptions {
             kind: LogKind::Outbox,
@@ -188,6 +223,8 @@ impl Outbox {
                 durable_to: log.next_seq(),
                 recent: VecDeque::new(),
                 floor: log.first_seq(),
+                // Until somebody says otherwise.
+                keep_from: if turns.is_some() { log.first_seq() } else { u64::MAX },
                 places,
                 ended: false,
                 failed: false,
@@ -202,9 +239,24 @@ impl Outbox {
         });
         let places = places.collect();
         let (queue, items): (Sender<Item>, Receiver<Item>) = bounded(queue_max);
-        let writer = Writer::new(log, reserve, items, shared, Arc::clone(clock), spec.outbox_bytes_max, lock);
-        Ok(Self { writer, places, queue, found })
+        let (keep_from, records) = (KeepFrom(Arc::clone(&shared)), log.first_seq()..log.next_seq());
+        let reserve = Arc::clone(&base.reserve);
+        let writer = Writer::new(log, reserve, items, turns, shared, Arc::clone(clock), spec.outbox_bytes_max);
+        Ok(Self { writer, places, queue, found, keep_from, records })
     }
+}
+
+/// Outputs that were told from one on, as they were.
+pub(crate) fn outputs_from(spec: &StateSpec, records: std::ops::Range<u64>) -> Result<Vec<Output>, LogError> {
+    let mut reader = Reader::new(Arc::clone(&spec.vfs), spec.folder.join("outbox"), records.start);
+    let mut outputs = Vec::new();
+    while reader.seq() < records.end {
+        for record in reader.read(records.end, usize::MAX, 1 << 20)? {
+            let output = letter::output_of(&record.payload);
+            outputs.push(output.map_err(|error| reader.unreadable(record.seq, &error))?);
+        }
+    }
+    Ok(outputs)
 }
 
 /// How often whoever has nothing to do looks up.

@@ -35,7 +35,7 @@ fn number(opened: &Opened) -> u64 {
 fn spec(disk: &SimulatedDisk) -> StateSpec {
     let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
     let folder = Path::new("/state").to_path_buf();
-    StateSpec { folder, vfs, segment_bytes: 4_096, outbox_bytes_max: 1 << 30, reserve_bytes: 16_384, drain_for_ms: 0 }
+    StateSpec { vfs, segment_bytes: 4_096, reserve_bytes: 16_384, drain_for_ms: 0, ..StateSpec::new(folder) }
 }
 
 /// What a sink has been told, and what it must be told yet.
@@ -61,8 +61,12 @@ struct World {
 }
 
 fn open(disk: &SimulatedDisk, clock: &Arc<ManualClock>, rng: &mut SeededRng) -> Result<Outbox, OpenError> {
+    open_as(&spec(disk), clock, rng)
+}
+
+fn open_as(spec: &StateSpec, clock: &Arc<ManualClock>, rng: &mut SeededRng) -> Result<Outbox, OpenError> {
     let shared: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
-    Outbox::open(&spec(disk), SINKS.map(str::to_owned).to_vec(), 100, &shared, rng)
+    Outbox::open(spec, &Folder::open(spec)?, SINKS.map(str::to_owned).to_vec(), 100, None, &shared, rng)
 }
 
 impl World {
@@ -222,12 +226,12 @@ fn an_answer_waits_for_the_fsync_and_comes_without_one_if_there_is_nothing_to_sy
     let answered = Arc::new(Mutex::new(Vec::new()));
     let ack = |number: u64| {
         let answered = Arc::clone(&answered);
-        Item::Ack(Box::new(move || answered.lock().push(number)))
+        Item::Ack(Box::new(move |_| answered.lock().push(number)), 0)
     };
     writer.take(ack(1), &|_| {}).unwrap();
     writer.commit().unwrap();
     assert_eq!(*answered.lock(), [1]);
-    writer.take(Item::Letter(letter(0, 1)), &|_| {}).unwrap();
+    writer.take(Item::Letter(letter(0, 1), 0), &|_| {}).unwrap();
     writer.take(ack(2), &|_| {}).unwrap();
     assert_eq!(*answered.lock(), [1]);
     // The write goes well and the sync does not.
@@ -264,9 +268,8 @@ fn any_call_may_fail() {
 fn who_is_too_far_behind_loses_the_oldest_and_it_is_counted() {
     let (disk, clock) = (SimulatedDisk::new(), Arc::new(ManualClock::at(0)));
     let mut rng = SeededRng::new(1);
-    let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
     let spec = StateSpec { outbox_bytes_max: 4 * 4_096, ..spec(&disk) };
-    let mut outbox = Outbox::open(&spec, SINKS.map(str::to_owned).to_vec(), 100, &shared, &mut rng).unwrap();
+    let mut outbox = open_as(&spec, &clock, &mut rng).unwrap();
     for number in 0..1_000 {
         outbox.writer.write(letter(number, 0b111), &|_| {}).unwrap();
         outbox.writer.commit().unwrap();
@@ -297,7 +300,7 @@ fn who_is_too_far_behind_loses_the_oldest_and_it_is_counted() {
     assert!(bytes <= 5 * 4_096);
     // What was lost is known after a restart too.
     drop(outbox);
-    let mut outbox = Outbox::open(&spec, SINKS.map(str::to_owned).to_vec(), 100, &shared, &mut rng).unwrap();
+    let mut outbox = open_as(&spec, &clock, &mut rng).unwrap();
     for (sink, (lost, waiting)) in left {
         assert_eq!((outbox.places[sink].lost(), outbox.places[sink].waiting().unwrap()), (lost, waiting));
     }

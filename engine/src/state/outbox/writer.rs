@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use parking_lot::Mutex;
 
 use super::letter::{Letter, Now};
-use super::{Item, LOOK_UP, RECENT_MAX, Shared};
+use super::{Ack, Item, LOOK_UP, RECENT_MAX, Shared};
 use crate::clock::Clock;
+use crate::state::journal::Durable;
 use crate::state::log::{Log, LogError};
 use crate::state::reserve::Reserve;
+use crate::testing::sabotage::{self, Wrong};
 
 /// Letters that share an `fsync` at most.
 const COMMIT_MAX: usize = 4_096;
@@ -23,12 +26,16 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Writes letters to the log and lets sinks see what is durable.
 pub(crate) struct Writer {
     log: Log,
-    reserve: Reserve,
+    reserve: Arc<Mutex<Reserve>>,
     items: Receiver<Item>,
     /// In the log and not yet published.
     pending: Vec<Letter>,
     /// Who waits for what is in the log to be durable.
-    acks: Vec<Box<dyn FnOnce() + Send>>,
+    acks: Vec<(u64, Ack)>,
+    /// What must be durable before what follows from it is written; `None` where no turns are kept.
+    turns: Option<Durable>,
+    /// Turns that are.
+    turns_durable: u64,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     bytes_max: u64,
@@ -36,18 +43,17 @@ pub(crate) struct Writer {
     rolled_ns: u64,
     /// Letters that were longer than a segment holds.
     too_long: u64,
-    _lock: Box<dyn Send + Sync>,
 }
 
 impl Writer {
     pub(super) fn new(
         log: Log,
-        reserve: Reserve,
+        reserve: Arc<Mutex<Reserve>>,
         items: Receiver<Item>,
+        turns: Option<Durable>,
         shared: Arc<Shared>,
         clock: Arc<dyn Clock>,
         bytes_max: u64,
-        lock: Box<dyn Send + Sync>,
     ) -> Self {
         let now_ns = clock.monotonic_ns();
         Self {
@@ -56,13 +62,14 @@ impl Writer {
             items,
             pending: Vec::new(),
             acks: Vec::new(),
+            turns,
+            turns_durable: 0,
             shared,
             clock,
             bytes_max,
             tidied_ns: now_ns,
             rolled_ns: now_ns,
             too_long: 0,
-            _lock: lock,
         }
     }
 
@@ -109,7 +116,8 @@ impl Writer {
         }
         self.tidied_ns = now_ns;
         self.tidy(now_ns)?;
-        if !self.reserve.is_held() && self.reserve.take().map_err(|error| self.reserve.fault(error))? {
+        let mut reserve = self.reserve.lock();
+        if !reserve.is_held() && reserve.take().map_err(|error| reserve.fault(error))? {
             hold(false);
         }
         Ok(())
@@ -117,19 +125,33 @@ impl Writer {
 
     pub(super) fn take(&mut self, item: Item, hold: &impl Fn(bool)) -> Result<(), LogError> {
         match item {
-            Item::Letter(letter) => self.write(letter, hold),
-            Item::Ack(ack) => {
-                self.acks.push(ack);
+            Item::Letter(letter, turns) => {
+                self.wait_for(turns)?;
+                self.write(letter, hold)
+            }
+            Item::Ack(ack, turns) => {
+                self.wait_for(turns)?;
+                self.acks.push((self.log.next_seq(), ack));
                 Ok(())
             }
         }
+    }
+
+    /// Nothing is written, nor anybody answered, before the turns it follows from are durable.
+    fn wait_for(&mut self, turns: u64) -> Result<(), LogError> {
+        let Some(durable) = self.turns.as_ref().filter(|_| turns > self.turns_durable) else { return Ok(()) };
+        if sabotage::is(Wrong::TurnNotAwaited) || durable.wait_for(turns) {
+            self.turns_durable = turns;
+            return Ok(());
+        }
+        Err(self.log.given_up())
     }
 
     /// Makes what was written durable, and then visible to sinks; who waits for it is told.
     pub(super) fn commit(&mut self) -> Result<(), LogError> {
         self.log.commit()?;
         self.publish();
-        self.acks.drain(..).for_each(|ack| ack());
+        self.acks.drain(..).for_each(|(seq, ack)| ack(seq));
         Ok(())
     }
 
@@ -152,7 +174,7 @@ impl Writer {
                     self.publish();
                     hold(true);
                     self.tidy(monotonic_ns)?;
-                    if !self.reserve.release().unwrap_or(false) {
+                    if !self.reserve.lock().release().unwrap_or(false) {
                         std::thread::sleep(NO_ROOM_PAUSE);
                     }
                 }
@@ -183,6 +205,7 @@ impl Writer {
     fn tidy(&mut self, now_ns: u64) -> Result<(), LogError> {
         let mut board = self.shared.board.lock();
         let everybody = board.places.iter().min().copied().unwrap_or(board.durable_to);
+        let keep_from = board.keep_from;
         let floor = self.log.first_seq_within(self.bytes_max);
         if floor > board.floor {
             board.floor = floor;
@@ -195,6 +218,6 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
-        self.log.trim(everybody).map(drop)
+        self.log.trim(everybody.min(keep_from)).map(drop)
     }
 }

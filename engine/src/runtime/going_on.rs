@@ -1,0 +1,206 @@
+//! A run that goes on where earlier ones stopped, and leaves a place for the next: what is opened, in which order it is
+//! started, and how it is ended.
+//!
+//! Sinks start first, so that what waits for them leaves at once; then the turns since the checkpoint are applied again,
+//! by the same shards as any others; sources start last. No checkpoint is made until all of that is applied.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::partition::Partition;
+use super::pipeline::{BuildError, RunError};
+use super::plan::{Blueprint, Plan};
+use super::saver::Saver;
+use super::state::{SavedState, StateError};
+use super::summary::Replayed;
+use crate::alert::{Retold, Router, Sink, SinkSpec, SinkThread};
+use crate::metrics::Progress;
+use crate::rng::OsRng;
+use crate::source::Intake;
+use crate::state::checkpoint::{Job, Keeper};
+use crate::state::journal::{Durable, Queue, Replay, ReplayError, Signals};
+use crate::state::log::LogError;
+use crate::state::outbox::outputs_from;
+use crate::state::{Folder, Found, Kept, StateSpec, Store};
+
+/// Checkpoints that wait to be written.
+const JOBS_MAX: usize = 1;
+
+/// An open state folder, and the state in it.
+pub(super) struct GoingOn {
+    store: Store,
+    saved: Option<SavedState>,
+}
+
+/// What has been started.
+pub(super) struct Started {
+    pub(super) partition: Partition,
+    pub(super) sink_threads: Vec<SinkThread>,
+    pub(super) keeping: Keeping,
+}
+
+/// Threads that keep the state.
+pub(super) struct Keeping {
+    outbox: JoinHandle<Result<u64, LogError>>,
+    keeper: JoinHandle<Result<Kept, LogError>>,
+    journal: JoinHandle<Result<(), LogError>>,
+    durable: Durable,
+    /// Until they have been applied: turns of earlier runs, and where those of this one are put after that.
+    again: Option<(Replay, Queue)>,
+    _folder: Folder,
+}
+
+impl GoingOn {
+    /// Opens the folder. Symbols get the numbers they had: nothing may have been planned yet.
+    pub(super) fn open(
+        spec: StateSpec,
+        sinks: &[(SinkSpec, Box<dyn Sink>)],
+        blueprint: &Blueprint,
+    ) -> Result<Self, BuildError> {
+        let names = sinks.iter().map(|(spec, _)| spec.name.clone()).collect();
+        let Blueprint { limits, clock, pseudonyms, .. } = blueprint;
+        let mut store = Store::open(spec, pseudonyms.state_key(), names, limits.sink_queue_max, clock, &mut OsRng)?;
+        let saved = match store.survey.newest.as_ref().map(|loaded| SavedState::from_sections(&loaded.sections)) {
+            None => None,
+            Some(Ok(saved)) => Some(saved),
+            Some(Err(error)) => {
+                give_up(&mut store, error)?;
+                None
+            }
+        };
+        saved.iter().for_each(|saved| saved.seed(&blueprint.symbols));
+        Ok(Self { store, saved })
+    }
+
+    /// Whether the state can be gone on with under this plan.
+    pub(super) fn check(&mut self, plan: &Plan) -> Result<(), StateError> {
+        match self.saved.as_ref().map(|saved| saved.written.check(plan)) {
+            Some(Err(error)) => {
+                self.saved = None;
+                give_up(&mut self.store, error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn found(&self) -> &Found {
+        &self.store.outbox.found
+    }
+
+    /// Starts everything but shards and sources.
+    pub(super) fn start(
+        self,
+        sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
+        plan: &Arc<Plan>,
+        progress: Arc<Progress>,
+        intake: &Arc<Intake>,
+        bound_us: u64,
+    ) -> Result<Started, RunError> {
+        let Store { spec, key, outbox, journal, survey, journal_from, outbox_from, folder } = self.store;
+        let again = journal.replay(&spec, &key, journal_from);
+        let (durable, keep_from) = (journal.durable.clone(), outbox.keep_from.clone());
+        let told = outputs_from(&spec, outbox_from..outbox.records.end)?;
+        let fails = Arc::clone(intake);
+        let failed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || fails.fail());
+        let (mut router, sink_threads, writer) =
+            Router::start_kept(sinks, outbox, bound_us, spec.drain_for_ms, &plan.clock, &failed);
+        router.pass_over(Retold::new(&told));
+        let mut partition = Partition::new(plan, router, progress);
+        let with = (durable.clone(), keep_from);
+        let know = |second, id| partition.know(second, id);
+        let mut keeper = Keeper::open(&spec, &key, &survey, journal_from, with, &mut OsRng, know)?;
+        if let Some(saved) = self.saved {
+            partition.load(saved).expect("it was checked under this plan");
+        }
+        if keeper.is_new() {
+            let mut first = partition.save_without_events();
+            first.symbols = SavedState::symbols_of(plan);
+            keeper.begin(Job {
+                at_ms: plan.clock.wall_ms(),
+                turns: 0,
+                outbox: outbox_from,
+                fresh: Vec::new(),
+                events_from: i64::MIN,
+                sections: Box::new(move || first.to_sections()),
+                done: Box::new(|| ()),
+            })?;
+        }
+        let (jobs, waiting) = bounded(JOBS_MAX);
+        partition.keep_by(saver_of(jobs, &spec, plan));
+        let fails = Arc::clone(&failed);
+        let keeper = start("checkpoints", move || keeper.run(&waiting).inspect_err(|_| fails()));
+        let holds = Arc::clone(intake);
+        let fails = Arc::clone(&failed);
+        let outbox = start("outbox", move || writer.run(|hold| holds.hold(hold)).inspect_err(|_| fails()));
+        let (holds, has_room) = (Arc::clone(intake), Arc::clone(intake));
+        let turns = journal.writer;
+        let journal_thread = start("journal", move || {
+            let signals = Signals { hold: || holds.hold(true), room: || has_room.journal_has_room() };
+            turns.run(&signals).inspect_err(|_| failed())
+        });
+        intake.await_replay();
+        let again = Some((again, journal.queue));
+        let keeping = Keeping { outbox, keeper, journal: journal_thread, durable, again, _folder: folder };
+        Ok(Started { partition, sink_threads, keeping })
+    }
+}
+
+fn give_up(store: &mut Store, error: StateError) -> Result<(), StateError> {
+    if !store.spec.accept_state_loss {
+        return Err(error);
+    }
+    store.give_up();
+    Ok(())
+}
+
+fn saver_of(jobs: Sender<Job>, spec: &StateSpec, plan: &Plan) -> Saver {
+    Saver::new(jobs, spec.checkpoint_every_ms, spec.journal_for_ms, plan.clock.monotonic_ns())
+}
+
+fn start<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).expect("a thread can be started")
+}
+
+impl Keeping {
+    /// Puts in what came in since the checkpoint, and waits until it is applied. From then on turns are kept.
+    pub(super) fn replay(
+        mut self,
+        blueprint: &Blueprint,
+        sources: usize,
+        intake: &Intake,
+    ) -> Result<(Replayed, Self), ReplayError> {
+        let started = Instant::now();
+        let (mut again, queue) = self.again.take().expect("it is replayed once");
+        let mut replayed = Replayed::default();
+        while let Some(turn) = again.next(&blueprint.pseudonyms)? {
+            let mut kept = turn.kept;
+            // Of a state that was given up, sources may be gone.
+            kept.blocks.retain(|block| usize::from(block.source) < sources);
+            if !intake.replay(kept, |number| again.note(number, turn.end)) {
+                break;
+            }
+            replayed.turns += 1;
+        }
+        replayed.missing = again.missing();
+        // Whether or not they all have been applied: if not, the run is at its end.
+        let _applied = intake.replay_ended(queue);
+        replayed.took = if replayed.turns > 0 { started.elapsed() } else { std::time::Duration::ZERO };
+        Ok((replayed, self))
+    }
+
+    /// Ends the threads, each after those that hand it something. Outputs that were too long, and checkpoints.
+    pub(super) fn end(self, intake: &Intake) -> Result<(u64, Kept), RunError> {
+        // The outbox waits for turns, checkpoints for both.
+        let too_long = self.outbox.join().expect("the outbox does not panic");
+        let kept = self.keeper.join().expect("checkpoints do not panic");
+        intake.close_journal();
+        self.durable.end();
+        let journal = self.journal.join().expect("the journal does not panic");
+        // Whoever failed first says more than those who were waiting for him.
+        journal?;
+        Ok((too_long?, kept?))
+    }
+}

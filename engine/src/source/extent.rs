@@ -1,0 +1,95 @@
+//! Where in a file records lie, so that another run can find the place again, or read the records once more.
+
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Pseudonyms;
+use crate::vfs::VfsFile;
+
+/// Bytes at the start of a file by which it is known again.
+const HEAD_BYTES_MAX: usize = 1_024;
+
+/// A file, as it can be found again: its name may lead elsewhere by then, and its inode may be another's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileId {
+    /// Path it was opened by.
+    pub(crate) path: String,
+    /// Device and inode.
+    pub(crate) identity: (u64, u64),
+    /// How many of its first bytes `head` stands for.
+    head_bytes: u32,
+    /// Keyed digest of them.
+    head: String,
+}
+
+impl FileId {
+    pub(crate) fn of(path: &str, file: &mut dyn VfsFile, pseudonyms: &Pseudonyms) -> io::Result<Self> {
+        let identity = file.stat()?.identity;
+        let mut bytes = [0; HEAD_BYTES_MAX];
+        let len = file.read_at(0, &mut bytes)?;
+        Ok(Self { path: path.to_owned(), identity, head_bytes: len as u32, head: pseudonyms.record(&bytes[..len]) })
+    }
+
+    /// The same file under another name.
+    pub(crate) fn named(&self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self.clone() }
+    }
+
+    /// Whether an open file is this one, as far as it was there.
+    pub(crate) fn is(&self, file: &mut dyn VfsFile, pseudonyms: &Pseudonyms) -> io::Result<bool> {
+        if file.stat()?.identity != self.identity {
+            return Ok(false);
+        }
+        let mut bytes = [0; HEAD_BYTES_MAX];
+        let wanted = (self.head_bytes as usize).min(HEAD_BYTES_MAX);
+        let len = file.read_at(0, &mut bytes[..wanted])?;
+        Ok(len == wanted && pseudonyms.record(&bytes[..len]) == self.head)
+    }
+}
+
+/// Records of a file.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    pub(crate) file: Arc<FileId>,
+    /// Bytes of the file, or of what it holds compressed.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Records of the file up to `to`.
+    pub(crate) records_to: u64,
+    /// Names of the CSV columns.
+    pub(crate) header: Option<Arc<[String]>>,
+    /// Whether the bytes from `from` to `to` of the file are the records.
+    pub(crate) is_plain: bool,
+}
+
+/// How far a file of a source has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    pub(crate) source: u16,
+    pub(crate) file: FileId,
+    /// Bytes, as in [`Extent`].
+    pub(crate) to: u64,
+    pub(crate) records: u64,
+    pub(crate) header: Option<Vec<String>>,
+}
+
+/// Where to go on in a file.
+#[derive(Debug, Clone)]
+pub struct FilePlace {
+    /// `None` where no state is kept: nobody will ask again.
+    pub(crate) file: Option<Arc<FileId>>,
+    /// Bytes that have been read by an earlier run; of what the file holds, if it is compressed.
+    pub from: u64,
+    /// Records in them.
+    pub records: u64,
+    pub(crate) header: Option<Arc<[String]>>,
+}
+
+impl FilePlace {
+    /// The start of a file that is read once and not asked for again.
+    pub(crate) fn start(file: Option<FileId>) -> Self {
+        Self { file: file.map(Arc::new), from: 0, records: 0, header: None }
+    }
+}

@@ -1,0 +1,370 @@
+//! Checkpoints: what the partition knew at the border of two turns, and how far journal, outbox and files had got.
+//!
+//! A checkpoint is published only after everything it speaks of is durable, and whatever it makes superfluous is removed
+//! only after that. Three are kept; a start takes the newest that is whole, and an older one costs a longer replay and
+//! nothing else. Event ids, by far the most of the state, are not written anew each time: those that are new go to a log of
+//! their own, and a checkpoint says which part of it it needs.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use serde::{Deserialize, Serialize};
+
+mod file;
+
+pub(crate) use self::file::{ReadSection, Section};
+use super::StateSpec;
+use super::journal::Durable;
+use super::log::{Log, LogError, LogKind, LogOptions};
+use super::outbox::KeepFrom;
+use crate::record::Digest;
+use crate::rng::Rng;
+use crate::testing::sabotage::{self, Wrong};
+use crate::vfs::Vfs;
+
+/// Checkpoints that are kept.
+pub(crate) const KEPT: usize = 3;
+/// Event ids in one record of their log.
+const IDS_MAX: usize = 32_768;
+/// Bytes of a segment of their log.
+const EVENTS_SEGMENT_BYTES: u64 = 16 << 20;
+const POSITION: &str = "position";
+const POSITION_VERSION: u32 = 1;
+
+/// How far everything had got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// Wall clock, ms.
+    pub(crate) at_ms: i64,
+    /// Record of the journal that is applied next.
+    pub(crate) journal: u64,
+    /// Output that is told next.
+    pub(crate) outbox: u64,
+    /// Records of the log of event ids that belong to it.
+    pub(crate) events: (u64, u64),
+}
+
+/// A checkpoint that was read.
+pub(crate) struct Loaded {
+    pub(crate) epoch: u64,
+    pub(crate) standing: Standing,
+    pub(crate) sections: Vec<ReadSection>,
+}
+
+/// A checkpoint that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Its file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What was found.
+#[derive(Default)]
+pub(crate) struct Survey {
+    /// The newest that is whole.
+    pub(crate) newest: Option<Loaded>,
+    /// Newer ones that are not.
+    pub(crate) unusable: Vec<Unusable>,
+    /// All that are whole, the oldest first.
+    whole: VecDeque<(u64, Standing)>,
+    highest: u64,
+}
+
+impl Survey {
+    /// What is there does not count.
+    pub(crate) fn give_up(&mut self) {
+        self.newest = None;
+        self.whole.clear();
+    }
+}
+
+fn folder_of(spec: &StateSpec) -> PathBuf {
+    spec.folder.join("checkpoints")
+}
+
+/// Reads what is there and changes nothing.
+pub(crate) fn survey(spec: &StateSpec, key: &[u8; 32]) -> io::Result<Survey> {
+    let folder = folder_of(spec);
+    let vfs = spec.vfs.as_ref();
+    let epochs = match file::epochs_in(vfs, &folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Survey::default()),
+        epochs => epochs?,
+    };
+    let mut survey = Survey { highest: epochs.last().copied().unwrap_or(0), ..Survey::default() };
+    for epoch in epochs.into_iter().rev() {
+        let path = file::path_of(&folder, epoch);
+        let bytes = vfs.map(&path, file::FILE_BYTES_MAX)?;
+        match file::from_bytes(key, epoch, &bytes).and_then(|sections| Ok((standing_of(&sections)?, sections))) {
+            Ok((standing, sections)) => {
+                survey.whole.push_front((epoch, standing.clone()));
+                if survey.newest.is_none() {
+                    survey.newest = Some(Loaded { epoch, standing, sections });
+                }
+            }
+            Err(what) => survey.unusable.push(Unusable { path, what }),
+        }
+    }
+    Ok(survey)
+}
+
+fn standing_of(sections: &[ReadSection]) -> Result<Standing, String> {
+    let section = sections.iter().find(|section| section.name == POSITION);
+    let section = section.ok_or_else(|| format!("it has no section `{POSITION}`"))?;
+    if section.version != POSITION_VERSION {
+        let known = POSITION_VERSION;
+        return Err(format!("`{POSITION}` is of version {}, and this program reads version {known}", section.version));
+    }
+    postcard::from_bytes(&section.bytes).map_err(|_| format!("its section `{POSITION}` cannot be read"))
+}
+
+/// What a checkpoint is made of.
+pub(crate) struct Job {
+    /// Wall clock, ms.
+    pub(crate) at_ms: i64,
+    /// Turns that have been applied.
+    pub(crate) turns: u64,
+    /// Output that is told next; all before it are durable.
+    pub(crate) outbox: u64,
+    /// Event ids since the checkpoint before, with their seconds.
+    pub(crate) fresh: Vec<(i64, Digest)>,
+    /// Seconds of event ids before this one are forgotten.
+    pub(crate) events_from: i64,
+    /// The rest of the state, made into bytes where nobody waits for it.
+    pub(crate) sections: Box<dyn FnOnce() -> Vec<Section> + Send>,
+    /// Called when it is over, whether or not it was published.
+    pub(crate) done: Box<dyn FnOnce() + Send>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Checkpoints published.
+    pub published: u64,
+    /// Checkpoints that found no room on the disk.
+    pub no_room: u64,
+    /// Bytes of the last one, event ids aside.
+    pub bytes: u64,
+}
+
+/// Writes checkpoints.
+pub(crate) struct Keeper {
+    vfs: Arc<dyn Vfs>,
+    folder: PathBuf,
+    key: [u8; 32],
+    next_epoch: u64,
+    /// Those that are there, the oldest first.
+    whole: VecDeque<(u64, Standing)>,
+    events: Log,
+    /// By record of their log: the one behind it, and the newest second of an id in it.
+    spans: VecDeque<(u64, i64)>,
+    durable: Durable,
+    keep_from: KeepFrom,
+    /// Where a replay begins if no turn has been applied yet.
+    journal_from: u64,
+    /// Event ids that found no room in their log yet.
+    unwritten: Vec<(i64, Digest)>,
+    kept: Kept,
+}
+
+impl Keeper {
+    /// Opens what checkpoints are written to. Event ids that the newest one needs go to `known`.
+    pub(crate) fn open(
+        spec: &StateSpec,
+        key: &[u8; 32],
+        survey: &Survey,
+        journal_from: u64,
+        (durable, keep_from): (Durable, KeepFrom),
+        rng: &mut dyn Rng,
+        mut known: impl FnMut(i64, Digest),
+    ) -> Result<Self, LogError> {
+        let folder = folder_of(spec);
+        let vfs = &spec.vfs;
+        let io = |action| {
+            let path = folder.clone();
+            move |error| LogError::Io { path, action, error }
+        };
+        vfs.create_folder(&folder).map_err(io("the folder cannot be made"))?;
+        file::clear(vfs.as_ref(), &folder).map_err(io("what was left half made cannot be removed"))?;
+        let segment_bytes = EVENTS_SEGMENT_BYTES.min(spec.segment_bytes);
+        let options = LogOptions {
+            kind: LogKind::EventIds,
+            segment_bytes,
+            record_bytes_max: (segment_bytes / 2) as usize,
+        };
+        let events_folder = spec.folder.join("events");
+        let (events, _) = Log::open(vfs, &events_folder, options, rng)?;
+        let mut spans = VecDeque::new();
+        if let Some(loaded) = &survey.newest {
+            let (from, to) = loaded.standing.events;
+            if from < events.first_seq() || to > events.next_seq() {
+                return Err(LogError::Gap { folder: events_folder, from, to: to.saturating_sub(1) });
+            }
+            let mut reader = events.reader(from);
+            while reader.seq() < to {
+                for record in reader.read(to, usize::MAX, 1 << 20)? {
+                    let mut newest = i64::MIN;
+                    let all = read_ids(&record.payload, |second, id| {
+                        newest = newest.max(second);
+                        known(second, id);
+                    });
+                    all.map_err(|what| reader.unreadable(record.seq, &what))?;
+                    spans.push_back((record.seq + 1, newest));
+                }
+            }
+        }
+        Ok(Self {
+            vfs: Arc::clone(vfs),
+            folder,
+            key: *key,
+            next_epoch: survey.highest + 1,
+            whole: survey.whole.clone(),
+            events,
+            spans,
+            durable,
+            keep_from,
+            journal_from,
+            unwritten: Vec::new(),
+            kept: Kept::default(),
+        })
+    }
+
+    /// Publishes checkpoints until nothing more can come.
+    ///
+    /// # Errors
+    /// When nobody knows any more what is on the disk; the process has to end.
+    pub(crate) fn run(mut self, jobs: &Receiver<Job>) -> Result<Kept, LogError> {
+        for job in jobs {
+            self.keep(job)?;
+        }
+        self.events.close()?;
+        Ok(self.kept)
+    }
+
+    /// Whether there is no checkpoint to go on from.
+    pub(crate) fn is_new(&self) -> bool {
+        self.whole.is_empty()
+    }
+
+    /// Publishes the first one: what is kept from now on follows from it.
+    pub(crate) fn begin(&mut self, job: Job) -> Result<(), LogError> {
+        self.publish(job)
+    }
+
+    /// Publishes one.
+    fn keep(&mut self, mut job: Job) -> Result<(), LogError> {
+        let done = std::mem::replace(&mut job.done, Box::new(|| ()));
+        let result = self.publish(job);
+        done();
+        match result {
+            Err(LogError::NoRoom { .. }) => {
+                self.kept.no_room += 1;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn publish(&mut self, job: Job) -> Result<(), LogError> {
+        if !self.durable.wait_for(job.turns) {
+            return Err(LogError::Failed { folder: self.folder.clone() });
+        }
+        let journal = self.durable.record_after(job.turns).unwrap_or(self.journal_from);
+        self.append_ids(job.fresh)?;
+        while self.spans.front().is_some_and(|(_, newest)| *newest < job.events_from) {
+            self.spans.pop_front();
+        }
+        // Spans follow on each other: what was dropped ends where the first that is left begins.
+        let to = self.events.durable_to();
+        let from = to - self.spans.len() as u64;
+        let standing = Standing { at_ms: job.at_ms, journal, outbox: job.outbox, events: (from, to) };
+        let mut sections = vec![Section {
+            name: POSITION,
+            version: POSITION_VERSION,
+            bytes: postcard::to_allocvec(&standing).expect("a standing is plain data"),
+        }];
+        sections.extend((job.sections)());
+        let bytes = file::to_bytes(&self.key, self.next_epoch, &sections);
+        if sabotage::is(Wrong::TrimmedBeforeManifest) {
+            self.remove_superfluous(&standing)?;
+        }
+        file::publish(self.vfs.as_ref(), &self.folder, self.next_epoch, &bytes).map_err(|error| self.fault(error))?;
+        self.whole.push_back((self.next_epoch, standing));
+        self.next_epoch += 1;
+        self.kept.published += 1;
+        self.kept.bytes = bytes.len() as u64;
+        let oldest = self.whole[self.whole.len().saturating_sub(KEPT)].1.clone();
+        self.remove_superfluous(&oldest)
+    }
+
+    fn fault(&self, error: io::Error) -> LogError {
+        let path = self.folder.clone();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LogError::NoRoom { path, error },
+            _ => LogError::Io { path, action: "a checkpoint cannot be kept", error },
+        }
+    }
+
+    fn append_ids(&mut self, mut fresh: Vec<(i64, Digest)>) -> Result<(), LogError> {
+        self.unwritten.append(&mut fresh);
+        self.unwritten.sort_unstable_by_key(|(second, _)| *second);
+        while !self.unwritten.is_empty() {
+            let ids = &self.unwritten[..self.unwritten.len().min(IDS_MAX)];
+            let seq = self.events.append(&write_ids(ids))?;
+            self.spans.push_back((seq + 1, ids.last().expect("there is one").0));
+            self.unwritten.drain(..ids.len());
+        }
+        self.events.commit().map(drop)
+    }
+
+    /// Removes what no checkpoint from this one on needs. The checkpoints themselves go first: one that is left must not
+    /// miss anything.
+    fn remove_superfluous(&mut self, oldest: &Standing) -> Result<(), LogError> {
+        let epochs = file::epochs_in(self.vfs.as_ref(), &self.folder).map_err(|error| self.fault(error))?;
+        let first_kept = self.whole.iter().rev().take(KEPT).last().map_or(0, |(epoch, _)| *epoch);
+        let mut removed = false;
+        for epoch in epochs.into_iter().filter(|epoch| *epoch < first_kept) {
+            match self.vfs.remove(&file::path_of(&self.folder, epoch)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.fault(error)),
+                _ => removed = true,
+            }
+        }
+        if removed {
+            self.vfs.sync_folder(&self.folder).map_err(|error| self.fault(error))?;
+        }
+        while self.whole.len() > KEPT {
+            self.whole.pop_front();
+        }
+        self.durable.trim(oldest.journal);
+        self.keep_from.set(oldest.outbox);
+        self.events.trim(oldest.events.0).map(drop)
+    }
+}
+
+/// Second, how many, ids; again and again.
+fn write_ids(ids: &[(i64, Digest)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ids.len() * 16 + 64);
+    for of_second in ids.chunk_by(|a, b| a.0 == b.0) {
+        bytes.extend(of_second[0].0.to_le_bytes());
+        bytes.extend((of_second.len() as u32).to_le_bytes());
+        of_second.iter().for_each(|(_, id)| bytes.extend(id.to_le_bytes()));
+    }
+    bytes
+}
+
+fn read_ids(mut bytes: &[u8], mut known: impl FnMut(i64, Digest)) -> Result<(), &'static str> {
+    let cut = "its ids end too early";
+    while !bytes.is_empty() {
+        let (second, rest) = bytes.split_first_chunk::<8>().ok_or(cut)?;
+        let (len, rest) = rest.split_first_chunk::<4>().ok_or(cut)?;
+        let (ids, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize * 16).ok_or(cut)?;
+        let second = i64::from_le_bytes(*second);
+        ids.chunks_exact(16).for_each(|id| known(second, Digest::from_le_bytes(id.try_into().expect("sixteen bytes"))));
+        bytes = rest;
+    }
+    Ok(())
+}

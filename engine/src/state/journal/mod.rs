@@ -1,0 +1,384 @@
+//! The ingress journal: every turn, in the order in which turns are applied, sealed, and on the disk before anything that
+//! follows from it leaves.
+//!
+//! The partition's state is a function of its turns (and of rules and lists), so whoever has a checkpoint and the turns
+//! after it has the state. Turns are written when a shard takes them, while it judges them; outputs and answers of a turn
+//! wait in the outbox's writer until the turn is durable ([`Durable::wait_for`]). Once checkpoints are beyond them, turns
+//! are removed: within seconds of load, and by [`StateSpec::journal_for_ms`](crate::StateSpec) at the latest.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use parking_lot::{Condvar, Mutex};
+
+mod replay;
+mod seal;
+mod turn;
+
+pub(crate) use replay::Replay;
+pub use replay::ReplayError;
+pub(crate) use turn::{KeptBlock, KeptTurn};
+
+use self::seal::{Opener, Sealer};
+use super::StateSpec;
+use super::log::{Cut, Log, LogError, LogKind, LogOptions};
+use super::reserve::Reserve;
+use crate::clock::Clock;
+use crate::rng::Rng;
+
+/// Bytes of turns that may wait to be written; beyond them shards take no more.
+pub(crate) const BACKLOG_BYTES_MAX: usize = 8 << 20;
+/// Turns that share an `fsync` at most.
+const COMMIT_MAX: usize = 256;
+/// Bytes of turns in which nothing came that may wait for one in which something does.
+const IDLE_BYTES_MAX: usize = 64 << 10;
+/// How often whoever has nothing to do looks up.
+const LOOK_UP: Duration = Duration::from_millis(100);
+/// How long to wait for room on a full disk before trying again.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes before each piece of a turn: whether it is the first, and whether another one follows.
+const PIECE_HEAD: usize = 1;
+const FIRST: u8 = 1;
+const MORE: u8 = 2;
+/// What a log needs for itself in a segment.
+const SEGMENT_OVERHEAD: u64 = 4_096;
+
+/// What the writer is given, in order.
+enum Item {
+    Turn {
+        turn: u64,
+        kept: KeptTurn,
+        bytes: usize,
+    },
+    /// Somebody waits for what was written.
+    Sync,
+    /// Nothing more will come.
+    End,
+}
+
+/// What is known of turns that are on the disk.
+struct Board {
+    /// All turns before this one are durable.
+    durable_to: u64,
+    /// By turn: the record behind it.
+    ends: VecDeque<(u64, u64)>,
+    /// Records before this one are needed no more.
+    trim_to: u64,
+    failed: bool,
+    ended: bool,
+}
+
+/// How far the journal is durable, for those who wait for it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Durable {
+    board: Arc<(Mutex<Board>, Condvar)>,
+    queue: Sender<Item>,
+}
+
+impl Durable {
+    /// Waits until all turns before this one are durable; `false` if that will never be.
+    pub(crate) fn wait_for(&self, turns: u64) -> bool {
+        let (board, changed) = &*self.board;
+        let mut board = board.lock();
+        if board.durable_to < turns && !board.ended {
+            // The writer may be waiting for a turn in which something comes.
+            let _ = self.queue.send(Item::Sync);
+        }
+        while board.durable_to < turns && !board.failed && !board.ended {
+            changed.wait_for(&mut board, LOOK_UP);
+        }
+        board.durable_to >= turns
+    }
+
+    /// The record from which a replay begins that all turns before this one have been applied to; they are durable.
+    pub(crate) fn record_after(&self, turns: u64) -> Option<u64> {
+        let mut board = self.board.0.lock();
+        while board.ends.get(1).is_some_and(|(turn, _)| turn + 1 <= turns) {
+            board.ends.pop_front();
+        }
+        board.ends.front().filter(|(turn, _)| turn + 1 <= turns).map(|(_, end)| *end)
+    }
+
+    /// Says that records before this one are needed no more.
+    pub(crate) fn trim(&self, before: u64) {
+        let mut board = self.board.0.lock();
+        board.trim_to = board.trim_to.max(before);
+    }
+
+    /// Ends the writer, once it has written what it was given.
+    pub(crate) fn end(&self) {
+        let _ = self.queue.send(Item::End);
+    }
+
+    /// Notes a turn of an earlier run that is about to be applied again.
+    pub(crate) fn note_replayed(&self, turn: u64, end: u64) {
+        let mut board = self.board.0.lock();
+        board.durable_to = turn + 1;
+        board.ends.push_back((turn, end));
+    }
+}
+
+/// Where shards put the turns they take.
+pub(crate) struct Queue {
+    queue: Sender<Item>,
+    backlog: Arc<AtomicUsize>,
+    resumed: bool,
+}
+
+impl Queue {
+    /// Whether the writer is so far behind that nothing more should be taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) >= BACKLOG_BYTES_MAX
+    }
+
+    /// Puts a turn in. Called in the order of turns.
+    pub(crate) fn put(&mut self, turn: u64, mut kept: KeptTurn) -> bool {
+        let bytes = kept.blocks.iter().map(|block| block.payload.bytes()).sum();
+        self.backlog.fetch_add(bytes, Ordering::Relaxed);
+        kept.resumed = std::mem::take(&mut self.resumed);
+        let resumed = kept.resumed;
+        let _ = self.queue.send(Item::Turn { turn, kept, bytes });
+        resumed
+    }
+}
+
+/// The open journal, before its thread runs.
+pub(crate) struct Journal {
+    pub(crate) writer: Writer,
+    pub(crate) durable: Durable,
+    pub(crate) queue: Queue,
+    pub(crate) cut: Cut,
+}
+
+impl Journal {
+    pub(crate) fn folder_of(spec: &StateSpec) -> std::path::PathBuf {
+        spec.folder.join("journal")
+    }
+
+    /// Opens the journal, or begins one.
+    pub(crate) fn open(
+        spec: &StateSpec,
+        key: &[u8; 32],
+        reserve: Arc<Mutex<Reserve>>,
+        clock: &Arc<dyn Clock>,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, LogError> {
+        let options = LogOptions {
+            kind: LogKind::Journal,
+            segment_bytes: spec.journal_segment_bytes,
+            record_bytes_max: (spec.journal_segment_bytes / 2) as usize,
+        };
+        let (log, cut) = Log::open(&spec.vfs, &Self::folder_of(spec), options, rng)?;
+        let (sender, items) = unbounded();
+        let backlog = Arc::new(AtomicUsize::new(0));
+        let board = Board { durable_to: 0, ends: VecDeque::new(), trim_to: 0, failed: false, ended: false };
+        let board = Arc::new((Mutex::new(board), Condvar::new()));
+        let rolled_ns = clock.monotonic_ns();
+        let writer = Writer {
+            piece_bytes: (spec.journal_segment_bytes / 2 - SEGMENT_OVERHEAD / 2) as usize,
+            log,
+            sealer: Sealer::new(key, rng),
+            items,
+            pending: Vec::new(),
+            idle_bytes: 0,
+            holds_records: true,
+            board: Arc::clone(&board),
+            backlog: Arc::clone(&backlog),
+            reserve,
+            clock: Arc::clone(clock),
+            keep_for_ns: spec.journal_for_ms * 1_000_000,
+            rolled_ns,
+        };
+        Ok(Self {
+            writer,
+            durable: Durable { board, queue: sender.clone() },
+            queue: Queue { queue: sender, backlog, resumed: true },
+            cut,
+        })
+    }
+
+    /// Reads the turns of earlier runs from a record on.
+    pub(crate) fn replay(&self, spec: &StateSpec, key: &[u8; 32], from: u64) -> Replay {
+        Replay::new(&self.writer.log, spec, Opener::new(key), from, self.durable.clone())
+    }
+
+    /// Records there are.
+    pub(crate) fn records(&self) -> std::ops::Range<u64> {
+        self.writer.log.first_seq()..self.writer.log.next_seq()
+    }
+}
+
+/// What the writer tells others.
+pub(crate) struct Signals<H, W> {
+    /// The disk is so full that nothing new should be taken in.
+    pub(crate) hold: H,
+    /// There is room for turns again.
+    pub(crate) room: W,
+}
+
+/// Writes turns.
+pub(crate) struct Writer {
+    log: Log,
+    piece_bytes: usize,
+    sealer: Sealer,
+    items: Receiver<Item>,
+    /// In the log and not yet durable: turn, and the record behind it.
+    pending: Vec<(u64, u64)>,
+    idle_bytes: usize,
+    /// Whether records came since a segment was begun on purpose.
+    holds_records: bool,
+    board: Arc<(Mutex<Board>, Condvar)>,
+    backlog: Arc<AtomicUsize>,
+    reserve: Arc<Mutex<Reserve>>,
+    clock: Arc<dyn Clock>,
+    keep_for_ns: u64,
+    rolled_ns: u64,
+}
+
+impl Writer {
+    /// Writes until nothing more can come.
+    ///
+    /// # Errors
+    /// When nobody knows any more what is on the disk; the process has to end.
+    pub(crate) fn run(mut self, signals: &Signals<impl Fn(), impl Fn()>) -> Result<(), LogError> {
+        let result = self.write_all(signals);
+        let (board, changed) = &*self.board.clone();
+        let result = result.and_then(|()| self.log.close());
+        let mut board = board.lock();
+        (board.ended, board.failed) = (true, result.is_err());
+        changed.notify_all();
+        result
+    }
+
+    fn write_all(&mut self, signals: &Signals<impl Fn(), impl Fn()>) -> Result<(), LogError> {
+        loop {
+            let (mut due, mut ended) = (false, false);
+            match self.items.recv_timeout(LOOK_UP) {
+                Ok(first) => {
+                    let rest = self.items.try_iter().take(COMMIT_MAX - 1).collect::<Vec<_>>();
+                    for item in std::iter::once(first).chain(rest) {
+                        ended |= matches!(item, Item::End);
+                        due |= self.take(item, signals)?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => while self.items.is_empty() && self.log.tend() {},
+                Err(RecvTimeoutError::Disconnected) => ended = true,
+            }
+            if due || ended || self.idle_bytes > IDLE_BYTES_MAX {
+                self.commit()?;
+            }
+            if ended {
+                return Ok(());
+            }
+            self.trim()?;
+            self.roll_if_due()?;
+        }
+    }
+
+    /// Whether what was taken should be durable at once.
+    fn take(&mut self, item: Item, signals: &Signals<impl Fn(), impl Fn()>) -> Result<bool, LogError> {
+        match item {
+            Item::Turn { turn, kept, bytes } => {
+                let idle = kept.is_idle();
+                let written = self.write(turn, &kept, signals)?;
+                drop(kept);
+                if bytes > 0 && self.backlog.fetch_sub(bytes, Ordering::Relaxed) >= BACKLOG_BYTES_MAX {
+                    (signals.room)();
+                }
+                self.idle_bytes += if idle { written } else { 0 };
+                self.holds_records |= !idle;
+                Ok(!idle)
+            }
+            Item::Sync => Ok(true),
+            Item::End => Ok(false),
+        }
+    }
+
+    fn write(
+        &mut self,
+        turn: u64,
+        kept: &KeptTurn,
+        signals: &Signals<impl Fn(), impl Fn()>,
+    ) -> Result<usize, LogError> {
+        let sealed = self.sealer.seal(|bytes| kept.put(bytes));
+        let mut pieces = sealed.chunks(self.piece_bytes).peekable();
+        let mut head = FIRST;
+        while let Some(piece) = pieces.next() {
+            let mut record = Vec::with_capacity(piece.len() + PIECE_HEAD);
+            record.push(if pieces.peek().is_some() { head | MORE } else { head });
+            record.extend(piece);
+            head = 0;
+            self.append(&record, signals)?;
+        }
+        self.pending.push((turn, self.log.next_seq()));
+        Ok(sealed.len())
+    }
+
+    /// However long it takes until there is room.
+    fn append(&mut self, record: &[u8], signals: &Signals<impl Fn(), impl Fn()>) -> Result<(), LogError> {
+        loop {
+            match self.log.append(record) {
+                Ok(_) => return Ok(()),
+                Err(LogError::NoRoom { .. }) => {
+                    (signals.hold)();
+                    // What has begun a new segment is durable: those who wait for it may go on.
+                    self.publish();
+                    if !self.reserve.lock().release().unwrap_or(false) {
+                        self.trim()?;
+                        std::thread::sleep(NO_ROOM_PAUSE);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Removes what is needed no more.
+    fn trim(&mut self) -> Result<(), LogError> {
+        let trim_to = self.board.0.lock().trim_to;
+        self.log.trim(trim_to).map(drop)
+    }
+
+    fn commit(&mut self) -> Result<(), LogError> {
+        self.log.commit()?;
+        self.idle_bytes = 0;
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let durable_to = self.log.durable_to();
+        let whole = self.pending.iter().take_while(|(_, end)| *end <= durable_to).count();
+        if whole == 0 {
+            return;
+        }
+        let (board, changed) = &*self.board;
+        let mut board = board.lock();
+        for (turn, end) in self.pending.drain(..whole) {
+            board.durable_to = turn + 1;
+            board.ends.push_back((turn, end));
+        }
+        changed.notify_all();
+    }
+
+    /// Records of people are not kept for longer than that, however few come.
+    fn roll_if_due(&mut self) -> Result<(), LogError> {
+        let now_ns = self.clock.monotonic_ns();
+        if now_ns.saturating_sub(self.rolled_ns) < self.keep_for_ns {
+            return Ok(());
+        }
+        self.rolled_ns = now_ns;
+        if !std::mem::take(&mut self.holds_records) {
+            return Ok(());
+        }
+        self.commit()?;
+        match self.log.roll() {
+            Ok(()) => self.trim(),
+            Err(LogError::NoRoom { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Turns of earlier runs, read to be applied again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::seal::{Opener, Sealed};
+use super::turn::{KeptBlock, KeptTurn, TurnError};
+use super::{Durable, FIRST, MORE, PIECE_HEAD};
+use crate::record::Pseudonyms;
+use crate::source::{Extent, Payload};
+use crate::state::StateSpec;
+use crate::state::log::{Log, LogError, Reader};
+use crate::vfs::{Vfs, VfsFile};
+
+/// Bytes read at once.
+const READ_BYTES: usize = 4 << 20;
+/// Files that are open at once.
+const FILES_MAX: usize = 64;
+
+/// The journal cannot be read on.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentences say what each means")]
+pub enum ReplayError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("{folder}: record {seq}: {error}", folder = folder.display())]
+    Sealed { folder: PathBuf, seq: u64, error: String },
+    #[error("{folder}: record {seq} is whole and cannot be read: {error}", folder = folder.display())]
+    Turn { folder: PathBuf, seq: u64, error: String },
+}
+
+/// A turn that was read.
+pub(crate) struct Replayed {
+    pub(crate) kept: KeptTurn,
+    /// The record behind it.
+    pub(crate) end: u64,
+}
+
+/// Reads turn by turn.
+pub(crate) struct Replay {
+    reader: Reader,
+    folder: PathBuf,
+    to: u64,
+    /// Records that were read and not yet looked at, the next one last.
+    read: Vec<(u64, Vec<u8>)>,
+    opener: Opener,
+    files: Files,
+    durable: Durable,
+}
+
+impl Replay {
+    pub(super) fn new(log: &Log, spec: &StateSpec, opener: Opener, from: u64, durable: Durable) -> Self {
+        Self {
+            reader: log.reader(from),
+            folder: super::Journal::folder_of(spec),
+            to: log.next_seq(),
+            read: Vec::new(),
+            opener,
+            files: Files { vfs: Arc::clone(&spec.vfs), open: BTreeMap::new(), missing: BTreeMap::new() },
+            durable,
+        }
+    }
+
+    /// The next turn; `None` at the end. A turn that a crash broke off was never acknowledged, and is none.
+    pub(crate) fn next(&mut self, pseudonyms: &Pseudonyms) -> Result<Option<Replayed>, ReplayError> {
+        let mut sealed = Vec::new();
+        let (seq, end) = loop {
+            let Some((seq, record)) = self.next_record()? else { return Ok(None) };
+            let (head, piece) = record.split_at(PIECE_HEAD.min(record.len()));
+            let head = head.first().copied().unwrap_or_default();
+            if head & FIRST != 0 {
+                // What a crash broke off before it is not whole.
+                sealed.clear();
+            }
+            sealed.extend(piece);
+            if head & MORE == 0 {
+                break (seq, seq + 1);
+            }
+        };
+        let fault = |error: Sealed| ReplayError::Sealed { folder: self.folder.clone(), seq, error: error.to_string() };
+        let opened = self.opener.open(&mut sealed).map_err(fault)?;
+        let fault = |error: TurnError| ReplayError::Turn { folder: self.folder.clone(), seq, error: error.to_string() };
+        let mut kept = KeptTurn::read(opened).map_err(fault)?;
+        for block in &mut kept.blocks {
+            self.files.fetch(block, pseudonyms);
+        }
+        Ok(Some(Replayed { kept, end }))
+    }
+
+    fn next_record(&mut self) -> Result<Option<(u64, Vec<u8>)>, LogError> {
+        if self.read.is_empty() {
+            if self.reader.seq() >= self.to {
+                return Ok(None);
+            }
+            let records = self.reader.read(self.to, usize::MAX, READ_BYTES)?;
+            self.read = records.into_iter().rev().map(|record| (record.seq, record.payload)).collect();
+        }
+        Ok(self.read.pop())
+    }
+
+    /// Notes that a turn is about to be applied, and gives its number.
+    pub(crate) fn note(&self, turn: u64, end: u64) {
+        self.durable.note_replayed(turn, end);
+    }
+
+    /// Files whose records were judged and cannot be read again, with how many bytes of them.
+    pub(crate) fn missing(self) -> BTreeMap<String, u64> {
+        self.files.missing
+    }
+}
+
+/// Files that records lie in.
+struct Files {
+    vfs: Arc<dyn Vfs>,
+    open: BTreeMap<(u64, u64), Option<Box<dyn VfsFile>>>,
+    missing: BTreeMap<String, u64>,
+}
+
+impl Files {
+    /// Reads the records of a block that was kept by reference.
+    fn fetch(&mut self, block: &mut KeptBlock, pseudonyms: &Pseudonyms) {
+        let Some(extent) = block.extent.as_ref().filter(|extent| extent.is_plain) else { return };
+        let Payload::Lines { bytes, .. } = &mut block.payload else { return };
+        let mut read = vec![0; (extent.to - extent.from) as usize];
+        match self.file_of(extent, pseudonyms).map(|file| file.read_at(extent.from, &mut read)) {
+            Some(Ok(len)) if len == read.len() => *bytes = Bytes::from(read),
+            _ => *self.missing.entry(extent.file.path.clone()).or_default() += extent.to - extent.from,
+        }
+    }
+
+    /// The file, under the name it had or the one it has been given since.
+    fn file_of(&mut self, extent: &Extent, pseudonyms: &Pseudonyms) -> Option<&mut Box<dyn VfsFile>> {
+        if self.open.len() >= FILES_MAX && !self.open.contains_key(&extent.file.identity) {
+            self.open.pop_first();
+        }
+        let vfs = &self.vfs;
+        let find = || {
+            let path = Path::new(&extent.file.path);
+            let is_it = |path: &Path| -> io::Result<Option<Box<dyn VfsFile>>> {
+                if vfs.stat(path)?.identity != extent.file.identity {
+                    return Ok(None);
+                }
+                let mut file = vfs.open(path)?;
+                Ok(if extent.file.is(file.as_mut(), pseudonyms)? { Some(file) } else { None })
+            };
+            if let Ok(Some(file)) = is_it(path) {
+                return Some(file);
+            }
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            vfs.list(folder).ok()?.iter().find_map(|path| is_it(path).ok().flatten())
+        };
+        self.open.entry(extent.file.identity).or_insert_with(find).as_mut()
+    }
+}

@@ -1,0 +1,108 @@
+//! What the journal holds is whole records of people who did nothing: it is written encrypted, under a key that is not in
+//! the state folder. Each run seals under a key of its own, so that a number is never used twice under one key.
+
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+
+use crate::rng::Rng;
+
+/// Salt of the run, number of the turn.
+const HEAD_BYTES: usize = 16 + 8;
+
+/// What was sealed was changed, or the key is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it does not open under this key: the key file is another one, or somebody has changed it")]
+pub(crate) struct Sealed;
+
+fn key_of(root: &[u8; 32], salt: &[u8]) -> LessSafeKey {
+    let mut hasher = blake3::Hasher::new_derive_key("weir 2026-11 journal of a run");
+    hasher.update(root).update(salt);
+    let key = UnboundKey::new(&AES_256_GCM, hasher.finalize().as_bytes()).expect("a hash is as long as a key");
+    LessSafeKey::new(key)
+}
+
+fn nonce_of(number: u64) -> Nonce {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&number.to_le_bytes());
+    Nonce::assume_unique_for_key(nonce)
+}
+
+/// Seals the turns of one run.
+pub(crate) struct Sealer {
+    salt: [u8; 16],
+    key: LessSafeKey,
+    next: u64,
+}
+
+impl Sealer {
+    pub(crate) fn new(root: &[u8; 32], rng: &mut dyn Rng) -> Self {
+        let mut salt = [0; 16];
+        rng.fill(&mut salt);
+        Self { salt, key: key_of(root, &salt), next: 0 }
+    }
+
+    /// Seals what `write` appends.
+    pub(crate) fn seal(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut sealed = Vec::new();
+        sealed.extend(self.salt);
+        sealed.extend(self.next.to_le_bytes());
+        write(&mut sealed);
+        let tag = self.key.seal_in_place_separate_tag(nonce_of(self.next), Aad::empty(), &mut sealed[HEAD_BYTES..]);
+        sealed.extend(tag.expect("a turn is shorter than the cipher allows").as_ref());
+        self.next += 1;
+        sealed
+    }
+}
+
+/// Opens what runs have sealed.
+pub(crate) struct Opener {
+    root: [u8; 32],
+    /// The run that was opened last.
+    run: Option<([u8; 16], LessSafeKey)>,
+}
+
+impl Opener {
+    pub(crate) fn new(root: &[u8; 32]) -> Self {
+        Self { root: *root, run: None }
+    }
+
+    pub(crate) fn open<'a>(&mut self, sealed: &'a mut [u8]) -> Result<&'a [u8], Sealed> {
+        if sealed.len() < HEAD_BYTES {
+            return Err(Sealed);
+        }
+        let (head, body) = sealed.split_at_mut(HEAD_BYTES);
+        let salt: [u8; 16] = head[..16].try_into().expect("sixteen bytes");
+        let number = u64::from_le_bytes(head[16..].try_into().expect("eight bytes"));
+        if self.run.as_ref().is_none_or(|(known, _)| *known != salt) {
+            self.run = Some((salt, key_of(&self.root, &salt)));
+        }
+        let (_, key) = self.run.as_ref().expect("it was just set");
+        key.open_in_place(nonce_of(number), Aad::empty(), body).map(|opened| &*opened).map_err(|_| Sealed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::SeededRng;
+
+    #[test]
+    fn what_was_sealed_opens_under_its_key_and_unchanged_only() {
+        let mut sealer = Sealer::new(&[1; 32], &mut SeededRng::new(1));
+        let plate = b"a plate that nobody is to read";
+        let sealed: Vec<Vec<u8>> = (0..2).map(|_| sealer.seal(|bytes| bytes.extend(plate))).collect();
+        assert_ne!(sealed[0], sealed[1], "equal turns do not look alike");
+        assert!(!sealed[0].windows(8).any(|at| plate.windows(8).any(|clear| clear == at)));
+        for sealed in &sealed {
+            assert_eq!(Opener::new(&[1; 32]).open(&mut sealed.clone()), Ok(&plate[..]));
+            assert_eq!(Opener::new(&[2; 32]).open(&mut sealed.clone()), Err(Sealed));
+            for bit in 0..sealed.len() * 8 {
+                let mut changed = sealed.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Opener::new(&[1; 32]).open(&mut changed), Err(Sealed), "bit {bit}");
+            }
+            for len in 0..sealed.len() {
+                assert_eq!(Opener::new(&[1; 32]).open(&mut sealed[..len].to_vec()), Err(Sealed), "{len} bytes");
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A state folder that is open: what earlier runs left, checked against each other, before anything is started.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::checkpoint::{self, Loaded, Survey};
+use super::journal::Journal;
+use super::log::FIRST_SEQ;
+use super::outbox::{OpenError, Outbox};
+use super::{Reserve, StateSpec};
+use crate::clock::Clock;
+use crate::rng::Rng;
+
+/// The folder, kept for this process.
+pub(crate) struct Folder {
+    pub(super) reserve: Arc<Mutex<Reserve>>,
+    _lock: Box<dyn Send + Sync>,
+}
+
+impl Folder {
+    pub(crate) fn open(spec: &StateSpec) -> Result<Self, OpenError> {
+        let fault = |path: &std::path::Path| {
+            let path = path.to_path_buf();
+            move |error| OpenError::Io { path, error }
+        };
+        let vfs = &spec.vfs;
+        vfs.create_folder(&spec.folder).map_err(fault(&spec.folder))?;
+        let lock = vfs.lock(&spec.folder.join("lock")).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse(spec.folder.clone()),
+            _ => OpenError::Io { path: spec.folder.clone(), error },
+        })?;
+        let path = spec.folder.join("reserve");
+        let reserve = Reserve::open(vfs, &path, spec.reserve_bytes).map_err(fault(&path))?;
+        Ok(Self { reserve: Arc::new(Mutex::new(reserve)), _lock: lock })
+    }
+}
+
+/// What lies in it, ready to be gone on with.
+pub(crate) struct Store {
+    pub(crate) spec: StateSpec,
+    pub(crate) key: [u8; 32],
+    pub(crate) outbox: Outbox,
+    pub(crate) journal: Journal,
+    pub(crate) survey: Survey,
+    /// Record of the journal that is applied first, and output that is told first after that.
+    pub(crate) journal_from: u64,
+    pub(crate) outbox_from: u64,
+    pub(crate) folder: Folder,
+}
+
+impl Store {
+    /// Opens the folder. `sinks` are the names of those who are told; `queue_max` outputs may wait to be written.
+    pub(crate) fn open(
+        spec: StateSpec,
+        key: &[u8; 32],
+        sinks: Vec<String>,
+        queue_max: usize,
+        clock: &Arc<dyn Clock>,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, OpenError> {
+        let folder = Folder::open(&spec)?;
+        let fault = |error| OpenError::Io { path: spec.folder.clone(), error };
+        let mut survey = checkpoint::survey(&spec, key).map_err(fault)?;
+        let given_up = spec.accept_state_loss && survey.newest.is_none();
+        if let (None, Some(unusable), false) = (&survey.newest, survey.unusable.first(), given_up) {
+            return Err(OpenError::Checkpoint(unusable.clone()));
+        }
+        let journal = Journal::open(&spec, key, Arc::clone(&folder.reserve), clock, rng)?;
+        let turns = Some(journal.durable.clone());
+        let mut outbox = Outbox::open(&spec, &folder, sinks, queue_max, turns, clock, rng)?;
+        let torn = |what: String| OpenError::Torn { folder: spec.folder.clone(), what };
+        let (journal_from, outbox_from) = match &survey.newest {
+            Some(Loaded { epoch, standing, .. }) => {
+                for (log, at, records) in [
+                    ("journal", standing.journal, journal.records()),
+                    ("outbox", standing.outbox, outbox.records.clone()),
+                ] {
+                    if at < records.start || at > records.end {
+                        let (from, to) = (records.start, records.end);
+                        return Err(torn(format!(
+                            "checkpoint {epoch} goes on at record {at} of the {log}, which holds records {from} to {to}: it \
+                             was put together from two backups"
+                        )));
+                    }
+                }
+                (standing.journal, standing.outbox)
+            }
+            // A journal is begun after the first checkpoint.
+            None if journal.records().end > FIRST_SEQ && !given_up => {
+                return Err(torn("there is a journal and no checkpoint".to_owned()));
+            }
+            // What came in since the oldest record is applied to an empty state.
+            None => (journal.records().start, outbox.records.start),
+        };
+        let found = &mut outbox.found;
+        found.cut.bytes += journal.cut.bytes;
+        found.checkpoint = survey.newest.as_ref().map(|loaded| (loaded.epoch, loaded.standing.at_ms));
+        found.unusable = std::mem::take(&mut survey.unusable);
+        found.given_up = given_up && (!found.unusable.is_empty() || journal.records().end > FIRST_SEQ);
+        Ok(Self { spec, key: *key, outbox, journal, survey, journal_from, outbox_from, folder })
+    }
+}
+
+impl Store {
+    /// Begins with an empty state in spite of what is there.
+    pub(crate) fn give_up(&mut self) {
+        self.survey.give_up();
+        self.journal_from = self.journal.records().end;
+        self.outbox_from = self.outbox.records.end;
+        self.outbox.found.given_up = true;
+        self.outbox.found.checkpoint = None;
+    }
+}
