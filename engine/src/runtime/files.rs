@@ -32,12 +32,17 @@ impl Files {
             to: extent.to,
             records: extent.records_to,
             header: extent.header.as_ref().map(|header| header.to_vec()),
+            is_plain: extent.is_plain,
         };
         self.0.insert(key, (position, turn));
     }
 
     pub(super) fn of(&self, source: u16) -> Vec<Position> {
-        self.0.values().filter(|(position, _)| position.source == source).map(|(position, _)| position.clone()).collect()
+        self.0
+            .values()
+            .filter(|(position, _)| position.source == source)
+            .map(|(position, _)| position.clone())
+            .collect()
     }
 
     pub(super) fn save(&self) -> Vec<Position> {

@@ -25,6 +25,7 @@ use crate::state::journal::{Durable, Queue, Replay, ReplayError, Signals};
 use crate::state::log::LogError;
 use crate::state::outbox::outputs_from;
 use crate::state::{Folder, Found, Kept, StateSpec, Store};
+use crate::testing::sabotage;
 
 /// Checkpoints that wait to be written.
 const JOBS_MAX: usize = 1;
@@ -161,6 +162,7 @@ fn saver_of(jobs: Sender<Job>, spec: &StateSpec, plan: &Plan) -> Saver {
 }
 
 fn start<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let run = sabotage::inherited(run);
     thread::Builder::new().name(name.to_owned()).spawn(run).expect("a thread can be started")
 }
 

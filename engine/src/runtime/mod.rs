@@ -13,6 +13,8 @@ mod overload;
 mod partition;
 mod pipeline;
 mod plan;
+#[cfg(test)]
+mod recovery;
 mod reload;
 mod saver;
 mod sequencer;

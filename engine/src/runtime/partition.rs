@@ -10,11 +10,11 @@ use weir_rules::pack::Status;
 
 use super::event_ids::EventIds;
 use super::fate::{Fate, Fates};
+use super::files::Files;
 use super::overload::Overload;
 use super::plan::Plan;
-use super::shard::Judged;
-use super::files::Files;
 use super::saver::Saver;
+use super::shard::Judged;
 use super::state::{SavedClocks, SavedState, StateError, Written};
 use super::steps::StepSet;
 use super::summary::{RuleCounts, Summary};

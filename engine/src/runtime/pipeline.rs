@@ -349,7 +349,9 @@ impl Pipeline {
             let shards = run_shards(scope, self.shards, &self.plans, &self.intake, &sequencer);
             let replayed = match keeping {
                 None => Ok((Replayed::default(), None)),
-                Some(keeping) => keeping.replay(&self.blueprint, names.len(), &self.intake).map(|(it, on)| (it, Some(on))),
+                Some(keeping) => {
+                    keeping.replay(&self.blueprint, names.len(), &self.intake).map(|(it, on)| (it, Some(on)))
+                }
             };
             if replayed.is_err() {
                 self.intake.fail();

@@ -73,6 +73,8 @@ pub(crate) struct Position {
     pub(crate) to: u64,
     pub(crate) records: u64,
     pub(crate) header: Option<Vec<String>>,
+    /// Whether they are the file's own bytes.
+    pub(crate) is_plain: bool,
 }
 
 /// Where to go on in a file.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::record::Pseudonyms;
-use crate::vfs::VfsFile;
+use crate::vfs::{Stat, VfsFile};
 
 /// There is no room; try again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,9 +77,11 @@ impl Feed {
     /// When the file cannot be read.
     pub fn place_of(&self, path: &str, file: &mut dyn VfsFile) -> std::io::Result<FilePlace> {
         let Some(positions) = &self.positions else { return Ok(FilePlace::start(None)) };
-        let identity = file.stat()?.identity;
+        let Stat { identity, len, .. } = file.stat()?;
         for known in positions.iter().filter(|known| known.file.identity == identity) {
-            if known.file.is(file, &self.pseudonyms)? {
+            // One that has become shorter was begun anew.
+            let is_longer = !known.is_plain || known.to <= len;
+            if is_longer && known.file.is(file, &self.pseudonyms)? {
                 return Ok(FilePlace {
                     file: Some(Arc::new(known.file.named(path))),
                     from: known.to,

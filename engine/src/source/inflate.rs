@@ -79,8 +79,7 @@ pub fn inflate(mut reader: Box<dyn Read + Send>, compression: Compression) -> io
             }
         }
     }
-    let compression =
-        if compression == Compression::Auto { Compression::of_head(&head[..known]) } else { compression };
+    let compression = if compression == Compression::Auto { Compression::of_head(&head[..known]) } else { compression };
     let whole = io::Cursor::new(head[..known].to_vec()).chain(reader);
     let taken = Arc::new(AtomicU64::new(0));
     let counted = Counted { inner: whole, bytes: Arc::clone(&taken) };

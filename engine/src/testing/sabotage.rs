@@ -46,6 +46,22 @@ pub(crate) const fn is(_: Wrong) -> bool {
     false
 }
 
+/// What is done wrong on this thread, for one that it starts.
+#[cfg(test)]
+pub(crate) fn inherited<T>(run: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let wrong = WRONG.get();
+    move || {
+        WRONG.set(wrong);
+        run()
+    }
+}
+
+/// The same where nothing is ever wrong.
+#[cfg(not(test))]
+pub(crate) fn inherited<T>(run: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    run
+}
+
 /// Runs something while one thing is done wrong.
 #[cfg(test)]
 pub(crate) fn with<T>(wrong: Wrong, run: impl FnOnce() -> T) -> T {

@@ -32,6 +32,10 @@ pub(crate) struct Args {
     /// Do not reload packs when their files change; SIGHUP still does.
     #[arg(long)]
     no_watch: bool,
+    /// Begin with an empty state if that of earlier runs cannot be used: what windows, sequences and repeats had counted is
+    /// given up, alerts that wait are delivered all the same.
+    #[arg(long)]
+    accept_state_loss: bool,
     /// Draws values, levels and transitions of all window rules with `emit: windows` into this SVG file at the end.
     #[arg(long, value_name = "FILE.svg")]
     report: Option<PathBuf>,
@@ -46,9 +50,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let parts = read(&args.config, vfs.as_ref(), &mut diagnostics);
     diagnostics.sort();
     present::diagnostics(&for_operators(&diagnostics), false);
-    let (Some((config, loaded, root)), false) = (parts, diagnostics.has_errors()) else {
+    let (Some((mut config, loaded, root)), false) = (parts, diagnostics.has_errors()) else {
         return ExitCode::from(EXIT_WRONG);
     };
+    if let Some(state) = &mut config.state {
+        state.accept_state_loss = args.accept_state_loss;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the I/O runtime cannot be started: {error}")),

@@ -17,6 +17,8 @@ use super::{Config, Named, beside, keys};
 /// Smallest segment: the longest output is half of one.
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 /// Smallest outbox: a segment that is written and one that waits.
+const CHECKPOINT_EVERY_MS_MIN: u64 = 100;
+const JOURNAL_FOR_MS_MIN: u64 = 3_000;
 const OUTBOX_BYTES_MIN: u64 = 16 << 20;
 
 impl Config {
@@ -106,8 +108,10 @@ fn parse_state(
     let folder = state.take_text("dir", diagnostics).map(|(text, _)| beside(path, text));
     let sizes = ["segment", "outbox", "reserve"].map(|key| (key, state.take_bytes(key, diagnostics)));
     let drain_for_ms = state.take_duration_ms("drain_for", diagnostics);
+    let times = ["checkpoint_every", "journal_for"].map(|key| (key, state.take_duration_ms(key, diagnostics)));
     let Some(folder) = folder else {
-        for (key, _) in sizes.iter().filter(|(_, size)| size.is_some()) {
+        let times = times.iter().filter(|(_, time)| time.is_some()).map(|(key, _)| key);
+        for key in sizes.iter().filter(|(_, size)| size.is_some()).map(|(key, _)| key).chain(times) {
             let message = format!("`{key}` says how much a state folder may hold, and there is none");
             let help = "add `dir: PATH`, or leave it out";
             let found = Diagnostic::new(&codes::BAD_VALUE, &state.file(), state.place_of(key), message).help(help);
@@ -135,6 +139,17 @@ fn parse_state(
         *bytes = size;
     }
     spec.drain_for_ms = drain_for_ms.map_or(spec.drain_for_ms, |ms| ms as u64);
+    for ((key, time), (ms, least)) in times
+        .into_iter()
+        .zip([(&mut spec.checkpoint_every_ms, CHECKPOINT_EVERY_MS_MIN), (&mut spec.journal_for_ms, JOURNAL_FOR_MS_MIN)])
+    {
+        let Some(time) = time.map(|time| time as u64) else { continue };
+        if time < least {
+            let message = format!("`{key}` must be at least {least} ms");
+            diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, &state.file(), state.place_of(key), message));
+        }
+        *ms = time;
+    }
     Some(spec)
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use weir_engine::alert::format_time;
 use weir_engine::metrics::{Buckets, SinkCounts};
 use weir_engine::runtime::RuleCounts;
 use weir_engine::source::Class;
-use weir_engine::state::Found;
+use weir_engine::state::{Found, Unusable};
 use weir_engine::{ListStatus, Summary};
 
 use super::{duration, grouped};
@@ -259,7 +260,7 @@ fn notes(text: &mut String, summary: &Summary) {
         let _ = writeln!(text, "note: source `{source}` turned {} requests away", grouped(*requests));
     }
     if let Some(found) = &summary.found {
-        outbox_notes(text, found);
+        state_notes(text, found, summary);
     }
     if summary.outputs_too_long > 0 {
         let _ = writeln!(
@@ -273,19 +274,51 @@ fn notes(text: &mut String, summary: &Summary) {
     }
 }
 
-fn outbox_notes(text: &mut String, found: &Found) {
+fn state_notes(text: &mut String, found: &Found, summary: &Summary) {
+    let mut note = |said: String| {
+        let _ = writeln!(text, "note: {said}");
+    };
+    if found.given_up {
+        note("the state of earlier runs could not be used and was given up (--accept-state-loss)".to_owned());
+    }
+    for Unusable { path, what } in &found.unusable {
+        note(format!("checkpoint {} could not be used: {what}", path.display()));
+    }
+    if let Some((epoch, at_ms)) = found.checkpoint {
+        let (turns, took) = (grouped(summary.replayed.turns), duration(summary.replayed.took.as_micros() as u64));
+        note(format!(
+            "went on from checkpoint {} of {}; {turns} batches that came in after it were applied again in {took}",
+            grouped(epoch),
+            format_time(at_ms)
+        ));
+    }
+    for (path, bytes) in &summary.replayed.missing {
+        note(format!(
+            "{path}: {} bytes that had been judged after the checkpoint are not there any more, and are missing from \
+             windows and sequences",
+            grouped(*bytes)
+        ));
+    }
+    if summary.not_retold > 0 {
+        note(format!(
+            "{} outputs told before did not come out again: rules or lists have changed since, or records are missing",
+            grouped(summary.not_retold)
+        ));
+    }
+    if summary.checkpoints.no_room > 0 {
+        note(format!("{} checkpoints found no room on the disk", grouped(summary.checkpoints.no_room)));
+    }
     if found.waiting > 0 {
-        let _ = writeln!(text, "note: {} outputs of an earlier run were in the outbox", grouped(found.waiting));
+        note(format!("{} outputs of an earlier run were in the outbox", grouped(found.waiting)));
     }
     if found.cut.bytes > 0 {
-        let _ = writeln!(
-            text,
-            "note: a crash had broken off a write to the outbox; {} bytes of it were cut, nothing of them had been told",
+        note(format!(
+            "a crash had broken off a write to the state folder; {} bytes of it were cut, nobody had been told of them",
             grouped(found.cut.bytes)
-        );
+        ));
     }
     for sink in &found.undeclared {
-        let _ = writeln!(text, "note: sink `{sink}` is declared no more; what waited for it is not delivered");
+        note(format!("sink `{sink}` is declared no more; what waited for it is not delivered"));
     }
 }
 
@@ -363,6 +396,18 @@ pub(crate) fn summary_json(summary: &Summary, lists: &[ListStatus]) -> String {
         })).collect::<Vec<_>>(),
         "rules": rules,
         "sinks": sinks,
+        "state": summary.found.as_ref().map(|found| {
+            serde_json::json!({
+                "checkpoint": found.checkpoint.map(|(epoch, at_ms)| serde_json::json!({ "epoch": epoch, "at": format_time(at_ms) })),
+                "given_up": found.given_up,
+                "unusable": found.unusable.len(),
+                "replayed": summary.replayed.turns,
+                "replay_us": summary.replayed.took.as_micros() as u64,
+                "not_retold": summary.not_retold,
+                "checkpoints": summary.checkpoints.published,
+                "checkpoint_bytes": summary.checkpoints.bytes,
+            })
+        }),
         "elapsed_s": summary.elapsed.as_secs_f64(),
         "records_per_s": summary.total().received as f64 / summary.elapsed.as_secs_f64().max(1e-9),
         "latency_us": latency::json(summary),

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crc32c::crc32c;
+use crc32c::{crc32c, crc32c_append};
 
 use crate::testing::sabotage::{self, Wrong};
 use crate::vfs::Vfs;
@@ -16,8 +16,8 @@ const MAGIC: &[u8; 8] = b"weir-ckp";
 const VERSION: u32 = 1;
 /// Magic, version, how many sections, epoch.
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
-/// Name, version, checksum, length.
-const SECTION_HEAD_BYTES: usize = 8 + 4 + 4 + 8;
+/// Name, version, length, checksum of these and the bytes.
+const SECTION_HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 /// The keyed hash at the end.
 const HASH_BYTES: usize = 32;
 /// Largest checkpoint that is read.
@@ -63,12 +63,13 @@ pub(super) fn to_bytes(key: &[u8; 32], epoch: u64, sections: &[Section]) -> Vec<
     bytes.extend((sections.len() as u32).to_le_bytes());
     bytes.extend(epoch.to_le_bytes());
     for section in sections {
-        let mut name = [0; 8];
-        name[..section.name.len()].copy_from_slice(section.name.as_bytes());
-        bytes.extend(name);
-        bytes.extend(section.version.to_le_bytes());
-        bytes.extend(crc32c(&section.bytes).to_le_bytes());
-        bytes.extend((section.bytes.len() as u64).to_le_bytes());
+        let mut head = [0; SECTION_HEAD_BYTES];
+        head[..section.name.len()].copy_from_slice(section.name.as_bytes());
+        head[8..12].copy_from_slice(&section.version.to_le_bytes());
+        head[12..20].copy_from_slice(&(section.bytes.len() as u64).to_le_bytes());
+        let checksum = crc32c_append(crc32c(&head[..20]), &section.bytes);
+        head[20..].copy_from_slice(&checksum.to_le_bytes());
+        bytes.extend(head);
         bytes.extend(&section.bytes);
     }
     let hash = blake3::keyed_hash(key, &bytes);
@@ -84,8 +85,10 @@ pub(super) fn from_bytes(key: &[u8; 32], epoch: u64, bytes: &[u8]) -> Result<Vec
     let whole = blake3::keyed_hash(key, body) == blake3::Hash::from_bytes(*hash);
     match sections_of(body, epoch) {
         Ok(sections) if whole => Ok(sections),
-        Ok(_) => Err("it is whole, and its seal is not this key's: the key file is another one, or somebody has changed it"
-            .to_owned()),
+        Ok(_) => {
+            Err("it is whole, and its seal is not this key's: the key file is another one, or somebody has changed it"
+                .to_owned())
+        }
         Err(what) => Err(what),
     }
 }
@@ -108,9 +111,9 @@ fn sections_of(body: &[u8], epoch: u64) -> Result<Vec<ReadSection>, String> {
     for _ in 0..number(&header[12..16]) {
         let (head, behind) = rest.split_at_checked(SECTION_HEAD_BYTES).ok_or_else(cut)?;
         let name = String::from_utf8_lossy(&head[..8]).trim_end_matches('\0').to_owned();
-        let len = usize::try_from(long(&head[16..24])).map_err(|_| cut())?;
+        let len = usize::try_from(long(&head[12..20])).map_err(|_| cut())?;
         let (bytes, behind) = behind.split_at_checked(len).ok_or_else(cut)?;
-        if crc32c(bytes) != number(&head[12..16]) {
+        if crc32c_append(crc32c(&head[..20]), bytes) != number(&head[20..24]) {
             return Err(format!("its section `{name}` is damaged"));
         }
         sections.push(ReadSection { name, version: number(&head[8..12]), bytes: bytes.to_vec() });

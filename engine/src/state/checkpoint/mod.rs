@@ -191,11 +191,8 @@ impl Keeper {
         vfs.create_folder(&folder).map_err(io("the folder cannot be made"))?;
         file::clear(vfs.as_ref(), &folder).map_err(io("what was left half made cannot be removed"))?;
         let segment_bytes = EVENTS_SEGMENT_BYTES.min(spec.segment_bytes);
-        let options = LogOptions {
-            kind: LogKind::EventIds,
-            segment_bytes,
-            record_bytes_max: (segment_bytes / 2) as usize,
-        };
+        let options =
+            LogOptions { kind: LogKind::EventIds, segment_bytes, record_bytes_max: (segment_bytes / 2) as usize };
         let events_folder = spec.folder.join("events");
         let (events, _) = Log::open(vfs, &events_folder, options, rng)?;
         let mut spans = VecDeque::new();

@@ -101,7 +101,9 @@ struct WrittenExtent {
 #[derive(Serialize, Deserialize)]
 enum WrittenPayload<'a> {
     /// Where the extent says.
-    InFile { csv: bool },
+    InFile {
+        csv: bool,
+    },
     Lines {
         #[serde(borrow)]
         bytes: Raw<'a>,
