@@ -38,7 +38,7 @@ sinks:
   desk: { type: file, path: out/alerts.ndjson, purposes: [road, border, crowd, health], audience: reviewers, emit: [alerts, windows, late] }
   dead: { type: file, path: out/dead.ndjson, emit: [dead_letters] }
   screen: { type: stdout, purposes: [road, border, crowd, health], emit: [alerts, windows, late] }
-state: { key_file: root.key, status_file: out/status.json }
+state: { key_file: root.key, status_file: out/status.json, dir: out/state, reserve: 4MiB }
 credentials: { issuers: [issuers.json] }
 ";
 

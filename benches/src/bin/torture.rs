@@ -1,12 +1,15 @@
-//! Kills the real binary at random moments while records come over HTTP, and looks whether it kept its word.
+//! Kills the real binary at random moments while records come over HTTP, over TCP and out of a file that grows, and looks
+//! whether it kept its word.
 //!
 //! Usage: `torture [--kills N] [--seed N] [--weir PATH]` (100 kills; the `weir` beside this program). Clients post records and,
-//! as real ones do, post again what was not answered with 200. The binary is killed with SIGKILL, mostly under load, now and
-//! then while it starts. One sink is a file, one a webhook that now and then refuses, hangs up, or is away. At the end:
+//! as real ones do, post again what was not answered with 200; another sends over TCP and never again; a device appends to a
+//! file all the while. The binary is killed with SIGKILL, mostly under load, now and then while it starts. One sink is a
+//! file, one a webhook that now and then refuses, hangs up, or is away. At the end:
 //!
-//! - every record that was answered with 200 has its alert, at both sinks (I2, I3);
+//! - every record that was answered with 200, and every record of the file, has its alert, at both sinks (I2, I3);
 //! - no alert is there that no record asked for, and all tellings of one are alike to the last byte, but for `latency_us` (I3);
-//! - a sink is told again only what it was told shortly before a kill, under the same id (I4).
+//! - a sink is told again only what it was told shortly before a kill, under the same id (I4);
+//! - every window over the records of the file has counted each of them once, whatever was killed while it was open (I6).
 //!
 //! Exit code 1 with the seed if one of these does not hold.
 #![forbid(unsafe_code)]
@@ -29,7 +32,17 @@ owner: o
 purposes: { goods: { legal_basis: act 1 } }
 rules:
   - { id: fireworks, kind: match, from: item, where: \"item_class = 'fireworks'\", purpose: goods, say: \"{quantity}\" }
+  - { id: people, kind: window, from: person, key: [site], measure: count, window: { every: 1s }, lateness: 0s, emit: windows, purpose: goods }
 ";
+/// Ids of records by their way: posted ones begin at 0.
+const FROM_FILE: u64 = 1 << 40;
+const OVER_TCP: u64 = 1 << 41;
+/// Pairs of an item and a person that the device appends at once, and pauses between, milliseconds.
+const APPENDED: u64 = 10;
+const APPEND_EVERY_MS: u64 = 10;
+/// Event time between two persons, milliseconds: so many are in a window of a second.
+const PERSON_EVERY_MS: u64 = 10;
+const FILE_START_MS: u64 = 1_795_420_800_000;
 /// Who posts at the same time.
 const CLIENTS: u64 = 3;
 /// Records in one request at most.
@@ -77,6 +90,8 @@ fn main() -> ExitCode {
     write_files(folder.path(), webhook.address);
     let mut rng = SeededRng::new(seed);
     let clients = Clients::new(seed);
+    let device = Device::start(folder.path());
+    let lane = Lane::default();
     let mut early = 0;
     for _ in 0..kills {
         let mut life = Life::start(&weir, folder.path());
@@ -84,34 +99,45 @@ fn main() -> ExitCode {
             early += 1;
             std::thread::sleep(Duration::from_millis(rng.below(60)));
         } else {
-            let address = life.address();
-            clients.post_to(address, Duration::from_millis(rng.below(LIFE_MS)));
+            let [http, tcp] = life.addresses();
+            let time = Duration::from_millis(rng.below(LIFE_MS));
+            std::thread::scope(|scope| {
+                scope.spawn(|| lane.send_to(tcp, time));
+                clients.post_to(http, time);
+            });
         }
         life.kill();
     }
     webhook.behave();
     let mut life = Life::start(&weir, folder.path());
-    clients.finish(life.address());
-    let acked = clients.acked.lock().expect("nobody died").clone();
-    let all_told = |webhook: &Webhook| webhook.told.lock().expect("nobody died").len() >= acked.len();
+    let [http, _] = life.addresses();
+    clients.finish(http);
+    let appended = device.end();
+    let mut acked = clients.acked.lock().expect("nobody died").clone();
+    let posted = acked.len();
+    acked.extend(FROM_FILE..FROM_FILE + appended);
     let patience = Instant::now();
-    while !all_told(&webhook) && patience.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(50));
+    while !has_all(&webhook.told.lock().expect("nobody died"), &acked) && patience.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(200));
     }
     life.stop();
     let file = fs::read_to_string(folder.path().join("alerts.ndjson")).expect("the file sink's file");
     let mut violations = Vec::new();
+    let windows = fs::read_to_string(folder.path().join("windows.ndjson")).expect("the windows' file");
+    check_windows(&windows, appended, &mut violations);
     let file = Tellings::of(file.lines());
     let hook = webhook.told.lock().expect("nobody died").clone();
     let hook = Tellings::of(hook.iter().map(String::as_str));
     for (sink, tellings) in [("file", &file), ("webhook", &hook)] {
-        tellings.check(sink, &acked, kills, &mut violations);
+        tellings.check(sink, &acked, lane.next.load(Ordering::Relaxed), kills, &mut violations);
     }
     println!(
-        "{kills} kills ({early} while it started) in {:.0} s, seed {seed}: {} records answered with 200; \
-         told again after kills: {} to the file, {} to the webhook, which refused or hung up {} times",
+        "{kills} kills ({early} while it started) in {:.0} s, seed {seed}: {posted} records answered with 200, \
+         {} out of the file, {} sent over TCP; told again after kills: {} to the file, {} to the webhook, which refused or \
+         hung up {} times",
         started.elapsed().as_secs_f64(),
-        acked.len(),
+        2 * appended,
+        lane.next.load(Ordering::Relaxed),
         file.repeats,
         hook.repeats,
         webhook.refusals.load(Ordering::Relaxed),
@@ -127,12 +153,115 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Whether all of these have been told, as far as a look at the end says.
+fn has_all(told: &[String], wanted: &BTreeSet<u64>) -> bool {
+    if told.len() < wanted.len() {
+        return false;
+    }
+    let told: BTreeSet<u64> = told.iter().filter_map(|line| said(&serde_json::from_str(line).ok()?)).collect();
+    wanted.is_subset(&told)
+}
+
+/// The record that an alert is about.
+fn said(alert: &serde_json::Map<String, serde_json::Value>) -> Option<u64> {
+    alert["say"].as_str()?.parse().ok()
+}
+
+/// Every second of the file's records but the last has its value, and each record counts once.
+fn check_windows(windows: &str, appended: u64, violations: &mut Vec<String>) {
+    let in_window = 1_000 / PERSON_EVERY_MS;
+    let mut values: BTreeMap<u64, f64> = BTreeMap::new();
+    for line in windows.lines() {
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
+        // A kill may break a line off; what it held is told again.
+        let Ok(window) = parsed else { continue };
+        let (start_ms, value) =
+            (window["start_ms"].as_u64().expect("a time"), window["value"].as_f64().expect("a value"));
+        if *values.entry(start_ms).or_insert(value) != value {
+            violations.push(format!("windows: the window from {start_ms} was told in two ways"));
+        }
+    }
+    let whole = (appended / in_window).saturating_sub(1);
+    for n in 0..whole {
+        match values.get(&(FILE_START_MS + n * 1_000)) {
+            Some(value) if *value == in_window as f64 => {}
+            value => violations.push(format!("windows: second {n} of {whole} counted {value:?}, not {in_window}")),
+        }
+    }
+}
+
+/// Appends to a file all the while, whoever reads it.
+struct Device {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<u64>,
+}
+
+impl Device {
+    fn start(folder: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let mut file = fs::File::create(folder.join("gates.ndjson")).expect("a file");
+        let append = move || {
+            let mut next = 0;
+            while !stopping.load(Ordering::Relaxed) {
+                let mut lines = String::new();
+                for n in next..next + APPENDED {
+                    let (id, ts) = (FROM_FILE + n, FILE_START_MS + n * PERSON_EVERY_MS);
+                    lines.push_str(&item(id));
+                    lines.push_str(&format!(
+                        "{{\"kind\":\"person\",\"event_id\":\"p{n}\",\"ts\":{ts},\"site\":\"s\",\"device\":\"f\",\"count\":1}}\n"
+                    ));
+                }
+                next += APPENDED;
+                // In two pieces: a reader meets half a line now and then.
+                let (one, other) = lines.split_at(lines.len() / 3);
+                file.write_all(one.as_bytes()).and_then(|()| file.write_all(other.as_bytes())).expect("it is written");
+                std::thread::sleep(Duration::from_millis(APPEND_EVERY_MS));
+            }
+            next
+        };
+        Self { stop, thread: std::thread::spawn(append) }
+    }
+
+    /// How many pairs were appended.
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it appends to the end")
+    }
+}
+
+/// Sends over TCP, each record once.
+#[derive(Default)]
+struct Lane {
+    next: AtomicU64,
+}
+
+impl Lane {
+    fn send_to(&self, address: SocketAddr, time: Duration) {
+        let until = Instant::now() + time;
+        let Ok(mut stream) = TcpStream::connect(address) else { return };
+        while Instant::now() < until {
+            let id = OVER_TCP + self.next.fetch_add(1, Ordering::Relaxed);
+            if stream.write_all(item(id).as_bytes()).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn item(id: u64) -> String {
+    format!(
+        "{{\"kind\":\"item\",\"event_id\":\"{id}\",\"ts\":\"2026-11-23T08:00:00Z\",\"site\":\"s\",\"device\":\"d\",\"item_class\":\"fireworks\",\"quantity\":{id}}}\n"
+    )
+}
+
 fn write_files(folder: &Path, webhook: SocketAddr) {
     let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).expect("a file is written");
     write("pack.yaml", PACK.as_bytes());
     write("key", &[7; 32]);
     let config = format!(
-        "weir: 1\npacks: [pack.yaml]\nsources:\n  gates: {{ type: http, address: 127.0.0.1:0 }}\nsinks:\n  file: {{ type: file, path: alerts.ndjson, purposes: [goods] }}\n  hook: {{ type: http, url: \"http://{webhook}/\", purposes: [goods] }}\nstate: {{ key_file: key, dir: state, segment: 4MiB, reserve: 4MiB, drain_for: 5s }}\n"
+        "weir: 1\npacks: [pack.yaml]\nsources:\n  posts: {{ type: http, address: 127.0.0.1:0 }}\n  lane: {{ type: tcp, address: 127.0.0.1:0 }}\n  gates: {{ type: file, path: gates.ndjson, follow: true }}\nsinks:\n  file: {{ type: file, path: alerts.ndjson, purposes: [goods] }}\n  windows: {{ type: file, path: windows.ndjson, purposes: [goods], emit: [windows] }}\n  hook: {{ type: http, url: \"http://{webhook}/\", purposes: [goods] }}\nstate: {{ key_file: key, dir: state, segment: 4MiB, reserve: 4MiB, drain_for: 5s }}\n"
     );
     write("weir.yaml", config.as_bytes());
 }
@@ -152,14 +281,19 @@ impl Life {
         Self { child, stderr }
     }
 
-    /// Waits until it listens.
-    fn address(&mut self) -> SocketAddr {
+    /// Waits until it listens: for posts, and at the lane.
+    fn addresses(&mut self) -> [SocketAddr; 2] {
         let mut said = String::new();
+        let mut found = [None; 2];
         loop {
             let from = said.len();
             assert!(self.stderr.read_line(&mut said).expect("text") > 0, "weir ended before it listened: {said}");
-            if let Some(address) = said[from..].trim().rsplit("listens on ").next().and_then(|text| text.parse().ok()) {
-                return address;
+            let line = said[from..].trim();
+            if let Some(address) = line.rsplit("listens on ").next().and_then(|text| text.parse().ok()) {
+                found[usize::from(line.contains("`lane`"))] = Some(address);
+            }
+            if let [Some(http), Some(tcp)] = found {
+                return [http, tcp];
             }
         }
     }
@@ -238,11 +372,7 @@ impl Clients {
 
 fn post(address: SocketAddr, batch: &[u64], patience: Duration) -> std::io::Result<u16> {
     let mut body = String::new();
-    for id in batch {
-        body.push_str(&format!(
-            "{{\"kind\":\"item\",\"event_id\":\"{id}\",\"ts\":\"2026-11-23T08:00:00Z\",\"site\":\"s\",\"device\":\"d\",\"item_class\":\"fireworks\",\"quantity\":{id}}}\n"
-        ));
-    }
+    batch.iter().for_each(|id| body.push_str(&item(*id)));
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
@@ -355,7 +485,7 @@ impl Tellings {
             };
             alert.remove("latency_us");
             let id = alert["alert_id"].as_str().expect("an id").to_owned();
-            let record = alert["say"].as_str().and_then(|say| say.parse().ok()).expect("a number");
+            let record = said(&alert).expect("a number");
             let text = serde_json::to_string(&alert).expect("JSON");
             match tellings.by_id.get(&id) {
                 None => drop(tellings.by_id.insert(id, (record, text))),
@@ -370,7 +500,8 @@ impl Tellings {
         tellings
     }
 
-    fn check(&self, sink: &str, acked: &BTreeSet<u64>, kills: u64, violations: &mut Vec<String>) {
+    /// `over_tcp` records were sent and not acknowledged: what came of them is told or not, but not otherwise.
+    fn check(&self, sink: &str, acked: &BTreeSet<u64>, over_tcp: u64, kills: u64, violations: &mut Vec<String>) {
         let told: BTreeSet<u64> = self.by_id.values().map(|(record, _)| *record).collect();
         let missing: Vec<&u64> = acked.difference(&told).collect();
         if !missing.is_empty() {
@@ -378,7 +509,8 @@ impl Tellings {
             violations
                 .push(format!("{sink}: {} acknowledged records without an alert, the first is {first}", missing.len()));
         }
-        let extra = told.difference(acked).count();
+        let sent = OVER_TCP..OVER_TCP + over_tcp;
+        let extra = told.difference(acked).filter(|record| !sent.contains(record)).count();
         if extra > 0 {
             violations.push(format!("{sink}: {extra} alerts of records that nobody sent to the end"));
         }

@@ -17,6 +17,7 @@ use super::saver::Saver;
 use super::state::{SavedState, StateError};
 use super::summary::Replayed;
 use crate::alert::{Retold, Router, Sink, SinkSpec, SinkThread};
+use crate::clock::Clock;
 use crate::metrics::Progress;
 use crate::rng::OsRng;
 use crate::source::Intake;
@@ -68,20 +69,22 @@ impl GoingOn {
             None => None,
             Some(Ok(saved)) => Some(saved),
             Some(Err(error)) => {
-                give_up(&mut store, error)?;
+                give_up(&mut store, error, clock.as_ref())?;
                 None
             }
         };
-        saved.iter().for_each(|saved| saved.seed(&blueprint.symbols));
+        if let Some(saved) = &saved {
+            saved.seed(&blueprint.symbols);
+        }
         Ok(Self { store, saved })
     }
 
     /// Whether the state can be gone on with under this plan.
-    pub(super) fn check(&mut self, plan: &Plan) -> Result<(), StateError> {
+    pub(super) fn check(&mut self, plan: &Plan) -> Result<(), BuildError> {
         match self.saved.as_ref().map(|saved| saved.written.check(plan)) {
             Some(Err(error)) => {
                 self.saved = None;
-                give_up(&mut self.store, error)
+                give_up(&mut self.store, error, plan.clock.as_ref())
             }
             _ => Ok(()),
         }
@@ -149,12 +152,11 @@ impl GoingOn {
     }
 }
 
-fn give_up(store: &mut Store, error: StateError) -> Result<(), StateError> {
+fn give_up(store: &mut Store, error: StateError, clock: &dyn Clock) -> Result<(), BuildError> {
     if !store.spec.accept_state_loss {
-        return Err(error);
+        return Err(error.into());
     }
-    store.give_up();
-    Ok(())
+    Ok(store.give_up(error.to_string(), clock, &mut OsRng)?)
 }
 
 fn saver_of(jobs: Sender<Job>, spec: &StateSpec, plan: &Plan) -> Saver {

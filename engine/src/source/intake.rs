@@ -68,11 +68,17 @@ struct State {
     /// The disk is full: nothing new is taken in until there is room.
     held: bool,
     refused: BTreeMap<u16, u64>,
-    /// Turns of earlier runs that are to be applied first. While more of them may come, nothing else is given out.
-    replayed: VecDeque<Replayed>,
-    replaying: bool,
+    again: Again,
     /// Where turns are kept.
     journal: Option<Queue>,
+}
+
+/// Turns of earlier runs that are to be applied first.
+#[derive(Default)]
+struct Again {
+    waiting: VecDeque<Replayed>,
+    /// More of them may come: nothing else is given out.
+    under_way: bool,
 }
 
 /// A turn of an earlier run.
@@ -204,8 +210,8 @@ impl Intake {
             if state.failed {
                 return None;
             }
-            if state.replaying || !state.replayed.is_empty() {
-                if may_take && !state.replayed.is_empty() {
+            if state.again.under_way || !state.again.waiting.is_empty() {
+                if may_take && !state.again.waiting.is_empty() {
                     let taken = self.take_replayed(&mut state);
                     return Some((taken, stamp()));
                 }
@@ -258,7 +264,7 @@ impl Intake {
     }
 
     fn take_replayed(&self, state: &mut State) -> Taken {
-        let Replayed { now_ms, resumed, blocks, shed } = state.replayed.pop_front().expect("there is one");
+        let Replayed { now_ms, resumed, blocks, shed } = state.again.waiting.pop_front().expect("there is one");
         let turn = Turn { number: state.next_turn, now_ms, resumed, replayed: true };
         state.next_turn += 1;
         state.taken.push_back(blocks.iter().map(|block| block.payload.bytes()).sum());
@@ -269,19 +275,19 @@ impl Intake {
 
     /// Turns of earlier runs will come: until all are applied, nothing else is given out.
     pub(crate) fn await_replay(&self) {
-        self.state.lock().replaying = true;
+        self.state.lock().again.under_way = true;
     }
 
     /// Puts in a turn of an earlier run, with its number; waits for room. `false` if nothing will be taken again.
     pub(crate) fn replay(&self, kept: KeptTurn, note: impl FnOnce(u64)) -> bool {
         let mut state = self.state.lock();
-        while state.replayed.len() >= REPLAYED_MAX && !state.failed {
+        while state.again.waiting.len() >= REPLAYED_MAX && !state.failed {
             self.room.wait(&mut state);
         }
         if state.failed {
             return false;
         }
-        note(state.next_turn + state.replayed.len() as u64);
+        note(state.next_turn + state.again.waiting.len() as u64);
         let (now_ms, now_ns, wall_ms) = (kept.now_ms, self.clock.monotonic_ns(), self.clock.wall_ms());
         let blocks = kept.blocks.into_iter().map(|block| {
             let ago_ms = wall_ms.saturating_sub(block.received_ms).max(0) as u64;
@@ -297,7 +303,7 @@ impl Intake {
                 reply: None,
             }
         });
-        state.replayed.push_back(Replayed { now_ms, resumed: kept.resumed, blocks: blocks.collect(), shed: kept.shed });
+        state.again.waiting.push_back(Replayed { now_ms, resumed: kept.resumed, blocks: blocks.collect(), shed: kept.shed });
         self.arrived.notify_one();
         true
     }
@@ -306,10 +312,10 @@ impl Intake {
     /// `false` if they never will be.
     pub(crate) fn replay_ended(&self, journal: Queue) -> bool {
         let mut state = self.state.lock();
-        while (!state.replayed.is_empty() || state.applied_turns < state.next_turn) && !state.failed {
+        while (!state.again.waiting.is_empty() || state.applied_turns < state.next_turn) && !state.failed {
             self.room.wait_for(&mut state, REPLAY_LOOK_UP);
         }
-        state.replaying = false;
+        state.again.under_way = false;
         state.journal = Some(journal);
         self.arrived.notify_all();
         !state.failed

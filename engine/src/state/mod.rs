@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod audit;
 pub(crate) mod checkpoint;
 pub(crate) mod journal;
 pub mod log;
@@ -12,7 +13,8 @@ pub(crate) mod outbox;
 mod reserve;
 mod store;
 
-pub use checkpoint::{Kept, Unusable};
+pub use audit::AuditLine;
+pub use checkpoint::{CheckpointLook, Kept, Unusable};
 pub use journal::ReplayError;
 pub use outbox::{Found, Inspection, OpenError, SinkPlace, inspect};
 pub use reserve::Reserve;

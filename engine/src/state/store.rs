@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::audit::{self, AuditLine};
 use super::checkpoint::{self, Loaded, Survey};
 use super::journal::Journal;
 use super::log::FIRST_SEQ;
@@ -98,18 +99,34 @@ impl Store {
         found.cut.bytes += journal.cut.bytes;
         found.checkpoint = survey.newest.as_ref().map(|loaded| (loaded.epoch, loaded.standing.at_ms));
         found.unusable = std::mem::take(&mut survey.unusable);
-        found.given_up = given_up && (!found.unusable.is_empty() || journal.records().end > FIRST_SEQ);
-        Ok(Self { spec, key: *key, outbox, journal, survey, journal_from, outbox_from, folder })
+        let mut store = Self { spec, key: *key, outbox, journal, survey, journal_from, outbox_from, folder };
+        if given_up {
+            let unusable = store.outbox.found.unusable.first().map(|it| format!("{}: {}", it.path.display(), it.what));
+            let lost =
+                (store.journal.records().end > FIRST_SEQ).then(|| "there was a journal and no checkpoint".to_owned());
+            if let Some(why) = unusable.or(lost) {
+                store.note_given_up(why, clock.as_ref(), rng)?;
+            }
+        }
+        Ok(store)
     }
 }
 
 impl Store {
     /// Begins with an empty state in spite of what is there.
-    pub(crate) fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self, why: String, clock: &dyn Clock, rng: &mut dyn Rng) -> Result<(), OpenError> {
         self.survey.give_up();
         self.journal_from = self.journal.records().end;
         self.outbox_from = self.outbox.records.end;
-        self.outbox.found.given_up = true;
         self.outbox.found.checkpoint = None;
+        self.note_given_up(why, clock, rng)
+    }
+
+    fn note_given_up(&mut self, why: String, clock: &dyn Clock, rng: &mut dyn Rng) -> Result<(), OpenError> {
+        self.outbox.found.given_up = true;
+        let line =
+            AuditLine { at_ms: clock.wall_ms(), what: "the state was given up (--accept-state-loss)".to_owned(), why };
+        audit::note(&self.spec.vfs, &self.spec.folder, &line, rng)?;
+        Ok(())
     }
 }

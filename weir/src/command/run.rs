@@ -19,6 +19,7 @@ use crate::status::StatusFile;
 use crate::{present, reload};
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// Configuration.
     #[arg(default_value = "weir.yaml")]

@@ -8,7 +8,8 @@ use clap::Subcommand;
 use serde_json::json;
 use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
-use weir_engine::state::{Inspection, SinkPlace, inspect};
+use weir_engine::state::log::Looked;
+use weir_engine::state::{CheckpointLook, Inspection, SinkPlace, inspect};
 use weir_engine::vfs::{RealVfs, Vfs};
 
 use super::{EXIT_FAILED, EXIT_WRONG};
@@ -60,11 +61,28 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     let now_ms = SystemClock::default().wall_ms();
+    let damaged = inspection.checkpoints.iter().find_map(|it| Some((it.epoch, it.made.as_ref().err()?)));
+    if let (Command::Verify(_), Some((epoch, what))) = (&args.command, damaged) {
+        if *json {
+            let error = format!("checkpoint {epoch}: {what}");
+            present::say_line(&json!({ "folder": folder, "sound": false, "error": error }).to_string());
+        } else {
+            eprintln!("weir: {name}: checkpoint {epoch}: {what}");
+            eprintln!("weir: a start goes on from an older one, if one is whole");
+        }
+        return ExitCode::from(EXIT_FAILED);
+    }
     if *json {
         present::say_line(&as_json(&inspection).to_string());
     } else if matches!(args.command, Command::Verify(_)) {
-        let records = inspection.outbox.next_seq - inspection.outbox.segments[0];
-        present::say_line(&format!("{name}: sound, {} records looked at", present::grouped(records)));
+        let logs = [Some(&inspection.outbox), inspection.journal.as_ref(), inspection.events.as_ref()];
+        let records: u64 = logs.into_iter().flatten().map(|log| log.next_seq - log.segments[0]).sum();
+        let checkpoints = inspection.checkpoints.len();
+        present::say_line(&format!(
+            "{name}: sound, {} records and {checkpoints} checkpoint{} looked at; what they are sealed with was not",
+            present::grouped(records),
+            plural(checkpoints)
+        ));
         tell_torn(&inspection);
     } else {
         tell(&inspection, now_ms);
@@ -74,14 +92,23 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn tell(inspection: &Inspection, now_ms: i64) {
     let outbox = &inspection.outbox;
-    let count = outbox.segments.len();
-    present::say_line(&format!(
-        "outbox: records {} to {} in {count} segment{}{}",
-        present::grouped(outbox.segments[0]),
-        present::grouped(outbox.next_seq - 1),
-        if count == 1 { "" } else { "s" },
-        if inspection.in_use { "; a process is using it" } else { "" },
-    ));
+    let in_use = if inspection.in_use { "; a process is using it" } else { "" };
+    present::say_line(&format!("outbox: {}{in_use}", extent(outbox)));
+    if let Some(journal) = &inspection.journal {
+        present::say_line(&format!("journal: {}", extent(journal)));
+    }
+    for checkpoint in &inspection.checkpoints {
+        let epoch = present::grouped(checkpoint.epoch);
+        present::say_line(&match &checkpoint.made {
+            Ok((at_ms, journal)) => format!(
+                "checkpoint {epoch}: of {}, {}; {} records of the journal came in after it",
+                format_time(*at_ms),
+                present::bytes(checkpoint.bytes as usize),
+                present::grouped(inspection.journal.as_ref().map_or(0, |log| log.next_seq.saturating_sub(*journal)))
+            ),
+            Err(what) => format!("checkpoint {epoch}: cannot be used: {what}"),
+        });
+    }
     if !inspection.reserve {
         present::say_line(
             "note: no room is kept for a full disk: it has been given away, and is taken again when there is some",
@@ -90,7 +117,25 @@ fn tell(inspection: &Inspection, now_ms: i64) {
     for sink in &inspection.sinks {
         present::say_line(&line(sink, now_ms));
     }
+    for line in &inspection.audit {
+        present::say_line(&format!("{}: {}, because: {}", format_time(line.at_ms), line.what, line.why));
+    }
     tell_torn(inspection);
+}
+
+/// Which records a log holds.
+fn extent(log: &Looked) -> String {
+    let count = log.segments.len();
+    let records = if log.next_seq == log.segments[0] {
+        "no records".to_owned()
+    } else {
+        format!("records {} to {}", present::grouped(log.segments[0]), present::grouped(log.next_seq - 1))
+    };
+    format!("{records} in {count} segment{}", plural(count))
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 fn line(sink: &SinkPlace, now_ms: i64) -> String {
@@ -116,15 +161,25 @@ fn tell_torn(inspection: &Inspection) {
 }
 
 fn as_json(inspection: &Inspection) -> serde_json::Value {
-    let Inspection { in_use, reserve, outbox, sinks } = inspection;
+    let Inspection { in_use, reserve, outbox, sinks, journal, events, checkpoints, audit } = inspection;
     let sink = |sink: &SinkPlace| {
         json!({
             "sink": sink.name, "next": sink.seq, "waiting": sink.waiting, "oldest": sink.oldest_ms.map(format_time),
             "lost": sink.lost, "damaged": sink.damaged,
         })
     };
+    let log = |log: &Looked| json!({ "segments": log.segments, "next": log.next_seq, "torn_bytes": log.torn_bytes });
+    let checkpoint = |it: &CheckpointLook| match &it.made {
+        Ok((at_ms, journal)) => {
+            json!({ "epoch": it.epoch, "bytes": it.bytes, "at": format_time(*at_ms), "journal": journal })
+        }
+        Err(what) => json!({ "epoch": it.epoch, "bytes": it.bytes, "error": what }),
+    };
     json!({
         "sound": true, "in_use": in_use, "reserve": reserve, "segments": outbox.segments, "next": outbox.next_seq,
         "torn_bytes": outbox.torn_bytes, "sinks": sinks.iter().map(sink).collect::<Vec<_>>(),
+        "journal": journal.as_ref().map(log), "events": events.as_ref().map(log),
+        "checkpoints": checkpoints.iter().map(checkpoint).collect::<Vec<_>>(),
+        "audit": audit.iter().map(|it| json!({ "at": format_time(it.at_ms), "what": it.what, "why": it.why })).collect::<Vec<_>>(),
     })
 }

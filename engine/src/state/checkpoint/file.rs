@@ -93,6 +93,12 @@ pub(super) fn from_bytes(key: &[u8; 32], epoch: u64, bytes: &[u8]) -> Result<Vec
     }
 }
 
+/// The sections of a file whose seal is not looked at, for those who have no key. What is wrong with it, as a sentence.
+pub(super) fn without_key(epoch: u64, bytes: &[u8]) -> Result<Vec<ReadSection>, String> {
+    let body = bytes.split_last_chunk::<HASH_BYTES>().map(|(body, _)| body);
+    sections_of(body.ok_or_else(|| "it is shorter than a checkpoint can be".to_owned())?, epoch)
+}
+
 fn sections_of(body: &[u8], epoch: u64) -> Result<Vec<ReadSection>, String> {
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
     let long = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -31,6 +31,7 @@ pub(crate) const KEPT: usize = 3;
 const IDS_MAX: usize = 32_768;
 /// Bytes of a segment of their log.
 const EVENTS_SEGMENT_BYTES: u64 = 16 << 20;
+const FOLDER: &str = "checkpoints";
 const POSITION: &str = "position";
 const POSITION_VERSION: u32 = 1;
 
@@ -84,7 +85,7 @@ impl Survey {
 }
 
 fn folder_of(spec: &StateSpec) -> PathBuf {
-    spec.folder.join("checkpoints")
+    spec.folder.join(FOLDER)
 }
 
 /// Reads what is there and changes nothing.
@@ -110,6 +111,33 @@ pub(crate) fn survey(spec: &StateSpec, key: &[u8; 32]) -> io::Result<Survey> {
         }
     }
     Ok(survey)
+}
+
+/// A checkpoint as it lies there, for those who have no key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointLook {
+    /// Its number.
+    pub epoch: u64,
+    /// Of its file, event ids aside.
+    pub bytes: u64,
+    /// When it was made, by the wall clock, ms, and the record of the journal that is applied next; or what is wrong with it.
+    pub made: Result<(i64, u64), String>,
+}
+
+/// Looks at all checkpoints, the oldest first. Whether they are sealed under the right key is not looked at.
+pub(crate) fn look(vfs: &dyn Vfs, folder: &Path) -> io::Result<Vec<CheckpointLook>> {
+    let folder = folder.join(FOLDER);
+    let epochs = match file::epochs_in(vfs, &folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        epochs => epochs?,
+    };
+    let look = |epoch| {
+        let bytes = vfs.map(&file::path_of(&folder, epoch), file::FILE_BYTES_MAX)?;
+        let standing = file::without_key(epoch, &bytes).and_then(|sections| standing_of(&sections));
+        let made = standing.map(|standing| (standing.at_ms, standing.journal));
+        Ok(CheckpointLook { epoch, bytes: bytes.len() as u64, made })
+    };
+    epochs.into_iter().map(look).collect()
 }
 
 fn standing_of(sections: &[ReadSection]) -> Result<Standing, String> {
@@ -322,7 +350,7 @@ impl Keeper {
     /// miss anything.
     fn remove_superfluous(&mut self, oldest: &Standing) -> Result<(), LogError> {
         let epochs = file::epochs_in(self.vfs.as_ref(), &self.folder).map_err(|error| self.fault(error))?;
-        let first_kept = self.whole.iter().rev().take(KEPT).last().map_or(0, |(epoch, _)| *epoch);
+        let first_kept = self.whole.get(self.whole.len().saturating_sub(KEPT)).map_or(0, |(epoch, _)| *epoch);
         let mut removed = false;
         for epoch in epochs.into_iter().filter(|epoch| *epoch < first_kept) {
             match self.vfs.remove(&file::path_of(&self.folder, epoch)) {
@@ -348,7 +376,9 @@ fn write_ids(ids: &[(i64, Digest)]) -> Vec<u8> {
     for of_second in ids.chunk_by(|a, b| a.0 == b.0) {
         bytes.extend(of_second[0].0.to_le_bytes());
         bytes.extend((of_second.len() as u32).to_le_bytes());
-        of_second.iter().for_each(|(_, id)| bytes.extend(id.to_le_bytes()));
+        for (_, id) in of_second {
+            bytes.extend(id.to_le_bytes());
+        }
     }
     bytes
 }

@@ -96,10 +96,10 @@ impl Durable {
     /// The record from which a replay begins that all turns before this one have been applied to; they are durable.
     pub(crate) fn record_after(&self, turns: u64) -> Option<u64> {
         let mut board = self.board.0.lock();
-        while board.ends.get(1).is_some_and(|(turn, _)| turn + 1 <= turns) {
+        while board.ends.get(1).is_some_and(|(turn, _)| *turn < turns) {
             board.ends.pop_front();
         }
-        board.ends.front().filter(|(turn, _)| turn + 1 <= turns).map(|(_, end)| *end)
+        board.ends.front().filter(|(turn, _)| *turn < turns).map(|(_, end)| *end)
     }
 
     /// Says that records before this one are needed no more.
@@ -123,7 +123,7 @@ impl Durable {
 
 /// Where shards put the turns they take.
 pub(crate) struct Queue {
-    queue: Sender<Item>,
+    items: Sender<Item>,
     backlog: Arc<AtomicUsize>,
     resumed: bool,
 }
@@ -140,7 +140,7 @@ impl Queue {
         self.backlog.fetch_add(bytes, Ordering::Relaxed);
         kept.resumed = std::mem::take(&mut self.resumed);
         let resumed = kept.resumed;
-        let _ = self.queue.send(Item::Turn { turn, kept, bytes });
+        let _ = self.items.send(Item::Turn { turn, kept, bytes });
         resumed
     }
 }
@@ -195,7 +195,7 @@ impl Journal {
         Ok(Self {
             writer,
             durable: Durable { board, queue: sender.clone() },
-            queue: Queue { queue: sender, backlog, resumed: true },
+            queue: Queue { items: sender, backlog, resumed: true },
             cut,
         })
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::{CURSOR, letter};
 use crate::state::OpenError;
+use crate::state::audit::{self, AuditLine};
+use crate::state::checkpoint::{self, CheckpointLook};
 use crate::state::log::{CursorFile, Log, LogKind, Looked, Reader};
 use crate::vfs::Vfs;
 
@@ -40,9 +42,17 @@ pub struct Inspection {
     pub outbox: Looked,
     /// Sinks by name.
     pub sinks: Vec<SinkPlace>,
+    /// What came in and is needed still.
+    pub journal: Option<Looked>,
+    /// Event ids that have been seen.
+    pub events: Option<Looked>,
+    /// Checkpoints, the oldest first.
+    pub checkpoints: Vec<CheckpointLook>,
+    /// What was done to the state by hand, the oldest first.
+    pub audit: Vec<AuditLine>,
 }
 
-/// Reads everything in a state folder. `None` if there is no outbox in it.
+/// Reads everything in a state folder, but for what needs a key. `None` if there is no outbox in it.
 ///
 /// # Errors
 /// When something is damaged: the next start would refuse it too.
@@ -82,5 +92,13 @@ pub fn inspect(vfs: &Arc<dyn Vfs>, folder: &Path) -> Result<Option<Inspection>, 
         }
     }
     let reserve = vfs.stat(&folder.join("reserve")).is_ok();
-    Ok(Some(Inspection { in_use, reserve, outbox, sinks }))
+    let look = |name: &str, kind| match vfs.list(&folder.join(name)) {
+        Ok(_) => Ok(Log::look(vfs.as_ref(), &folder.join(name), kind)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fault(&folder.join(name))(error)),
+    };
+    let (journal, events) = (look("journal", LogKind::Journal)?, look("events", LogKind::EventIds)?);
+    let checkpoints = checkpoint::look(vfs.as_ref(), folder).map_err(fault(folder))?;
+    let audit = audit::lines(vfs, folder)?;
+    Ok(Some(Inspection { in_use, reserve, outbox, sinks, journal, events, checkpoints, audit }))
 }
