@@ -35,8 +35,8 @@ rules:
   - { id: people, kind: window, from: person, key: [site], measure: count, window: { every: 1s }, lateness: 0s, emit: windows, purpose: goods }
 ";
 /// Ids of records by their way: posted ones begin at 0.
-const FROM_FILE: u64 = 1 << 40;
-const OVER_TCP: u64 = 1 << 41;
+const FROM_FILE: u64 = 300_000_000;
+const OVER_TCP: u64 = 600_000_000;
 /// Pairs of an item and a person that the device appends at once, and pauses between, milliseconds.
 const APPENDED: u64 = 10;
 const APPEND_EVERY_MS: u64 = 10;
@@ -170,13 +170,13 @@ fn said(alert: &serde_json::Map<String, serde_json::Value>) -> Option<u64> {
 /// Every second of the file's records but the last has its value, and each record counts once.
 fn check_windows(windows: &str, appended: u64, violations: &mut Vec<String>) {
     let in_window = 1_000 / PERSON_EVERY_MS;
-    let mut values: BTreeMap<u64, f64> = BTreeMap::new();
+    let mut values: BTreeMap<u64, u64> = BTreeMap::new();
     for line in windows.lines() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         // A kill may break a line off; what it held is told again.
         let Ok(window) = parsed else { continue };
         let (start_ms, value) =
-            (window["start_ms"].as_u64().expect("a time"), window["value"].as_f64().expect("a value"));
+            (window["start_ms"].as_u64().expect("a time"), window["value"].as_f64().expect("a value") as u64);
         if *values.entry(start_ms).or_insert(value) != value {
             violations.push(format!("windows: the window from {start_ms} was told in two ways"));
         }
@@ -184,7 +184,7 @@ fn check_windows(windows: &str, appended: u64, violations: &mut Vec<String>) {
     let whole = (appended / in_window).saturating_sub(1);
     for n in 0..whole {
         match values.get(&(FILE_START_MS + n * 1_000)) {
-            Some(value) if *value == in_window as f64 => {}
+            Some(value) if *value == in_window => {}
             value => violations.push(format!("windows: second {n} of {whole} counted {value:?}, not {in_window}")),
         }
     }
@@ -372,7 +372,9 @@ impl Clients {
 
 fn post(address: SocketAddr, batch: &[u64], patience: Duration) -> std::io::Result<u16> {
     let mut body = String::new();
-    batch.iter().for_each(|id| body.push_str(&item(*id)));
+    for id in batch {
+        body.push_str(&item(*id));
+    }
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;

@@ -119,7 +119,10 @@ impl Source for Client {
             }
             let bytes = self.records[from..to].concat().into();
             let (answer, answered) = mpsc::channel();
-            let reply = Box::new(move |_| drop(answer.send(())));
+            let reply = Box::new(move |_| {
+                // Whoever asked may be gone.
+                let _ = answer.send(());
+            });
             if feed
                 .offer(Arc::from("post"), Payload::Lines { bytes, format: Format::Ndjson, header: None }, reply)
                 .is_err()
@@ -389,7 +392,7 @@ fn a_damaged_checkpoint_is_passed_over_and_all_of_them_stop_the_start() {
     let summary = start(&checkpoints[2..], false, &mut rng).unwrap();
     let found = summary.found.unwrap();
     assert_eq!((found.unusable.len(), found.unusable[0].path.as_path()), (1, checkpoints[2].as_path()));
-    let error = start(&checkpoints, false, &mut rng).err().expect("it does not start empty").to_string();
+    let error = start(&checkpoints, false, &mut rng).expect_err("it does not start empty").to_string();
     assert!(error.contains("damaged") && error.contains("--accept-state-loss"), "{error}");
     assert!(start(&checkpoints, true, &mut rng).unwrap().found.unwrap().given_up);
 }

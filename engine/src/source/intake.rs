@@ -303,7 +303,12 @@ impl Intake {
                 reply: None,
             }
         });
-        state.again.waiting.push_back(Replayed { now_ms, resumed: kept.resumed, blocks: blocks.collect(), shed: kept.shed });
+        state.again.waiting.push_back(Replayed {
+            now_ms,
+            resumed: kept.resumed,
+            blocks: blocks.collect(),
+            shed: kept.shed,
+        });
         self.arrived.notify_one();
         true
     }
