@@ -3,8 +3,9 @@
 //! Usage: `latency FOLDER [SECONDS] [RATE...]` (20 s; 20,000 and 100,000 records/s). Sender, pipeline and sink are one
 //! process with one clock, on the cores there are; the list has a million plates and one record in a hundred hits. The
 //! sender keeps to its schedule whatever the pipeline does: a record that waits behind others has waited (no
-//! coordinated omission). Each round is run three times: to a thread that only counts lines (what the machine and its
-//! sockets take by themselves), with alerts going to the sink out of memory, and with alerts kept in an outbox in FOLDER.
+//! coordinated omission). Each round is run four times: to a thread that only counts lines (what the machine and its
+//! sockets take by themselves), with alerts going to the sink out of memory, with a journal of all records and an outbox of
+//! all alerts in FOLDER, and with a checkpoint a second as well.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -22,6 +23,8 @@ use weir_engine::StateSpec;
 const ENTRIES: u64 = 1_000_000;
 /// Until tables have grown to their size; not measured.
 const WARM_UP_S: f64 = 3.0;
+/// No checkpoint in a run.
+const NEVER_MS: u64 = 3_600_000;
 /// How many runs of each rate.
 const ROUNDS: u32 = 3;
 
@@ -46,16 +49,21 @@ fn main() {
                 quantile(&floor, 0.999),
                 quantile(&floor, 1.0),
             );
-            for kept in [false, true] {
+            for kept in [None, Some(NEVER_MS), Some(1_000)] {
                 let state = tempfile::tempdir_in(&folder).expect("a folder");
                 let timed = over_tcp(&pack, &list, rate, WARM_UP_S + seconds, |builder| {
-                    if kept { builder.state(StateSpec::new(state.path())) } else { builder }
+                    let Some(checkpoint_every_ms) = kept else { return builder };
+                    builder.state(StateSpec { checkpoint_every_ms, ..StateSpec::new(state.path()) })
                 });
                 let latencies =
                     sorted(timed.into_iter().filter(|(due_s, _)| *due_s >= WARM_UP_S).map(|(_, ms)| ms).collect());
                 println!(
                     "{rate:.0} records/s, round {round}{}: {} alerts, ms p50 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
-                    if kept { ", alerts on the disk first" } else { "" },
+                    match kept {
+                        None => "",
+                        Some(NEVER_MS) => ", records and alerts on the disk first",
+                        Some(_) => ", and a checkpoint a second",
+                    },
                     latencies.len(),
                     quantile(&latencies, 0.5),
                     quantile(&latencies, 0.99),

@@ -35,6 +35,8 @@ pub(crate) const BACKLOG_BYTES_MAX: usize = 8 << 20;
 const COMMIT_MAX: usize = 256;
 /// Bytes of turns in which nothing came that may wait for one in which something does.
 const IDLE_BYTES_MAX: usize = 64 << 10;
+/// Memory that is kept for the next turn.
+const SEALED_BYTES_KEPT: usize = 1 << 20;
 /// How often whoever has nothing to do looks up.
 const LOOK_UP: Duration = Duration::from_millis(100);
 /// How long to wait for room on a full disk before trying again.
@@ -181,6 +183,7 @@ impl Journal {
             piece_bytes: (spec.journal_segment_bytes / 2 - SEGMENT_OVERHEAD / 2) as usize,
             log,
             sealer: Sealer::new(key, rng),
+            sealed: Vec::new(),
             items,
             pending: Vec::new(),
             idle_bytes: 0,
@@ -224,6 +227,8 @@ pub(crate) struct Writer {
     log: Log,
     piece_bytes: usize,
     sealer: Sealer,
+    /// Memory for the turn that is being written: to take some anew for each costs page faults.
+    sealed: Vec<u8>,
     items: Receiver<Item>,
     /// In the log and not yet durable: turn, and the record behind it.
     pending: Vec<(u64, u64)>,
@@ -303,18 +308,29 @@ impl Writer {
         kept: &KeptTurn,
         signals: &Signals<impl Fn(), impl Fn()>,
     ) -> Result<usize, LogError> {
-        let sealed = self.sealer.seal(|bytes| kept.put(bytes));
-        let mut pieces = sealed.chunks(self.piece_bytes).peekable();
-        let mut head = FIRST;
-        while let Some(piece) = pieces.next() {
-            let mut record = Vec::with_capacity(piece.len() + PIECE_HEAD);
-            record.push(if pieces.peek().is_some() { head | MORE } else { head });
-            record.extend(piece);
-            head = 0;
-            self.append(&record, signals)?;
+        let mut sealed = std::mem::take(&mut self.sealed);
+        sealed.clear();
+        // Before it, so that one that is one piece needs no copy.
+        sealed.push(FIRST);
+        self.sealer.seal(&mut sealed, |bytes| kept.put(bytes));
+        if sealed.len() <= self.piece_bytes {
+            self.append(&sealed, signals)?;
+        } else {
+            let mut pieces = sealed[PIECE_HEAD..].chunks(self.piece_bytes - PIECE_HEAD).peekable();
+            let mut head = FIRST;
+            while let Some(piece) = pieces.next() {
+                let mut record = Vec::with_capacity(piece.len() + PIECE_HEAD);
+                record.push(if pieces.peek().is_some() { head | MORE } else { head });
+                record.extend(piece);
+                self.append(&record, signals)?;
+                head = 0;
+            }
         }
         self.pending.push((turn, self.log.next_seq()));
-        Ok(sealed.len())
+        let written = sealed.len();
+        sealed.shrink_to(SEALED_BYTES_KEPT);
+        self.sealed = sealed;
+        Ok(written)
     }
 
     /// However long it takes until there is room.

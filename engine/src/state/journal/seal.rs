@@ -40,16 +40,16 @@ impl Sealer {
         Self { salt, key: key_of(root, &salt), next: 0 }
     }
 
-    /// Seals what `write` appends.
-    pub(crate) fn seal(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-        let mut sealed = Vec::new();
+    /// Appends, sealed, what `write` appends.
+    pub(crate) fn seal(&mut self, sealed: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = sealed.len();
         sealed.extend(self.salt);
         sealed.extend(self.next.to_le_bytes());
-        write(&mut sealed);
-        let tag = self.key.seal_in_place_separate_tag(nonce_of(self.next), Aad::empty(), &mut sealed[HEAD_BYTES..]);
+        write(sealed);
+        let body = &mut sealed[start + HEAD_BYTES..];
+        let tag = self.key.seal_in_place_separate_tag(nonce_of(self.next), Aad::empty(), body);
         sealed.extend(tag.expect("a turn is shorter than the cipher allows").as_ref());
         self.next += 1;
-        sealed
     }
 }
 
@@ -89,7 +89,12 @@ mod tests {
     fn what_was_sealed_opens_under_its_key_and_unchanged_only() {
         let mut sealer = Sealer::new(&[1; 32], &mut SeededRng::new(1));
         let plate = b"a plate that nobody is to read";
-        let sealed: Vec<Vec<u8>> = (0..2).map(|_| sealer.seal(|bytes| bytes.extend(plate))).collect();
+        let mut seal = || {
+            let mut sealed = Vec::new();
+            sealer.seal(&mut sealed, |bytes| bytes.extend(plate));
+            sealed
+        };
+        let sealed = [seal(), seal()];
         assert_ne!(sealed[0], sealed[1], "equal turns do not look alike");
         assert!(!sealed[0].windows(8).any(|at| plate.windows(8).any(|clear| clear == at)));
         for sealed in &sealed {
