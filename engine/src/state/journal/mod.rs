@@ -33,8 +33,9 @@ use crate::rng::Rng;
 pub(crate) const BACKLOG_BYTES_MAX: usize = 8 << 20;
 /// Turns that share an `fsync` at most.
 const COMMIT_MAX: usize = 256;
-/// Bytes of turns in which nothing came that may wait for one in which something does.
-const IDLE_BYTES_MAX: usize = 64 << 10;
+/// Turns that nobody waits for are synced when there are so many bytes of them, or the oldest has waited for so long.
+const FLUSH_BYTES: usize = 1 << 20;
+const FLUSH_AFTER: Duration = Duration::from_millis(5);
 /// Memory that is kept for the next turn.
 const SEALED_BYTES_KEPT: usize = 1 << 20;
 /// How often whoever has nothing to do looks up.
@@ -86,7 +87,7 @@ impl Durable {
         let (board, changed) = &*self.board;
         let mut board = board.lock();
         if board.durable_to < turns && !board.ended {
-            // The writer may be waiting for a turn in which something comes.
+            // What nobody waits for is not synced at once.
             let _ = self.queue.send(Item::Sync);
         }
         while board.durable_to < turns && !board.failed && !board.ended {
@@ -186,7 +187,8 @@ impl Journal {
             sealed: Vec::new(),
             items,
             pending: Vec::new(),
-            idle_bytes: 0,
+            unsynced_ns: None,
+            unsynced_bytes: 0,
             holds_records: true,
             board: Arc::clone(&board),
             backlog: Arc::clone(&backlog),
@@ -232,7 +234,9 @@ pub(crate) struct Writer {
     items: Receiver<Item>,
     /// In the log and not yet durable: turn, and the record behind it.
     pending: Vec<(u64, u64)>,
-    idle_bytes: usize,
+    /// Since when there are records that are not synced, and how much that is, with what came in turns without any.
+    unsynced_ns: Option<u64>,
+    unsynced_bytes: usize,
     /// Whether records came since a segment was begun on purpose.
     holds_records: bool,
     board: Arc<(Mutex<Board>, Condvar)>,
@@ -261,7 +265,7 @@ impl Writer {
     fn write_all(&mut self, signals: &Signals<impl Fn(), impl Fn()>) -> Result<(), LogError> {
         loop {
             let (mut due, mut ended) = (false, false);
-            match self.items.recv_timeout(LOOK_UP) {
+            match self.items.recv_timeout(if self.unsynced_ns.is_some() { FLUSH_AFTER } else { LOOK_UP }) {
                 Ok(first) => {
                     let rest = self.items.try_iter().take(COMMIT_MAX - 1).collect::<Vec<_>>();
                     for item in std::iter::once(first).chain(rest) {
@@ -269,10 +273,13 @@ impl Writer {
                         due |= self.take(item, signals)?;
                     }
                 }
+                Err(RecvTimeoutError::Timeout) if self.unsynced_ns.is_some() => due = true,
                 Err(RecvTimeoutError::Timeout) => while self.items.is_empty() && self.log.tend() {},
                 Err(RecvTimeoutError::Disconnected) => ended = true,
             }
-            if due || ended || self.idle_bytes > IDLE_BYTES_MAX {
+            let oldest_ns = self.unsynced_ns.unwrap_or(u64::MAX);
+            due |= self.clock.monotonic_ns().saturating_sub(oldest_ns) >= FLUSH_AFTER.as_nanos() as u64;
+            if due || ended || self.unsynced_bytes > FLUSH_BYTES {
                 self.commit()?;
             }
             if ended {
@@ -283,7 +290,7 @@ impl Writer {
         }
     }
 
-    /// Whether what was taken should be durable at once.
+    /// Whether somebody waits for what was taken.
     fn take(&mut self, item: Item, signals: &Signals<impl Fn(), impl Fn()>) -> Result<bool, LogError> {
         match item {
             Item::Turn { turn, kept, bytes } => {
@@ -293,9 +300,12 @@ impl Writer {
                 if bytes > 0 && self.backlog.fetch_sub(bytes, Ordering::Relaxed) >= BACKLOG_BYTES_MAX {
                     (signals.room)();
                 }
-                self.idle_bytes += if idle { written } else { 0 };
-                self.holds_records |= !idle;
-                Ok(!idle)
+                self.unsynced_bytes += written;
+                if !idle {
+                    self.unsynced_ns.get_or_insert_with(|| self.clock.monotonic_ns());
+                    self.holds_records = true;
+                }
+                Ok(false)
             }
             Item::Sync => Ok(true),
             Item::End => Ok(false),
@@ -360,7 +370,7 @@ impl Writer {
 
     fn commit(&mut self) -> Result<(), LogError> {
         self.log.commit()?;
-        self.idle_bytes = 0;
+        (self.unsynced_ns, self.unsynced_bytes) = (None, 0);
         self.publish();
         Ok(())
     }
