@@ -109,7 +109,9 @@ fn a_sink_that_was_away_is_told_everything_in_order_by_the_next_start() {
     assert!(looked.starts_with("outbox: records 1 to 3,000 in 1 segment\n"), "{looked}");
     assert!(looked.contains("sink alerts: 0 outputs wait\n"), "{looked}");
     assert!(looked.contains("sink hook: 3,000 outputs wait, the oldest since 20"), "{looked}");
-    assert_eq!(text(&place.weir(&["state", "verify", "state"]).stdout), "state: sound, 3,000 records looked at\n");
+    assert!(looked.contains("\njournal: ") && looked.contains("\ncheckpoint "), "{looked}");
+    let verified = text(&place.weir(&["state", "verify", "state"]).stdout);
+    assert!(verified.starts_with("state: sound, ") && verified.contains(" checkpoint"), "{verified}");
     let told = Told::default();
     told.listen(address);
     place.write("in.ndjson", items(3_000..3_010));
@@ -229,4 +231,102 @@ fn a_full_disk_turns_push_sources_away_until_there_is_room() {
     let summary = running.stop();
     assert_eq!(summary["sinks"]["hook"]["waiting"], 0);
     assert_eq!(told.ids().len(), taken + 1);
+}
+
+const WINDOW: &str = "  - { id: people, kind: window, from: person, key: [site], measure: count, window: { every: 1m }, lateness: 0s, emit: windows, purpose: goods }
+";
+
+fn people(seconds: std::ops::Range<usize>) -> String {
+    let person = |n: usize| {
+        let ts = 1_795_420_800_000 + n * 1_000;
+        format!(r#"{{"kind":"person","event_id":"p{n}","ts":{ts},"site":"s","device":"d","count":1}}"#)
+    };
+    seconds.map(|n| person(n) + "\n").collect()
+}
+
+fn place_with_windows(source: &str) -> Place {
+    let place = place(source, nobody());
+    place.write("pack.yaml", PACK.to_owned() + WINDOW);
+    let config =
+        place.read("weir.yaml").replace("path: alerts.ndjson,", "path: alerts.ndjson, emit: [alerts, windows],");
+    place.write("weir.yaml", config);
+    place
+}
+
+fn counts(place: &Place) -> Vec<f64> {
+    place.lines("alerts.ndjson").iter().map(|window| window["value"].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn a_window_counts_on_over_kills() {
+    let place = place_with_windows("type: http, address: 127.0.0.1:0");
+    let ndjson = [("Content-Type", "application/x-ndjson")];
+    for part in 0..6 {
+        let running = place.start(&[]);
+        // The last of the part before comes once more, as from a sender that was not answered.
+        let sent = (part * 25_usize).saturating_sub(1)..part * 25 + 25;
+        assert_eq!(post(running.address, "/records", &ndjson, people(sent).as_bytes()).0, 200);
+        running.kill();
+    }
+    let running = place.start(&[]);
+    let summary = running.stop();
+    assert!(summary["state"]["checkpoint"]["epoch"].as_u64().unwrap() > 0, "{summary}");
+    assert_eq!(summary["state"]["not_retold"], 0);
+    assert_eq!(counts(&place), [60.0, 60.0], "two minutes are over, and the third is not");
+    let journal = std::fs::read_dir(place.path("state/journal")).unwrap();
+    for segment in journal {
+        let bytes = std::fs::read(segment.unwrap().path()).unwrap();
+        assert!(!bytes.windows(8).any(|at| at == b"event_id"), "what came in lies there in the clear");
+    }
+}
+
+#[test]
+fn a_file_is_read_on_where_the_last_run_left_it() {
+    let place = place_with_windows("type: file, path: in.ndjson");
+    place.write("in.ndjson", people(0..90));
+    assert_eq!(place.run(&[])["sources"]["gates"]["received"], 90);
+    assert_eq!(counts(&place), [60.0, 30.0], "at the end of its sources all windows are complete");
+    assert_eq!(place.run(&[])["sources"]["gates"]["received"], 0, "nothing is read twice");
+    place.write("in.ndjson", people(0..90) + &people(120..180));
+    let third = place.run(&[]);
+    assert_eq!(third["sources"]["gates"]["received"], 60);
+    assert_eq!(counts(&place), [60.0, 30.0, 60.0]);
+    // Another file under the name is read from its start; what it repeats is known by its ids.
+    std::fs::remove_file(place.path("in.ndjson")).unwrap();
+    place.write("in.ndjson", people(120..200));
+    let fourth = place.run(&[]);
+    assert_eq!(
+        (&fourth["sources"]["gates"]["received"], &fourth["sources"]["gates"]["duplicate"]),
+        (&80.into(), &60.into())
+    );
+}
+
+#[test]
+fn a_state_that_cannot_be_used_stops_the_start_until_it_is_given_up() {
+    let place = place_with_windows("type: file, path: in.ndjson");
+    place.write("in.ndjson", people(0..90));
+    place.run(&[]);
+    let folder = place.path("state/checkpoints");
+    for checkpoint in std::fs::read_dir(&folder).unwrap() {
+        let path = checkpoint.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+    let refused = place.weir(&["run"]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("is damaged") && said.contains("`--accept-state-loss`"), "{said}");
+    assert_eq!(place.weir(&["state", "verify", "state"]).status.code(), Some(1));
+    let summary = place.run(&["--accept-state-loss"]);
+    assert_eq!(summary["state"]["given_up"], true);
+    let looked = text(&place.weir(&["state", "inspect", "state"]).stdout);
+    assert!(looked.contains("the state was given up (--accept-state-loss), because: "), "{looked}");
+    assert_eq!(place.weir(&["state", "verify", "state"]).status.code(), Some(0));
+    // And another order of sources, which is how they are known.
+    let config = place.read("weir.yaml").replace("sources:\n  gates", "sources:\n  doors");
+    place.write("weir.yaml", config);
+    let said = text(&place.weir(&["run"]).stderr);
+    assert!(said.contains("the state was written with the sources [\"gates\"]"), "{said}");
 }

@@ -225,6 +225,10 @@ impl EventIds {
         self.entries += usize::from(new);
         if let (true, Some(fresh)) = (new, &mut self.fresh) {
             fresh.push((second, id));
+            if fresh.len() > self.entries_max {
+                // Whoever should take them does not get to it; the oldest of them are forgotten here as well.
+                fresh.drain(..fresh.len() / 2);
+            }
         }
         if table == self.newest_table {
             // The next second will want it, or this one if it is getting full.

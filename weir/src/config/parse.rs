@@ -138,6 +138,7 @@ fn parse_state(
         }
         *bytes = size;
     }
+    spec.journal_segment_bytes = spec.journal_segment_bytes.min(spec.segment_bytes);
     spec.drain_for_ms = drain_for_ms.map_or(spec.drain_for_ms, |ms| ms as u64);
     for ((key, time), (ms, least)) in times
         .into_iter()

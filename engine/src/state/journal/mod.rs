@@ -66,12 +66,33 @@ enum Item {
 struct Board {
     /// All turns before this one are durable.
     durable_to: u64,
-    /// By turn: the record behind it.
-    ends: VecDeque<(u64, u64)>,
+    ends: Ends,
     /// Records before this one are needed no more.
     trim_to: u64,
     failed: bool,
     ended: bool,
+}
+
+/// Where turns end in the journal. A turn is one record, but for the few that are larger than a piece: what is kept is where
+/// a row of turns of one record begins, as the first turn and the record behind it.
+#[derive(Default)]
+struct Ends(VecDeque<(u64, u64)>);
+
+impl Ends {
+    fn push(&mut self, turn: u64, end: u64) {
+        let expected = self.0.back().map(|(first, first_end)| first_end + (turn - first));
+        if expected != Some(end) {
+            self.0.push_back((turn, end));
+        }
+    }
+
+    /// The record behind the last of so many turns; it forgets where earlier ones end.
+    fn after(&mut self, turns: u64) -> Option<u64> {
+        while self.0.get(1).is_some_and(|(first, _)| *first < turns) {
+            self.0.pop_front();
+        }
+        self.0.front().filter(|(first, _)| *first < turns).map(|(first, end)| end + (turns - 1 - first))
+    }
 }
 
 /// How far the journal is durable, for those who wait for it. Cheap to clone.
@@ -98,11 +119,7 @@ impl Durable {
 
     /// The record from which a replay begins that all turns before this one have been applied to; they are durable.
     pub(crate) fn record_after(&self, turns: u64) -> Option<u64> {
-        let mut board = self.board.0.lock();
-        while board.ends.get(1).is_some_and(|(turn, _)| *turn < turns) {
-            board.ends.pop_front();
-        }
-        board.ends.front().filter(|(turn, _)| *turn < turns).map(|(_, end)| *end)
+        self.board.0.lock().ends.after(turns)
     }
 
     /// Says that records before this one are needed no more.
@@ -120,7 +137,7 @@ impl Durable {
     pub(crate) fn note_replayed(&self, turn: u64, end: u64) {
         let mut board = self.board.0.lock();
         board.durable_to = turn + 1;
-        board.ends.push_back((turn, end));
+        board.ends.push(turn, end);
     }
 }
 
@@ -177,7 +194,7 @@ impl Journal {
         let (log, cut) = Log::open(&spec.vfs, &Self::folder_of(spec), options, rng)?;
         let (sender, items) = unbounded();
         let backlog = Arc::new(AtomicUsize::new(0));
-        let board = Board { durable_to: 0, ends: VecDeque::new(), trim_to: 0, failed: false, ended: false };
+        let board = Board { durable_to: 0, ends: Ends::default(), trim_to: 0, failed: false, ended: false };
         let board = Arc::new((Mutex::new(board), Condvar::new()));
         let rolled_ns = clock.monotonic_ns();
         let writer = Writer {
@@ -385,7 +402,7 @@ impl Writer {
         let mut board = board.lock();
         for (turn, end) in self.pending.drain(..whole) {
             board.durable_to = turn + 1;
-            board.ends.push_back((turn, end));
+            board.ends.push(turn, end);
         }
         changed.notify_all();
     }
@@ -405,6 +422,28 @@ impl Writer {
             Ok(()) => self.trim(),
             Err(LogError::NoRoom { .. }) => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::SeededRng;
+
+    #[test]
+    fn where_a_turn_ends_is_known_without_a_list_of_all() {
+        let mut rng = SeededRng::new(1);
+        let (mut ends, mut all, mut record) = (Ends::default(), Vec::new(), 41);
+        for turn in 7..5_000 {
+            record += if rng.below(50) == 0 { 1 + rng.below(4) } else { 1 };
+            ends.push(turn, record);
+            all.push(record);
+        }
+        assert!(ends.0.len() < 200, "{} rows", ends.0.len());
+        assert_eq!(ends.after(7), None, "none of them has been applied");
+        for turns in (8..=5_000).step_by(3) {
+            assert_eq!(ends.after(turns), Some(all[turns as usize - 8]));
         }
     }
 }
