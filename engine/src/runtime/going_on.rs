@@ -129,7 +129,7 @@ impl GoingOn {
                 fresh: Vec::new(),
                 events_from: i64::MIN,
                 sections: Box::new(move || first.to_sections()),
-                done: Box::new(|| ()),
+                done: Box::new(|_| ()),
             })?;
         }
         let (jobs, waiting) = bounded(JOBS_MAX);

@@ -15,9 +15,11 @@ use crate::clock::HistoryClock;
 use crate::limits::Limits;
 use crate::record::Pseudonyms;
 use crate::rng::{Rng, SeededRng};
+use crate::runtime::state::SavedState;
 use crate::runtime::{BuildError, Pipeline, SourceSpec, Summary};
 use crate::source::{Feed, Format, Payload, Source, SourceError};
 use crate::state::StateSpec;
+use crate::state::checkpoint::survey;
 use crate::testing::sabotage::{self, Wrong};
 use crate::vfs::{Fault, Forgets, SimulatedDisk, Survival, Vfs};
 
@@ -413,4 +415,28 @@ fn another_key_is_told_from_damage() {
         .err()
         .expect("it does not start");
     assert!(error.to_string().contains("the key file is another one"), "{error}");
+}
+
+/// A checkpoint that an earlier version wrote, and the ones to come must read. `WEIR_GOLDEN=1` writes that of this version.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/state/checkpoint-1");
+
+#[test]
+fn checkpoints_of_earlier_versions_are_read() {
+    if std::env::var_os("WEIR_GOLDEN").is_some() {
+        let files = live(9, false, Forgets::Nothing).files;
+        let of_checkpoints = files.iter().rev().find(|(path, _)| path.starts_with("/state/checkpoints"));
+        std::fs::write(GOLDEN, of_checkpoints.unwrap().1).unwrap();
+    }
+    let bytes = std::fs::read(GOLDEN).unwrap();
+    let epoch = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
+    let path = PathBuf::from(format!("/state/checkpoints/checkpoint-{epoch:020}"));
+    let vfs: Arc<dyn Vfs> = Arc::new(SimulatedDisk::holding(BTreeMap::from([(path, bytes)])));
+    let survey = survey(&StateSpec { vfs, ..spec() }, Pseudonyms::from_root(&[7; 32]).state_key()).unwrap();
+    assert_eq!(survey.unusable, []);
+    let loaded = survey.newest.expect("it is whole");
+    assert!(loaded.standing.journal > 1 && loaded.standing.outbox > 1);
+    let saved = SavedState::from_sections(&loaded.sections).unwrap();
+    let rules: Vec<&str> = saved.written.rules.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(rules, ["goods", "crowd", "dense", "twice"]);
+    assert!(saved.symbols.iter().any(|(column, texts)| column == "zone" && texts.contains(&"z1".to_owned())));
 }

@@ -18,6 +18,8 @@ const PARTS_OF_THE_TIME: u64 = 50;
 pub(super) struct Saver {
     jobs: Sender<Job>,
     busy: Arc<AtomicBool>,
+    /// The last one was not published: there was no room.
+    missed: Arc<AtomicBool>,
     every_ns: u64,
     /// When nothing comes, checkpoints still have to move beyond what was kept of the last records.
     idle_every_ns: u64,
@@ -34,6 +36,7 @@ impl Saver {
         Self {
             jobs,
             busy: Arc::default(),
+            missed: Arc::default(),
             every_ns,
             idle_every_ns: (journal_for_ms * 1_000_000 / KEPT as u64).max(every_ns),
             saved_ns: now_ns,
@@ -45,7 +48,7 @@ impl Saver {
 
     /// Whether a checkpoint is due after a turn.
     pub(super) fn is_due(&mut self, now_ns: u64, idle: bool) -> bool {
-        self.stirred |= !idle;
+        self.stirred |= !idle || self.missed.swap(false, Ordering::AcqRel);
         self.ticked = true;
         let due = if self.stirred { now_ns >= self.next_ns } else { now_ns >= self.saved_ns + self.idle_every_ns };
         due && !self.busy.load(Ordering::Acquire)
@@ -74,14 +77,18 @@ impl Saver {
         plan: Arc<Plan>,
     ) {
         self.busy.store(true, Ordering::Release);
-        let (jobs, busy, at_ms) = (self.jobs.clone(), Arc::clone(&self.busy), plan.clock.wall_ms());
+        let (jobs, at_ms) = (self.jobs.clone(), plan.clock.wall_ms());
+        let (busy, missed) = (Arc::clone(&self.busy), Arc::clone(&self.missed));
         router.acknowledge(move |outbox| {
             // Symbols only ever get more, so those of now will do.
             let sections = move || {
                 state.symbols = SavedState::symbols_of(&plan);
                 state.to_sections()
             };
-            let done = move || busy.store(false, Ordering::Release);
+            let done = move |published: bool| {
+                missed.store(!published, Ordering::Release);
+                busy.store(false, Ordering::Release);
+            };
             let (sections, done) = (Box::new(sections), Box::new(done));
             let _ = jobs.send(Job { at_ms, turns, outbox, fresh, events_from, sections, done });
         });

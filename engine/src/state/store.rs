@@ -74,19 +74,16 @@ impl Store {
         let torn = |what: String| OpenError::Torn { folder: spec.folder.clone(), what };
         let (journal_from, outbox_from) = match &survey.newest {
             Some(Loaded { epoch, standing, .. }) => {
-                for (log, at, records) in [
-                    ("journal", standing.journal, journal.records()),
-                    ("outbox", standing.outbox, outbox.records.clone()),
-                ] {
-                    if at < records.start || at > records.end {
-                        let (from, to) = (records.start, records.end);
-                        return Err(torn(format!(
-                            "checkpoint {epoch} goes on at record {at} of the {log}, which holds records {from} to {to}: it \
-                             was put together from two backups"
-                        )));
-                    }
+                let (came, told) = (journal.records(), outbox.records.clone());
+                if !(came.start..=came.end).contains(&standing.journal) || standing.outbox > told.end {
+                    return Err(torn(format!(
+                        "checkpoint {epoch} goes on at record {} of the journal and {} of the outbox, and they hold records {} \
+                         to {} and {} to {}: it was put together from two backups",
+                        standing.journal, standing.outbox, came.start, came.end, told.start, told.end
+                    )));
                 }
-                (standing.journal, standing.outbox)
+                // A full disk may have had to give up outputs that everybody has got.
+                (standing.journal, standing.outbox.max(told.start))
             }
             // A journal is begun after the first checkpoint.
             None if journal.records().end > FIRST_SEQ && !given_up => {

@@ -164,8 +164,8 @@ pub(crate) struct Job {
     pub(crate) events_from: i64,
     /// The rest of the state, made into bytes where nobody waits for it.
     pub(crate) sections: Box<dyn FnOnce() -> Vec<Section> + Send>,
-    /// Called when it is over, whether or not it was published.
-    pub(crate) done: Box<dyn FnOnce() + Send>,
+    /// Called when it is over, with whether it was published.
+    pub(crate) done: Box<dyn FnOnce(bool) + Send>,
 }
 
 /// What was done.
@@ -282,9 +282,9 @@ impl Keeper {
 
     /// Publishes one.
     fn keep(&mut self, mut job: Job) -> Result<(), LogError> {
-        let done = std::mem::replace(&mut job.done, Box::new(|| ()));
+        let done = std::mem::replace(&mut job.done, Box::new(|_| ()));
         let result = self.publish(job);
-        done();
+        done(result.is_ok());
         match result {
             Err(LogError::NoRoom { .. }) => {
                 self.kept.no_room += 1;
@@ -317,7 +317,18 @@ impl Keeper {
         if sabotage::is(Wrong::TrimmedBeforeManifest) {
             self.remove_superfluous(&standing)?;
         }
-        file::publish(self.vfs.as_ref(), &self.folder, self.next_epoch, &bytes).map_err(|error| self.fault(error))?;
+        let publish = |it: &Self| {
+            let published = file::publish(it.vfs.as_ref(), &it.folder, it.next_epoch, &bytes);
+            published.map_err(|error| it.fault(error))
+        };
+        match publish(self) {
+            // The older ones give their room to it.
+            Err(LogError::NoRoom { .. }) if self.whole.len() > 1 => {
+                self.remove_older_than_newest()?;
+                publish(self)?;
+            }
+            published => published?,
+        }
         self.whole.push_back((self.next_epoch, standing));
         self.next_epoch += 1;
         self.kept.published += 1;
@@ -344,6 +355,16 @@ impl Keeper {
             self.unwritten.drain(..ids.len());
         }
         self.events.commit().map(drop)
+    }
+
+    fn remove_older_than_newest(&mut self) -> Result<(), LogError> {
+        file::clear(self.vfs.as_ref(), &self.folder).map_err(|error| self.fault(error))?;
+        while self.whole.len() > 1 {
+            let (epoch, _) = self.whole[0];
+            self.vfs.remove(&file::path_of(&self.folder, epoch)).map_err(|error| self.fault(error))?;
+            self.whole.pop_front();
+        }
+        self.vfs.sync_folder(&self.folder).map_err(|error| self.fault(error))
     }
 
     /// Removes what no checkpoint from this one on needs. The checkpoints themselves go first: one that is left must not

@@ -105,16 +105,23 @@ pub(crate) struct Durable {
 impl Durable {
     /// Waits until all turns before this one are durable; `false` if that will never be.
     pub(crate) fn wait_for(&self, turns: u64) -> bool {
+        loop {
+            if let Some(durable) = self.wait(turns, LOOK_UP) {
+                return durable;
+            }
+        }
+    }
+
+    /// The same for a while; `None` if it is not known yet.
+    pub(crate) fn wait(&self, turns: u64, patience: Duration) -> Option<bool> {
         let (board, changed) = &*self.board;
         let mut board = board.lock();
         if board.durable_to < turns && !board.ended {
             // What nobody waits for is not synced at once.
             let _ = self.queue.send(Item::Sync);
+            changed.wait_for(&mut board, patience);
         }
-        while board.durable_to < turns && !board.failed && !board.ended {
-            changed.wait_for(&mut board, LOOK_UP);
-        }
-        board.durable_to >= turns
+        if board.durable_to >= turns { Some(true) } else { (board.failed || board.ended).then_some(false) }
     }
 
     /// The record from which a replay begins that all turns before this one have been applied to; they are durable.

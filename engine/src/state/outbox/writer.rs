@@ -126,11 +126,11 @@ impl Writer {
     pub(super) fn take(&mut self, item: Item, hold: &impl Fn(bool)) -> Result<(), LogError> {
         match item {
             Item::Letter(letter, turns) => {
-                self.wait_for(turns)?;
+                self.wait_for(turns, hold)?;
                 self.write(letter, hold)
             }
             Item::Ack(ack, turns) => {
-                self.wait_for(turns)?;
+                self.wait_for(turns, hold)?;
                 self.acks.push((self.log.next_seq(), ack));
                 Ok(())
             }
@@ -138,13 +138,19 @@ impl Writer {
     }
 
     /// Nothing is written, nor anybody answered, before the turns it follows from are durable.
-    fn wait_for(&mut self, turns: u64) -> Result<(), LogError> {
-        let Some(durable) = self.turns.as_ref().filter(|_| turns > self.turns_durable) else { return Ok(()) };
-        if sabotage::is(Wrong::TurnNotAwaited) || durable.wait_for(turns) {
-            self.turns_durable = turns;
+    fn wait_for(&mut self, turns: u64, hold: &impl Fn(bool)) -> Result<(), LogError> {
+        if sabotage::is(Wrong::TurnNotAwaited) {
             return Ok(());
         }
-        Err(self.log.given_up())
+        while let Some(durable) = self.turns.as_ref().filter(|_| turns > self.turns_durable) {
+            match durable.wait(turns, LOOK_UP) {
+                Some(true) => self.turns_durable = turns,
+                Some(false) => return Err(self.log.given_up()),
+                // Turns may wait for room that is made here.
+                None => self.look_after_disk(hold)?,
+            }
+        }
+        Ok(())
     }
 
     /// Makes what was written durable, and then visible to sinks; who waits for it is told.
@@ -218,6 +224,8 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
+        // On a full disk room counts for more than that a crash might have some told again, under their ids.
+        let keep_from = if self.reserve.lock().is_held() { keep_from } else { u64::MAX };
         self.log.trim(everybody.min(keep_from)).map(drop)
     }
 }
