@@ -35,6 +35,11 @@ impl Reader {
         self.seq
     }
 
+    /// Lets go of the segment it reads: one that is open takes its room on the disk after it has been removed.
+    pub fn rest(&mut self) {
+        self.scanner = None;
+    }
+
     /// Goes to another record.
     pub fn seek(&mut self, seq: u64) {
         if seq < self.seq {

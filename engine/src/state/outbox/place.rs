@@ -95,7 +95,10 @@ impl Place {
             self.sync(now_ns)?;
         }
         let batch = match self.recent(max) {
-            Some(batch) => batch,
+            Some(batch) => {
+                self.reader.rest();
+                batch
+            }
             None => self.older(max)?,
         };
         if !batch.letters.is_empty() {
