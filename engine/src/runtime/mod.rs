@@ -17,6 +17,7 @@ mod plan;
 mod recovery;
 mod reload;
 mod saver;
+mod saving;
 mod sequencer;
 mod shard;
 mod state;
