@@ -345,7 +345,7 @@ fn planted_faults_are_found() {
             .is_err()
         })
     };
-    for wrong in [Wrong::StateLost, Wrong::TurnNotAwaited, Wrong::CheckpointNotSynced, Wrong::TrimmedBeforeManifest] {
+    for wrong in [Wrong::StateLost, Wrong::TurnNotAwaited, Wrong::CheckpointNotSynced] {
         assert!(found(Some(wrong), Forgets::Nothing), "{wrong:?}");
     }
     for forgets in [Forgets::Files, Forgets::Folders] {

@@ -22,7 +22,6 @@ use super::log::{Log, LogError, LogKind, LogOptions};
 use super::outbox::KeepFrom;
 use crate::record::Digest;
 use crate::rng::Rng;
-use crate::testing::sabotage::{self, Wrong};
 use crate::vfs::Vfs;
 
 /// Checkpoints that are kept.
@@ -314,9 +313,6 @@ impl Keeper {
         }];
         sections.extend((job.sections)());
         let bytes = file::to_bytes(&self.key, self.next_epoch, &sections);
-        if sabotage::is(Wrong::TrimmedBeforeManifest) {
-            self.remove_superfluous(&standing)?;
-        }
         let publish = |it: &Self| {
             let published = file::publish(it.vfs.as_ref(), &it.folder, it.next_epoch, &bytes);
             published.map_err(|error| it.fault(error))
