@@ -37,4 +37,4 @@ pub use alert::{Output, Sink, SinkError, SinkSpec, Stream};
 pub use limits::Limits;
 pub use runtime::{ListStatus, Pipeline, ReloadHandle, ReloadReport, SourceSpec, Summary, Trial, TrialParts};
 pub use source::{Feed, Format, Source, SourceError};
-pub use state::StateSpec;
+pub use state::{JOURNAL_FOR_MS_MAX, StateSpec};

@@ -153,6 +153,27 @@ fn what_was_told_before_a_kill_is_delivered_after_it() {
 }
 
 #[test]
+fn the_journal_cannot_be_kept_for_long() {
+    let place = place("type: file, path: in.ndjson", nobody());
+    place.write("in.ndjson", items(0..1));
+    let config = place.read("weir.yaml");
+    for (keys, said) in [
+        ("journal_for: 1h", "`journal_for` must be at most 10 min"),
+        ("journal_for: 1s", "`journal_for` must be at least 3000 ms"),
+        ("checkpoint_every: 11s", "`checkpoint_every` must be at most 10000 ms, one part in 6 of `journal_for`"),
+        ("journal_for: 5s, checkpoint_every: 1s", "`checkpoint_every` must be at most 833 ms"),
+    ] {
+        place.write("weir.yaml", config.replace("dir: state,", &format!("dir: state, {keys},")));
+        let refused = place.weir(&["run"]);
+        let stderr = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{keys}");
+        assert!(stderr.contains(said), "{keys}: {stderr}");
+    }
+    place.write("weir.yaml", config.replace("dir: state,", "dir: state, journal_for: 3s,"));
+    assert_eq!(place.run(&[])["sources"]["gates"]["received"], 1);
+}
+
+#[test]
 fn one_process_at_a_time_and_no_folder_without_a_key() {
     let place = place("type: http, address: 127.0.0.1:0", nobody());
     let running = place.start(&[]);
@@ -267,6 +288,10 @@ fn a_window_counts_on_over_kills() {
         let sent = (part * 25_usize).saturating_sub(1)..part * 25 + 25;
         assert_eq!(post(running.address, "/records", &ndjson, people(sent).as_bytes()).0, 200);
         running.kill();
+        for segment in std::fs::read_dir(place.path("state/journal")).unwrap() {
+            let bytes = std::fs::read(segment.unwrap().path()).unwrap();
+            assert!(!bytes.windows(8).any(|at| at == b"event_id"), "what came in lies there in the clear");
+        }
     }
     let running = place.start(&[]);
     let summary = running.stop();
@@ -276,7 +301,7 @@ fn a_window_counts_on_over_kills() {
     let journal = std::fs::read_dir(place.path("state/journal")).unwrap();
     for segment in journal {
         let bytes = std::fs::read(segment.unwrap().path()).unwrap();
-        assert!(!bytes.windows(8).any(|at| at == b"event_id"), "what came in lies there in the clear");
+        assert!(bytes.iter().skip(64).all(|byte| *byte == 0), "after a good end nothing of what came in is there");
     }
 }
 

@@ -119,13 +119,19 @@ fn who_hits_nothing_is_nowhere() {
     let mut all = Vec::new();
     files(&place.path("."), &mut all);
     assert!(all.len() >= 9, "{all:?}");
+    let mut of_journal = 0;
     for path in all {
         let bytes = fs::read(&path).unwrap();
+        if path.parent().is_some_and(|folder| folder.ends_with("journal")) {
+            of_journal += 1;
+            assert!(bytes.iter().skip(64).all(|byte| *byte == 0), "{} holds a record, if sealed", path.display());
+        }
         assert!(
             !bytes.windows(MARK.len()).any(|window| window == MARK.as_bytes()),
             "{} holds a marked identifier",
             path.display()
         );
     }
+    assert_eq!(of_journal, 1, "one segment, its header and nothing else");
     assert!(!said.contains(MARK), "what was said holds a marked identifier");
 }

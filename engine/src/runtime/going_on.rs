@@ -129,6 +129,7 @@ impl GoingOn {
                 fresh: Vec::new(),
                 events_from: i64::MIN,
                 sections: Box::new(move || first.to_sections()),
+                last: false,
                 done: Box::new(|_| ()),
             })?;
         }
@@ -160,7 +161,7 @@ fn give_up(store: &mut Store, error: StateError, clock: &dyn Clock) -> Result<()
 }
 
 fn saver_of(jobs: Sender<Job>, spec: &StateSpec, plan: &Plan) -> Saver {
-    Saver::new(jobs, spec.checkpoint_every_ms, spec.journal_for_ms, plan.clock.monotonic_ns())
+    Saver::new(jobs, spec, plan.clock.monotonic_ns())
 }
 
 fn start<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {

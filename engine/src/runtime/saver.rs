@@ -9,9 +9,11 @@ use super::plan::Plan;
 use super::state::SavedState;
 use crate::alert::Router;
 use crate::record::Digest;
-use crate::state::checkpoint::{Job, KEPT};
+use crate::state::StateSpec;
+use crate::state::checkpoint::Job;
 
-/// Copying the state for a checkpoint takes one part in so many of the time, at most: a large state is saved less often.
+/// Copying the state for a checkpoint takes one part in so many of the time, at most: a large state is saved less often,
+/// as far as the journal can wait.
 const PARTS_OF_THE_TIME: u64 = 50;
 
 /// Where the partition hands checkpoints over. One at a time: while one is being written, no other is made.
@@ -21,60 +23,53 @@ pub(super) struct Saver {
     /// The last one was not published: there was no room.
     missed: Arc<AtomicBool>,
     every_ns: u64,
-    /// When nothing comes, checkpoints still have to move beyond what was kept of the last records.
-    idle_every_ns: u64,
+    /// However large the state is, and even when nothing comes: checkpoints have to move beyond what was kept of records.
+    every_ns_max: u64,
     saved_ns: u64,
     next_ns: u64,
-    /// Whether anything has come since the last one, or any time has passed.
+    /// Whether anything has come since the last one.
     stirred: bool,
-    ticked: bool,
 }
 
 impl Saver {
-    pub(super) fn new(jobs: Sender<Job>, every_ms: u64, journal_for_ms: u64, now_ns: u64) -> Self {
-        let every_ns = every_ms * 1_000_000;
+    pub(super) fn new(jobs: Sender<Job>, spec: &StateSpec, now_ns: u64) -> Self {
+        let every_ns_max = spec.journal_for_ms() * 1_000_000 / StateSpec::CHECKPOINTS_PER_JOURNAL;
+        let every_ns = (spec.checkpoint_every_ms * 1_000_000).min(every_ns_max);
         Self {
             jobs,
             busy: Arc::default(),
             missed: Arc::default(),
             every_ns,
-            idle_every_ns: (journal_for_ms * 1_000_000 / KEPT as u64).max(every_ns),
+            every_ns_max,
             saved_ns: now_ns,
             next_ns: now_ns + every_ns,
             stirred: false,
-            ticked: false,
         }
     }
 
     /// Whether a checkpoint is due after a turn.
     pub(super) fn is_due(&mut self, now_ns: u64, idle: bool) -> bool {
         self.stirred |= !idle || self.missed.swap(false, Ordering::AcqRel);
-        self.ticked = true;
-        let due = if self.stirred { now_ns >= self.next_ns } else { now_ns >= self.saved_ns + self.idle_every_ns };
+        let due = if self.stirred { now_ns >= self.next_ns } else { now_ns >= self.saved_ns + self.every_ns_max };
         due && !self.busy.load(Ordering::Acquire)
-    }
-
-    /// Whether there is anything that the last checkpoint does not know.
-    pub(super) fn is_needed(&self) -> bool {
-        self.stirred || self.ticked
     }
 
     /// A checkpoint was begun; copying the state took so long.
     pub(super) fn took(&mut self, now_ns: u64, took_ns: u64) {
-        (self.stirred, self.ticked) = (false, false);
+        self.stirred = false;
         self.saved_ns = now_ns;
-        self.next_ns = now_ns + self.every_ns.max(took_ns * PARTS_OF_THE_TIME);
+        self.next_ns = now_ns + self.every_ns.max(took_ns * PARTS_OF_THE_TIME).min(self.every_ns_max);
     }
 
-    /// Hands a checkpoint over once everything it speaks of is durable.
+    /// Hands a checkpoint over once everything it speaks of is durable. `last` if nothing comes after it.
     pub(super) fn hand_over(
         &self,
         router: &Router,
         turns: u64,
-        fresh: Vec<(i64, Digest)>,
-        events_from: i64,
+        (fresh, events_from): (Vec<(i64, Digest)>, i64),
         mut state: SavedState,
         plan: Arc<Plan>,
+        last: bool,
     ) {
         self.busy.store(true, Ordering::Release);
         let (jobs, at_ms) = (self.jobs.clone(), plan.clock.wall_ms());
@@ -90,7 +85,34 @@ impl Saver {
                 busy.store(false, Ordering::Release);
             };
             let (sections, done) = (Box::new(sections), Box::new(done));
-            let _ = jobs.send(Job { at_ms, turns, outbox, fresh, events_from, sections, done });
+            let _ = jobs.send(Job { at_ms, turns, outbox, fresh, events_from, sections, last, done });
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_never_kept_waiting() {
+        const SECOND: u64 = 1_000_000_000;
+        let (jobs, _waiting) = crossbeam_channel::bounded(1);
+        let saver = |every_ms| {
+            let spec = StateSpec { checkpoint_every_ms: every_ms, journal_for_ms: 60_000, ..StateSpec::new("/state") };
+            Saver::new(jobs.clone(), &spec, 0)
+        };
+        let mut rare = saver(3_600_000);
+        assert!(!rare.is_due(9 * SECOND, false) && rare.is_due(10 * SECOND, false), "an hour is too long");
+        // A large state: to copy it takes two seconds, and a fiftieth of the time would be every hundred.
+        let mut large = saver(1_000);
+        assert!(large.is_due(SECOND, false));
+        large.took(SECOND, 2 * SECOND);
+        assert!(!large.is_due(10 * SECOND, false) && large.is_due(11 * SECOND, false));
+        // A smaller one has its fiftieth, and an idle one still moves on.
+        large.took(20 * SECOND, SECOND / 10);
+        assert!(!large.is_due(24 * SECOND, false) && large.is_due(25 * SECOND, false));
+        large.took(40 * SECOND, 0);
+        assert!(!large.is_due(49 * SECOND, true) && large.is_due(50 * SECOND, true));
     }
 }

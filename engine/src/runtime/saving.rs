@@ -100,7 +100,7 @@ impl Partition {
         let now_ns = self.plan.clock.monotonic_ns();
         if self.saver.as_mut().is_some_and(|saver| saver.is_due(now_ns, idle)) {
             let state = self.save_without_events();
-            self.have_saved(state);
+            self.have_saved(state, false);
             let took_ns = self.plan.clock.monotonic_ns() - now_ns;
             self.saver.as_mut().expect("it is there").took(now_ns, took_ns);
         }
@@ -108,16 +108,16 @@ impl Partition {
 
     /// The last checkpoint of a run. `drained` if all sources have come to their end.
     pub(super) fn save_last(&mut self, drained: bool) {
-        if self.saver.as_ref().is_some_and(Saver::is_needed) {
+        if self.saver.is_some() {
             let state = if drained { self.save_ended() } else { self.save_without_events() };
-            self.have_saved(state);
+            self.have_saved(state, true);
         }
     }
 
-    fn have_saved(&mut self, state: SavedState) {
-        let (fresh, events_from) = self.events.take_fresh();
+    fn have_saved(&mut self, state: SavedState, last: bool) {
+        let events = self.events.take_fresh();
         let plan = Arc::clone(&self.plan);
         let Some(saver) = &self.saver else { return };
-        saver.hand_over(&self.router, self.turns, fresh, events_from, state, plan);
+        saver.hand_over(&self.router, self.turns, events, state, plan, last);
     }
 }

@@ -37,9 +37,10 @@ pub struct StateSpec {
     pub reserve_bytes: u64,
     /// Bytes of a segment of the journal.
     pub journal_segment_bytes: u64,
-    /// How long what came in is kept at most, beyond the checkpoints that need it.
+    /// How long what came in is kept at most, as long as there is room for checkpoints; [`JOURNAL_FOR_MS_MAX`] at most.
     pub journal_for_ms: u64,
-    /// How often a checkpoint is made at most.
+    /// How often a checkpoint is made; a large state is saved less often. Never less often than
+    /// [`CHECKPOINTS_PER_JOURNAL`](Self::CHECKPOINTS_PER_JOURNAL) times in `journal_for_ms`, whatever this says.
     pub checkpoint_every_ms: u64,
     /// Whether to begin with an empty state if that of earlier runs cannot be used.
     pub accept_state_loss: bool,
@@ -53,7 +54,19 @@ impl std::fmt::Debug for StateSpec {
     }
 }
 
+/// No journal is kept for longer: it holds records of people who did nothing.
+pub const JOURNAL_FOR_MS_MAX: u64 = 600_000;
+
 impl StateSpec {
+    /// Checkpoints that are made at least in the time that the journal is kept for: its segments are closed in the first half
+    /// of it, and in the other half as many checkpoints get beyond them as are kept.
+    pub const CHECKPOINTS_PER_JOURNAL: u64 = 2 * checkpoint::KEPT as u64;
+
+    /// How long what came in is kept, ms.
+    pub(crate) fn journal_for_ms(&self) -> u64 {
+        self.journal_for_ms.min(JOURNAL_FOR_MS_MAX)
+    }
+
     /// In this folder of the machine's disk, with the usual bounds.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {

@@ -22,6 +22,8 @@ pub(crate) enum Wrong {
     TornTailKept,
     /// A checkpoint gets its name before it is synced.
     CheckpointNotSynced,
+    /// What a checkpoint makes superfluous is removed before it is published.
+    RemovedBeforeCheckpoint,
     /// Outputs leave, and answers are given, before the turn they follow from is durable.
     TurnNotAwaited,
 }

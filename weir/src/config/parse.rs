@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_engine::budget::MEMORY_MIN;
-use weir_engine::{Limits, StateSpec};
+use weir_engine::{JOURNAL_FOR_MS_MAX, Limits, StateSpec};
 use weir_rules::diagnostic::codes;
 use weir_rules::schema::parse_kinds;
 use weir_rules::yaml::{self, MapReader};
@@ -125,6 +125,7 @@ fn parse_state(
         diagnostics
             .push(Diagnostic::new(&codes::MISSING_KEY, &state.file(), state.place_of("dir"), message).help(help));
     }
+    let says_how_often = times[0].1.is_some();
     let mut spec = StateSpec::new(folder);
     for ((key, size), (bytes, least)) in sizes.into_iter().zip([
         (&mut spec.segment_bytes, SEGMENT_BYTES_MIN),
@@ -140,16 +141,30 @@ fn parse_state(
     }
     spec.journal_segment_bytes = spec.journal_segment_bytes.min(spec.segment_bytes);
     spec.drain_for_ms = drain_for_ms.map_or(spec.drain_for_ms, |ms| ms as u64);
-    for ((key, time), (ms, least)) in times
-        .into_iter()
-        .zip([(&mut spec.checkpoint_every_ms, CHECKPOINT_EVERY_MS_MIN), (&mut spec.journal_for_ms, JOURNAL_FOR_MS_MIN)])
-    {
+    for ((key, time), (ms, range)) in times.into_iter().zip([
+        (&mut spec.checkpoint_every_ms, CHECKPOINT_EVERY_MS_MIN..=u64::MAX),
+        (&mut spec.journal_for_ms, JOURNAL_FOR_MS_MIN..=JOURNAL_FOR_MS_MAX),
+    ]) {
         let Some(time) = time.map(|time| time as u64) else { continue };
-        if time < least {
-            let message = format!("`{key}` must be at least {least} ms");
+        if time < *range.start() {
+            let message = format!("`{key}` must be at least {} ms", range.start());
             diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, &state.file(), state.place_of(key), message));
         }
+        if time > *range.end() {
+            let message = format!("`{key}` must be at most {} min", range.end() / 60_000);
+            let help = "the journal holds records of people who did nothing";
+            let found = Diagnostic::new(&codes::BAD_VALUE, &state.file(), state.place_of(key), message).help(help);
+            diagnostics.push(found);
+        }
         *ms = time;
+    }
+    let most = spec.journal_for_ms / StateSpec::CHECKPOINTS_PER_JOURNAL;
+    if says_how_often && spec.checkpoint_every_ms > most {
+        let parts = StateSpec::CHECKPOINTS_PER_JOURNAL;
+        let message = format!("`checkpoint_every` must be at most {most} ms, one part in {parts} of `journal_for`");
+        let help = "checkpoints are what lets the journal be removed";
+        let place = state.place_of("checkpoint_every");
+        diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, &state.file(), place, message).help(help));
     }
     Some(spec)
 }

@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is published only after everything it speaks of is durable, and whatever it makes superfluous is removed
 //! only after that. Three are kept; a start takes the newest that is whole, and an older one costs a longer replay and
-//! nothing else. Event ids, by far the most of the state, are not written anew each time: those that are new go to a log of
+//! nothing else. The last one of a run that ends well is written three times, so that none is left that needs the journal. Event ids, by far the most of the state, are not written anew each time: those that are new go to a log of
 //! their own, and a checkpoint says which part of it it needs.
 
 use std::collections::VecDeque;
@@ -22,6 +22,7 @@ use super::log::{Log, LogError, LogKind, LogOptions};
 use super::outbox::KeepFrom;
 use crate::record::Digest;
 use crate::rng::Rng;
+use crate::testing::sabotage::{self, Wrong};
 use crate::vfs::Vfs;
 
 /// Checkpoints that are kept.
@@ -163,6 +164,8 @@ pub(crate) struct Job {
     pub(crate) events_from: i64,
     /// The rest of the state, made into bytes where nobody waits for it.
     pub(crate) sections: Box<dyn FnOnce() -> Vec<Section> + Send>,
+    /// Nothing comes after it in this run.
+    pub(crate) last: bool,
     /// Called when it is over, with whether it was published.
     pub(crate) done: Box<dyn FnOnce(bool) + Send>,
 }
@@ -312,7 +315,27 @@ impl Keeper {
             bytes: postcard::to_allocvec(&standing).expect("a standing is plain data"),
         }];
         sections.extend((job.sections)());
-        let bytes = file::to_bytes(&self.key, self.next_epoch, &sections);
+        if sabotage::is(Wrong::RemovedBeforeCheckpoint) {
+            self.remove_superfluous(&standing)?;
+        }
+        self.publish_as_next(&sections, &standing)?;
+        self.kept.published += 1;
+        for _ in 1..if job.last { KEPT } else { 1 } {
+            match self.publish_as_next(&sections, &standing) {
+                // One is enough to go on from, and none may be left that needs more.
+                Err(LogError::NoRoom { .. }) => {
+                    self.remove_older_than_newest()?;
+                    break;
+                }
+                published => published?,
+            }
+        }
+        let oldest = self.whole[self.whole.len().saturating_sub(KEPT)].1.clone();
+        self.remove_superfluous(&oldest)
+    }
+
+    fn publish_as_next(&mut self, sections: &[Section], standing: &Standing) -> Result<(), LogError> {
+        let bytes = file::to_bytes(&self.key, self.next_epoch, sections);
         let publish = |it: &Self| {
             let published = file::publish(it.vfs.as_ref(), &it.folder, it.next_epoch, &bytes);
             published.map_err(|error| it.fault(error))
@@ -325,12 +348,10 @@ impl Keeper {
             }
             published => published?,
         }
-        self.whole.push_back((self.next_epoch, standing));
+        self.whole.push_back((self.next_epoch, standing.clone()));
         self.next_epoch += 1;
-        self.kept.published += 1;
         self.kept.bytes = bytes.len() as u64;
-        let oldest = self.whole[self.whole.len().saturating_sub(KEPT)].1.clone();
-        self.remove_superfluous(&oldest)
+        Ok(())
     }
 
     fn fault(&self, error: io::Error) -> LogError {
@@ -412,3 +433,6 @@ fn read_ids(mut bytes: &[u8], mut known: impl FnMut(i64, Digest)) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
