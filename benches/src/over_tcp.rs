@@ -35,7 +35,10 @@ pub fn over_tcp(
         runtime: runtime.handle().clone(),
     };
     let started: Arc<Mutex<Option<Instant>>> = Arc::default();
-    let seen: Arc<Mutex<Vec<(f64, f64)>>> = Arc::default();
+    // All of its memory is there before anything is measured.
+    let mut seen = vec![(1.0, 1.0); (rate * seconds) as usize / HIT_EVERY as usize + 1];
+    seen.clear();
+    let seen = Arc::new(Mutex::new(seen));
     let timing = Timing { started: Arc::clone(&started), rate, seen: Arc::clone(&seen) };
     let builder = Pipeline::builder(Catalog::builtin())
         .shared_pack(pack.clone(), vec![Arc::clone(list)])

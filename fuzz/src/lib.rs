@@ -1,10 +1,14 @@
 //! What each fuzz target does with its bytes. A panic is a finding.
 
+mod credential;
 mod log;
 mod mutate;
+mod records;
 
+pub use credential::credential;
 pub use log::log_recover;
 pub use mutate::Mutator;
+pub use records::{arrow_ipc_in, decode_csv, http_body, rules_eval};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -139,7 +143,7 @@ fn frames(format: Format, bytes: &[u8], step: usize) -> Option<Vec<u8>> {
 ///
 /// # Panics
 /// On a finding.
-pub fn normalise(data: &[u8]) {
+pub fn identifiers(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = (read_plate(text), check_resident_id(text), read_mrz(text), TimeReader::new(None).read_ms(text));
     for normaliser in [Normaliser::PlateV1, Normaliser::DocumentV1, Normaliser::ItemClassV1] {
@@ -200,4 +204,9 @@ pub fn watchlist_open(data: &[u8]) {
     let column: arrow::array::StringViewArray = texts.iter().map(|text| Some(*text)).collect();
     assert!(list.exact_rows(&column).len() <= texts.len());
     let _ = (list.still_lists("E1", 1, 0), list.expired(0, Effort::Beside), list.ids_of(&[1]));
+}
+
+/// A checkpoint is read or refused, as it is and with checksums that fit.
+pub fn checkpoint_open(data: &[u8]) {
+    let _ = weir_engine::runtime::read_checkpoint(data);
 }

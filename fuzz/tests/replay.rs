@@ -81,8 +81,41 @@ fn frame() {
 }
 
 #[test]
-fn normalise() {
-    replay("normalise", MUTANTS, weir_fuzz::normalise);
+fn identifiers() {
+    replay("identifiers", MUTANTS, weir_fuzz::identifiers);
+}
+
+#[test]
+fn credential() {
+    replay("credential", MUTANTS, weir_fuzz::credential);
+}
+
+/// Each of them is judged by rules, twice or more.
+const JUDGED_MUTANTS: usize = 100;
+
+#[test]
+fn decode_csv() {
+    replay("decode_csv", JUDGED_MUTANTS, weir_fuzz::decode_csv);
+}
+
+#[test]
+fn arrow_ipc_in() {
+    replay("arrow_ipc_in", JUDGED_MUTANTS, weir_fuzz::arrow_ipc_in);
+}
+
+#[test]
+fn http_body() {
+    replay("http_body", JUDGED_MUTANTS, weir_fuzz::http_body);
+}
+
+#[test]
+fn rules_eval() {
+    replay("rules_eval", JUDGED_MUTANTS, weir_fuzz::rules_eval);
+}
+
+#[test]
+fn checkpoint_open() {
+    replay("checkpoint_open", SNAPSHOT_MUTANTS, weir_fuzz::checkpoint_open);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! - every record that was answered with 200, and every record of the file, has its alert, at both sinks (I2, I3);
 //! - no alert is there that no record asked for, and all tellings of one are alike to the last byte, but for `latency_us` (I3);
 //! - a sink is told again only what it was told shortly before a kill, under the same id (I4);
+//! - once it has ended well, nothing of what came in is in the state folder, sealed or not;
 //! - every window over the records of the file has counted each of them once, whatever was killed while it was open (I6).
 //!
 //! Exit code 1 with the seed if one of these does not hold.
@@ -125,6 +126,7 @@ fn main() -> ExitCode {
     let mut violations = Vec::new();
     let windows = fs::read_to_string(folder.path().join("windows.ndjson")).expect("the windows' file");
     check_windows(&windows, appended, &mut violations);
+    check_nothing_left(&folder.path().join("state/journal"), &mut violations);
     let file = Tellings::of(file.lines());
     let hook = webhook.told.lock().expect("nobody died").clone();
     let hook = Tellings::of(hook.iter().map(String::as_str));
@@ -186,6 +188,18 @@ fn check_windows(windows: &str, appended: u64, violations: &mut Vec<String>) {
         match values.get(&(FILE_START_MS + n * 1_000)) {
             Some(value) if *value == in_window => {}
             value => violations.push(format!("windows: second {n} of {whole} counted {value:?}, not {in_window}")),
+        }
+    }
+}
+
+/// All segments of the journal are a header and zeros.
+fn check_nothing_left(journal: &Path, violations: &mut Vec<String>) {
+    const HEADER_BYTES: usize = 64;
+    for segment in fs::read_dir(journal).expect("a journal") {
+        let path = segment.expect("a file").path();
+        let bytes = fs::read(&path).expect("a file");
+        if bytes.iter().skip(HEADER_BYTES).any(|byte| *byte != 0) {
+            violations.push(format!("journal: {} holds something after a good end", path.display()));
         }
     }
 }

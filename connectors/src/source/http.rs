@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
@@ -201,8 +201,9 @@ async fn take(shared: &Shared, peer: SocketAddr, request: Request) -> Result<Out
         return Err(Answer::TooMany);
     }
     let (parts, body) = request.into_parts();
-    let kind = body_kind(&parts.headers)?;
-    let compression = compression(&parts.headers)?;
+    let text = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let kind = body_kind(text(header::CONTENT_TYPE))?;
+    let compression = compression(text(header::CONTENT_ENCODING))?;
     if shared.feed.stopping() {
         return Err(Answer::Busy);
     }
@@ -244,22 +245,32 @@ enum BodyKind {
     Json,
 }
 
-fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Answer> {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+fn body_kind(content_type: Option<&str>) -> Result<BodyKind, Answer> {
+    match content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(BodyKind::Ndjson),
         "application/json" => Ok(BodyKind::Json),
         _ => Err(Answer::WrongType),
     }
 }
 
-fn compression(headers: &HeaderMap) -> Result<Compression, Answer> {
-    match headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?")) {
+fn compression(content_encoding: Option<&str>) -> Result<Compression, Answer> {
+    match content_encoding {
         None | Some("identity") => Ok(Compression::Plain),
         Some("gzip") => Ok(Compression::Gzip),
         Some("zstd") => Ok(Compression::Zstd),
         Some(_) => Err(Answer::WrongType),
     }
+}
+
+/// What a body under these headers brings, as the source takes it; `None` if it is refused.
+pub fn payload_of(
+    content_type: Option<&str>,
+    content_encoding: Option<&str>,
+    body: Bytes,
+    bytes_max: usize,
+) -> Option<Payload> {
+    let (kind, compression) = (body_kind(content_type).ok()?, compression(content_encoding).ok()?);
+    payload(plain(body, compression, bytes_max).ok()?, kind).ok()
 }
 
 async fn read_body(body: Body, limits: &HttpLimits) -> Result<Bytes, Answer> {

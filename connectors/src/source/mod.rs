@@ -7,7 +7,7 @@ mod stdin;
 mod tcp;
 
 pub use file::{FileProgress, FileSource};
-pub use http::{HttpLimits, HttpSource};
+pub use http::{HttpLimits, HttpSource, payload_of};
 pub use parquet::parquet_batches;
 pub use stdin::StdinSource;
 pub use tcp::TcpSource;

@@ -1,6 +1,7 @@
 //! A sink's thread: takes outputs out of its queue, or from its place in the outbox, and hands them over.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
 
@@ -9,7 +10,9 @@ use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::metrics::{LatencyBook, SinkCounts};
 use crate::state::log::LogError;
-use crate::state::outbox::{Opened, Place};
+#[cfg(test)]
+use crate::state::outbox::Polled;
+use crate::state::outbox::{Batch, Opened, Place};
 
 /// Outputs handed over at once.
 const DELIVERY_MAX: usize = 1024;
@@ -139,55 +142,96 @@ pub(super) fn from_queue(
     done.end(sink)
 }
 
-/// Until the outbox is closed and this sink has taken all that is its own, or has not answered for so long after the end.
-pub(super) fn from_outbox(
-    name: String,
-    mut place: Place,
-    mut sink: Box<dyn Sink>,
-    clock: &dyn Clock,
+/// A sink at its place in the outbox.
+pub(crate) struct Outlet {
+    place: Place,
+    sink: Box<dyn Sink>,
+    done: Delivered,
+    lost_before: u64,
+    clock: Arc<dyn Clock>,
     bound_us: u64,
-    drain_for_ms: u64,
-) -> Result<Delivered, LogError> {
-    let mut done = Delivered::new(name);
-    let lost_before = place.lost();
-    let mut backoff = Backoff::endless();
-    let mut ended_ns = None;
-    while let Some(batch) = place.next(DELIVERY_MAX, || sink.settle().is_ok())? {
-        let (now_ns, now_ms) = (clock.monotonic_ns(), clock.wall_ms());
+}
+
+impl Outlet {
+    pub(super) fn new(name: String, place: Place, sink: Box<dyn Sink>, clock: Arc<dyn Clock>, bound_us: u64) -> Self {
+        let lost_before = place.lost();
+        Self { place, sink, done: Delivered::new(name), lost_before, clock, bound_us }
+    }
+
+    /// Starts its thread. `failed` is called when what lies in the outbox cannot be read: a sink that stops without a word
+    /// is worse than a run that ends.
+    pub(crate) fn start(self, drain_for_ms: u64, failed: Arc<dyn Fn() + Send + Sync>) -> SinkThread {
+        let name = self.done.name.clone();
+        sink_thread(&name, move || self.run(drain_for_ms).inspect_err(|_| failed()))
+    }
+
+    /// Until the outbox is closed and this sink has taken all that is its own, or has not answered for so long after the end.
+    pub(crate) fn run(mut self, drain_for_ms: u64) -> Result<Delivered, LogError> {
+        let mut backoff = Backoff::endless();
+        let mut ended_ns = None;
+        while let Some(batch) = self.place.next(DELIVERY_MAX, || self.sink.settle().is_ok())? {
+            if self.hand_over(&batch)? {
+                backoff = Backoff::endless();
+                continue;
+            }
+            let pause = backoff.pause().expect("it never gives up");
+            let now_ns = self.clock.monotonic_ns();
+            if self.place.rest(pause) {
+                let since_ns = now_ns - *ended_ns.get_or_insert(now_ns);
+                if since_ns > drain_for_ms * 1_000_000 {
+                    break;
+                }
+                backoff = Backoff::endless();
+            }
+        }
+        // What may not stay delivered is delivered again by the next run.
+        if self.sink.settle().is_ok() {
+            self.place.finish()?;
+        }
+        self.done.counts.waiting = self.place.waiting()?;
+        self.done.counts.lost = self.place.lost() - self.lost_before;
+        Ok(self.done.end(self.sink))
+    }
+
+    /// Hands over what there is, without waiting for more.
+    #[cfg(test)]
+    pub(crate) fn step(&mut self) -> Result<(), LogError> {
+        match self.place.poll(DELIVERY_MAX, || self.sink.settle().is_ok())? {
+            Polled::Batch(batch) => self.hand_over(&batch).map(drop),
+            Polled::Nothing | Polled::Ended => Ok(()),
+        }
+    }
+
+    /// Hands a batch over. Whether the sink took all of it.
+    fn hand_over(&mut self, batch: &Batch) -> Result<bool, LogError> {
+        let (now_ns, now_ms) = (self.clock.monotonic_ns(), self.clock.wall_ms());
         let outputs: Vec<Output> = batch.letters.iter().map(|(_, opened)| stamped(opened, now_ns, now_ms)).collect();
-        let result = sink.deliver(&outputs);
+        let result = self.sink.deliver(&outputs);
         let delivered = result.as_ref().map_or_else(|error| error.delivered, |()| outputs.len());
-        place.delivered(&batch, delivered)?;
-        let now_ns = clock.monotonic_ns();
+        self.place.delivered(batch, delivered)?;
         // How late an alert of an earlier run is says more of the time between the runs than of this one.
         let of_this_run = batch.letters.iter().map(|(_, opened)| opened.earlier_ms.is_none());
         let (own, earlier): (Vec<_>, Vec<_>) =
             outputs[..delivered].iter().zip(of_this_run).partition(|(_, of_this_run)| *of_this_run);
-        done.note(own.into_iter().map(|(output, _)| output), now_ns, bound_us);
-        done.counts.delivered += earlier.len() as u64;
-        match result {
-            Ok(()) => backoff = Backoff::endless(),
-            Err(error) => {
-                done.counts.retries += 1;
-                done.counts.trouble = Some(error.message);
-                let pause = backoff.pause().expect("it never gives up");
-                if place.rest(pause) {
-                    let since_ns = now_ns - *ended_ns.get_or_insert(now_ns);
-                    if since_ns > drain_for_ms * 1_000_000 {
-                        break;
-                    }
-                    backoff = Backoff::endless();
-                }
-            }
+        self.done.note(own.into_iter().map(|(output, _)| output), self.clock.monotonic_ns(), self.bound_us);
+        self.done.counts.delivered += earlier.len() as u64;
+        if let Err(error) = result {
+            self.done.counts.retries += 1;
+            self.done.counts.trouble = Some(error.message);
+            return Ok(false);
         }
+        Ok(true)
     }
-    // What may not stay delivered is delivered again by the next run.
-    if sink.settle().is_ok() {
-        place.finish()?;
-    }
-    done.counts.waiting = place.waiting()?;
-    done.counts.lost = place.lost() - lost_before;
-    Ok(done.end(sink))
+}
+
+/// A sink's thread, and what it gives back. An error means that what lies in the outbox cannot be read.
+pub(crate) type SinkThread = JoinHandle<Result<Delivered, LogError>>;
+
+pub(super) fn sink_thread(
+    name: &str,
+    run: impl FnOnce() -> Result<Delivered, LogError> + Send + 'static,
+) -> SinkThread {
+    std::thread::Builder::new().name(format!("sink {name}")).spawn(run).expect("a thread can be started")
 }
 
 fn stamped(opened: &Opened, now_ns: u64, now_ms: i64) -> Output {

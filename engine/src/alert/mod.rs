@@ -9,14 +9,14 @@ mod suppression;
 mod text;
 mod word;
 
-pub(crate) use delivery::Delivered;
+pub(crate) use delivery::{Delivered, Outlet, SinkThread};
 pub use delivery::{Sink, SinkError};
 pub(crate) use identity::{AlertIdentity, digest_bytes};
 pub use output::{
     Alert, DeadLetter, Hit, LateRecord, Notice, Outlook, Output, Proposed, ShedRecord, Stream, WindowRange, WindowValue,
 };
 pub use routing::SinkSpec;
-pub(crate) use routing::{Guards, Retold, Router, SinkThread};
+pub(crate) use routing::{Guards, Retold, Router};
 pub(crate) use suppression::{SavedSuppression, Suppression};
 pub use text::format_time;
 pub(crate) use text::{Cell, cell_text, format_value, render};

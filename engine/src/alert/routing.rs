@@ -4,14 +4,12 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::delivery::{self, Delivered, Sink};
+use super::delivery::{self, Outlet, Sink, SinkThread, sink_thread};
 use super::{Output, Stream};
 use crate::clock::Clock;
-use crate::state::log::LogError;
 use crate::state::outbox::{Item, Letter, Outbox, Writer};
 
 /// What the pipeline knows of a sink.
@@ -111,9 +109,6 @@ enum Exit {
     Collector(Sender<Output>),
 }
 
-/// A sink's thread, and what it gives back. An error means that what lies in the outbox cannot be read.
-pub(crate) type SinkThread = JoinHandle<Result<Delivered, LogError>>;
-
 /// How many streams there are.
 const STREAMS: usize = Stream::WORDS.len();
 
@@ -139,27 +134,19 @@ impl Router {
         (Self::new(routes, Exit::Queues(queues)), threads)
     }
 
-    /// Starts a thread for each sink, at its place in the outbox. Sinks come in the order of its places. `failed` is called
-    /// when what lies in the outbox cannot be read: a sink that stops without a word is worse than a run that ends.
-    pub(crate) fn start_kept(
+    /// Has outputs go to the outbox, and sinks take them from their places in it. Sinks come in the order of its places.
+    pub(crate) fn kept(
         sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
         outbox: Outbox,
         bound_us: u64,
-        drain_for_ms: u64,
         clock: &Arc<dyn Clock>,
-        failed: &Arc<dyn Fn() + Send + Sync>,
-    ) -> (Self, Vec<SinkThread>, Writer) {
-        let (mut routes, mut threads) = (Vec::new(), Vec::new());
+    ) -> (Self, Vec<Outlet>, Writer) {
+        let (mut routes, mut outlets) = (Vec::new(), Vec::new());
         for ((spec, sink), place) in sinks.into_iter().zip(outbox.places) {
-            let (clock, failed) = (Arc::clone(clock), Arc::clone(failed));
-            let name = spec.name.clone();
-            threads.push(sink_thread(&spec.name, move || {
-                delivery::from_outbox(name, place, sink, clock.as_ref(), bound_us, drain_for_ms)
-                    .inspect_err(|_| failed())
-            }));
+            outlets.push(Outlet::new(spec.name.clone(), place, sink, Arc::clone(clock), bound_us));
             routes.push(spec);
         }
-        (Self::new(routes, Exit::Outbox(outbox.queue)), threads, outbox.writer)
+        (Self::new(routes, Exit::Outbox(outbox.queue)), outlets, outbox.writer)
     }
 
     /// Collects everything; whoever feeds the pipeline reads what comes out.
@@ -250,8 +237,4 @@ fn wanted(routes: &[SinkSpec]) -> [bool; STREAMS] {
         wanted[*stream as usize] = true;
     }
     wanted
-}
-
-fn sink_thread(name: &str, run: impl FnOnce() -> Result<Delivered, LogError> + Send + 'static) -> SinkThread {
-    std::thread::Builder::new().name(format!("sink {name}")).spawn(run).expect("a thread can be started")
 }

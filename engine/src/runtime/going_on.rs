@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use super::partition::Partition;
 use super::pipeline::{BuildError, RunError};
@@ -16,15 +16,15 @@ use super::plan::{Blueprint, Plan};
 use super::saver::Saver;
 use super::state::{SavedState, StateError};
 use super::summary::Replayed;
-use crate::alert::{Retold, Router, Sink, SinkSpec, SinkThread};
+use crate::alert::{Outlet, Retold, Router, Sink, SinkSpec, SinkThread};
 use crate::clock::Clock;
 use crate::metrics::Progress;
 use crate::rng::OsRng;
 use crate::source::Intake;
 use crate::state::checkpoint::{Job, Keeper};
-use crate::state::journal::{Durable, Queue, Replay, ReplayError, Signals};
+use crate::state::journal::{self, Durable, Journal, Queue, Replay, ReplayError, Signals};
 use crate::state::log::LogError;
-use crate::state::outbox::outputs_from;
+use crate::state::outbox::{self, outputs_from};
 use crate::state::{Folder, Found, Kept, StateSpec, Store};
 use crate::testing::sabotage;
 
@@ -94,26 +94,21 @@ impl GoingOn {
         &self.store.outbox.found
     }
 
-    /// Starts everything but shards and sources.
-    pub(super) fn start(
+    /// Puts together everything that keeps the state, and starts nothing. A first checkpoint is published, if there is none.
+    pub(super) fn assemble(
         self,
         sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
         plan: &Arc<Plan>,
         progress: Arc<Progress>,
-        intake: &Arc<Intake>,
         bound_us: u64,
-    ) -> Result<Started, RunError> {
+    ) -> Result<Assembled, RunError> {
         let Store { spec, key, outbox, journal, survey, journal_from, outbox_from, folder } = self.store;
         let again = journal.replay(&spec, &key, journal_from);
-        let (durable, keep_from) = (journal.durable.clone(), outbox.keep_from.clone());
+        let with = (journal.durable.clone(), outbox.keep_from.clone());
         let told = outputs_from(&spec, outbox_from..outbox.records.end)?;
-        let fails = Arc::clone(intake);
-        let failed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || fails.fail());
-        let (mut router, sink_threads, writer) =
-            Router::start_kept(sinks, outbox, bound_us, spec.drain_for_ms, &plan.clock, &failed);
+        let (mut router, outlets, outbox) = Router::kept(sinks, outbox, bound_us, &plan.clock);
         router.pass_over(Retold::new(&told));
         let mut partition = Partition::new(plan, router, progress);
-        let with = (durable.clone(), keep_from);
         let know = |second, id| partition.know(second, id);
         let mut keeper = Keeper::open(&spec, &key, &survey, journal_from, with, &mut OsRng, know)?;
         if let Some(saved) = self.saved {
@@ -134,22 +129,63 @@ impl GoingOn {
             })?;
         }
         let (jobs, waiting) = bounded(JOBS_MAX);
-        partition.keep_by(saver_of(jobs, &spec, plan));
+        partition.keep_by(Saver::new(jobs, &spec, plan.clock.monotonic_ns()));
+        let Journal { writer: turns, durable, queue, .. } = journal;
+        let drain_for_ms = spec.drain_for_ms;
+        Ok(Assembled {
+            partition,
+            outlets,
+            outbox,
+            keeper,
+            waiting,
+            turns,
+            durable,
+            again,
+            queue,
+            drain_for_ms,
+            folder,
+        })
+    }
+}
+
+/// Everything that keeps the state.
+pub(super) struct Assembled {
+    pub(super) partition: Partition,
+    pub(super) outlets: Vec<Outlet>,
+    pub(super) outbox: outbox::Writer,
+    pub(super) keeper: Keeper,
+    /// Checkpoints for the keeper to write.
+    pub(super) waiting: Receiver<Job>,
+    pub(super) turns: journal::Writer,
+    pub(super) durable: Durable,
+    /// Turns of earlier runs, and where those of this one are put after that.
+    pub(super) again: Replay,
+    pub(super) queue: Queue,
+    drain_for_ms: u64,
+    folder: Folder,
+}
+
+impl Assembled {
+    /// Starts all of it: everything but shards and sources.
+    pub(super) fn start(self, intake: &Arc<Intake>) -> Started {
+        let Self { partition, outlets, outbox, keeper, waiting, turns, durable, again, queue, drain_for_ms, folder } =
+            self;
+        let fails = Arc::clone(intake);
+        let failed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || fails.fail());
+        let sink_threads = outlets.into_iter().map(|outlet| outlet.start(drain_for_ms, Arc::clone(&failed))).collect();
         let fails = Arc::clone(&failed);
         let keeper = start("checkpoints", move || keeper.run(&waiting).inspect_err(|_| fails()));
         let holds = Arc::clone(intake);
         let fails = Arc::clone(&failed);
-        let outbox = start("outbox", move || writer.run(|hold| holds.hold(hold)).inspect_err(|_| fails()));
+        let outbox = start("outbox", move || outbox.run(|hold| holds.hold(hold)).inspect_err(|_| fails()));
         let (holds, has_room) = (Arc::clone(intake), Arc::clone(intake));
-        let turns = journal.writer;
-        let journal_thread = start("journal", move || {
+        let journal = start("journal", move || {
             let signals = Signals { hold: || holds.hold(true), room: || has_room.journal_has_room() };
             turns.run(&signals).inspect_err(|_| failed())
         });
         intake.await_replay();
-        let again = Some((again, journal.queue));
-        let keeping = Keeping { outbox, keeper, journal: journal_thread, durable, again, _folder: folder };
-        Ok(Started { partition, sink_threads, keeping })
+        let keeping = Keeping { outbox, keeper, journal, durable, again: Some((again, queue)), _folder: folder };
+        Started { partition, sink_threads, keeping }
     }
 }
 
@@ -158,10 +194,6 @@ fn give_up(store: &mut Store, error: StateError, clock: &dyn Clock) -> Result<()
         return Err(error.into());
     }
     Ok(store.give_up(error.to_string(), clock, &mut OsRng)?)
-}
-
-fn saver_of(jobs: Sender<Job>, spec: &StateSpec, plan: &Plan) -> Saver {
-    Saver::new(jobs, spec, plan.clock.monotonic_ns())
 }
 
 fn start<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {

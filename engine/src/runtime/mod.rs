@@ -20,6 +20,8 @@ mod saver;
 mod saving;
 mod sequencer;
 mod shard;
+#[cfg(test)]
+mod simulator;
 mod state;
 mod steps;
 mod summary;
@@ -32,7 +34,7 @@ mod windows;
 pub use overload::ShedTotals;
 pub use pipeline::{BuildError, Pipeline, PipelineBuilder, RunError, SourceSpec, StopHandle};
 pub use reload::{ListStatus, ReloadHandle, ReloadReport};
-pub use state::StateError;
+pub use state::{StateError, read_checkpoint};
 pub use summary::{Replayed, RuleCounts, Summary};
 pub use tally::Tally;
 pub use trial::{Trial, TrialParts};

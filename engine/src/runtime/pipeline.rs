@@ -275,14 +275,14 @@ impl PipelineBuilder {
 
 /// A pipeline, ready to run.
 pub struct Pipeline {
-    blueprint: Arc<Blueprint>,
-    plans: Arc<Plans>,
-    intake: Arc<Intake>,
+    pub(super) blueprint: Arc<Blueprint>,
+    pub(super) plans: Arc<Plans>,
+    pub(super) intake: Arc<Intake>,
     sources: Vec<(SourceSpec, Box<dyn Source>)>,
-    sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
-    shards: usize,
-    going_on: Option<GoingOn>,
-    progress: Arc<Progress>,
+    pub(super) sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
+    pub(super) shards: usize,
+    pub(super) going_on: Option<GoingOn>,
+    pub(super) progress: Arc<Progress>,
 }
 
 impl Pipeline {
@@ -339,7 +339,7 @@ impl Pipeline {
             }
             Some(going_on) => {
                 let found = going_on.found().clone();
-                let started = going_on.start(self.sinks, &plan, self.progress, &self.intake, bound_us)?;
+                let started = going_on.assemble(self.sinks, &plan, self.progress, bound_us)?.start(&self.intake);
                 (started.partition, started.sink_threads, Some(started.keeping), Some(found))
             }
         };

@@ -1,18 +1,18 @@
-//! Whole pipelines on a simulated disk: power goes at any call, and what comes out at last is what one run without a
-//! fault gives. One source sends again what was not acknowledged, the other reads a file.
+//! Whole pipelines with all their threads on a simulated disk: power goes at any call, and what comes out at last is what one
+//! run without a fault gives. One source sends again what was not acknowledged, the other reads a file. What the threads'
+//! order adds is left to chance here; `simulator` does without them and repeats itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use weir_rules::{Catalog, Diagnostics, Pack, SourceFile, pack};
+use weir_rules::Catalog;
 
-use crate::alert::{Output, Sink, SinkError, SinkSpec, Stream};
-use crate::clock::HistoryClock;
-use crate::limits::Limits;
+use super::simulator::undisturbed;
+use super::simulator::world::{FILE, World, history, spec_of_state};
 use crate::record::Pseudonyms;
 use crate::rng::{Rng, SeededRng};
 use crate::runtime::state::SavedState;
@@ -23,84 +23,7 @@ use crate::state::checkpoint::survey;
 use crate::testing::sabotage::{self, Wrong};
 use crate::vfs::{Fault, Forgets, SimulatedDisk, Survival, Vfs};
 
-const PACK: &str = "weir: 1
-pack: p
-owner: o
-purposes: { p: { legal_basis: act 1 } }
-rules:
-  - id: goods
-    kind: match
-    from: item
-    where: \"item_class = 'fireworks'\"
-    purpose: p
-    dedupe: { key: [site], for: 5s }
-    say: \"{quantity}\"
-  - id: crowd
-    kind: window
-    from: person
-    key: [zone]
-    measure: count
-    window: { last: 10s, every: 5s }
-    lateness: 3s
-    emit: windows
-    purpose: p
-  - id: dense
-    kind: window
-    from: person
-    key: [zone]
-    measure: count
-    window: { every: 5s }
-    early: true
-    levels: [{ name: full, enter: 4, exit: 2 }]
-    purpose: p
-  - id: twice
-    kind: sequence
-    from: id
-    key: [site, doc_number]
-    steps:
-      - { name: refused, where: decision = 'refuse' }
-      - { name: passed, where: decision = 'pass' }
-    within: 1m
-    purpose: p
-    review: required
-    say: \"{started}\"
-";
 const RECORDS: usize = 160;
-const FILE: &str = "/data/gates.ndjson";
-
-fn parsed() -> Pack {
-    let mut diagnostics = Diagnostics::new();
-    let pack = pack::parse(&SourceFile::new("pack.yaml", PACK), &Catalog::builtin(), &mut diagnostics);
-    pack.filter(|_| !diagnostics.has_errors()).expect("a pack")
-}
-
-/// Records of all that the rules read, by a device of this name.
-fn records(rng: &mut SeededRng, device: &str) -> Vec<String> {
-    let mut ts = 1_795_500_000_000;
-    let line = |n: usize| {
-        ts += rng.below(900) as i64;
-        let rest = match rng.below(4) {
-            0 => format!(
-                "\"kind\":\"item\",\"item_class\":\"fireworks\",\"quantity\":{n},\"site\":\"s{}\"",
-                rng.below(3)
-            ),
-            1 => {
-                let decision = if rng.below(2) == 0 { "refuse" } else { "pass" };
-                let (number, site) = (rng.below(4), rng.below(2));
-                format!(
-                    "\"kind\":\"id\",\"doc_number\":\"E0000000{number}\",\"doc_type\":\"passport\",\"decision\":\"{decision}\",\"site\":\"s{site}\""
-                )
-            }
-            _ => format!("\"kind\":\"person\",\"zone\":\"z{}\",\"site\":\"s0\",\"count\":1", rng.below(3)),
-        };
-        let ts = ts - rng.below(2_000) as i64;
-        format!("{{{rest},\"event_id\":\"{device}-{n}\",\"ts\":{ts},\"device\":\"{device}\"}}\n")
-    };
-    let mut lines: Vec<String> = (0..RECORDS).map(line).collect();
-    // Some come twice, as senders do.
-    (10..RECORDS).step_by(11).for_each(|n| lines[n] = lines[n - 1].clone());
-    lines
-}
 
 /// Posts batches, and posts again what was not acknowledged.
 #[derive(Clone)]
@@ -167,99 +90,33 @@ impl Source for OneFile {
     }
 }
 
-/// A receiver: what it was told, in order.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Output>>>);
-
-impl Sink for Told {
-    fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
-        self.0.lock().unwrap().extend_from_slice(outputs);
-        Ok(())
-    }
+/// A pipeline with its source, and threads.
+fn build(
+    world: &World,
+    client: &Client,
+    disk: &SimulatedDisk,
+    rng: &mut SeededRng,
+    with: impl FnOnce(StateSpec) -> StateSpec,
+) -> Result<Pipeline, BuildError> {
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    let source = SourceSpec::new("gates", Format::Ndjson);
+    let builder = world.builder(history(), Some(disk)).shards(1 + rng.below(3) as usize);
+    let builder = if world.from_file {
+        builder.source(source, OneFile { vfs: Arc::clone(&vfs), read_bytes: 100 + rng.below(900) as usize })
+    } else {
+        builder.source(source, client.clone())
+    };
+    builder.state(with(StateSpec { vfs, ..spec_of_state() })).build()
 }
 
-impl Told {
-    /// What was told, by id; that of one id is alike each time.
-    fn by_id(&self) -> BTreeMap<String, String> {
-        let mut by_id = BTreeMap::new();
-        for output in self.0.lock().unwrap().iter() {
-            let mut json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&output.to_json()).unwrap();
-            json.remove("latency_us");
-            let text = serde_json::to_string(&json).unwrap();
-            let id = output.idempotency_key().unwrap_or_else(|| text.clone());
-            let first = by_id.entry(id).or_insert_with(|| text.clone());
-            assert_eq!(*first, text, "told in two ways");
-        }
-        by_id
-    }
+fn as_it_is(spec: StateSpec) -> StateSpec {
+    spec
 }
 
-struct World {
-    pack: Pack,
-    client: Client,
-    told: Told,
-    from_file: bool,
-}
-
-impl World {
-    fn new(seed: u64, from_file: bool) -> Self {
-        let records = Arc::new(records(&mut SeededRng::new(seed), if from_file { "f" } else { "c" }));
-        let client = Client { records, acked: Arc::default(), seed };
-        Self { pack: parsed(), client, told: Told::default(), from_file }
-    }
-
-    /// A disk with the file.
-    fn disk(&self) -> SimulatedDisk {
-        SimulatedDisk::holding(BTreeMap::from([(PathBuf::from(FILE), self.client.records.concat().into_bytes())]))
-    }
-
-    fn build(
-        &self,
-        disk: &SimulatedDisk,
-        state: Option<StateSpec>,
-        rng: &mut SeededRng,
-    ) -> Result<Pipeline, BuildError> {
-        let spec = SinkSpec {
-            streams: vec![Stream::Alerts, Stream::Windows, Stream::Late],
-            ..SinkSpec::alerts("desk", ["p"])
-        };
-        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
-        let builder = Pipeline::builder(Catalog::builtin())
-            .pack(self.pack.clone(), Vec::new())
-            .pseudonyms(Pseudonyms::from_root(&[7; 32]))
-            .clock(Arc::new(HistoryClock::default()))
-            .limits(Limits { max_ahead_ms: i64::MAX, batch_bytes_max: 1_000, ..Limits::default() })
-            .shards(1 + rng.below(3) as usize)
-            .sink(spec, self.told.clone());
-        let source = SourceSpec::new("gates", Format::Ndjson);
-        let builder = if self.from_file {
-            builder.source(source, OneFile { vfs: Arc::clone(&vfs), read_bytes: 100 + rng.below(900) as usize })
-        } else {
-            builder.source(source, self.client.clone())
-        };
-        match state {
-            Some(state) => builder.state(StateSpec { vfs, ..state }).build(),
-            None => builder.build(),
-        }
-    }
-}
-
-fn spec() -> StateSpec {
-    StateSpec {
-        segment_bytes: 16_384,
-        journal_segment_bytes: 8_192,
-        reserve_bytes: 4_096,
-        checkpoint_every_ms: 0,
-        ..StateSpec::new("/state")
-    }
-}
-
-/// What one run without a fault tells.
-fn undisturbed(seed: u64, from_file: bool) -> BTreeMap<String, String> {
-    let world = World::new(seed, from_file);
-    let mut rng = SeededRng::new(seed);
-    world.build(&world.disk(), None, &mut rng).unwrap().run().unwrap();
-    world.told.by_id()
+fn in_world(seed: u64, from_file: bool) -> (World, Client) {
+    let world = World::new(seed, from_file, RECORDS);
+    let client = Client { records: Arc::clone(&world.records), acked: Arc::default(), seed };
+    (world, client)
 }
 
 struct Lived {
@@ -272,7 +129,7 @@ struct Lived {
 
 /// Lives with power losses, until all is read and told; compares that with a life without.
 fn live(seed: u64, from_file: bool, forgets: Forgets) -> Lived {
-    let world = World::new(seed, from_file);
+    let (world, client) = in_world(seed, from_file);
     let mut rng = SeededRng::new(seed.wrapping_mul(0x9e37_79b9));
     let mut disk = world.disk();
     let (mut crashes, mut replayed, mut unusable) = (0, 0, 0);
@@ -281,7 +138,7 @@ fn live(seed: u64, from_file: bool, forgets: Forgets) -> Lived {
         if crashes < 6 {
             disk.fail_at(disk.calls() + 1 + rng.below(300), Fault::PowerOff);
         }
-        let result = world.build(&disk, Some(spec()), &mut rng);
+        let result = build(&world, &client, &disk, &mut rng, as_it_is);
         let ended = match result {
             Ok(pipeline) => pipeline.run().ok(),
             Err(error) if disk.is_off() => {
@@ -307,12 +164,8 @@ fn live(seed: u64, from_file: bool, forgets: Forgets) -> Lived {
         };
         disk = disk.after_power_loss(survival);
     };
-    let expected = undisturbed(seed, from_file);
-    let told = world.told.by_id();
-    let ids = |told: &BTreeMap<String, String>| told.keys().cloned().collect::<BTreeSet<_>>();
-    let (missing, extra) = (&ids(&expected) - &ids(&told), &ids(&told) - &ids(&expected));
-    assert!(missing.is_empty() && extra.is_empty(), "seed {seed}: missing {missing:?}, extra {extra:?}");
-    assert_eq!(told, expected, "seed {seed}");
+    let expected = undisturbed(&world);
+    world.compare(&expected, &format!("seed {seed}"));
     assert!(expected.len() > 20, "seed {seed}: {} outputs", expected.len());
     Lived { crashes, replayed, unusable, summary, files: disk.files() }
 }
@@ -355,12 +208,12 @@ fn planted_faults_are_found() {
 
 #[test]
 fn a_run_that_ended_well_leaves_nothing_to_apply_again_and_no_records() {
-    let world = World::new(1, false);
+    let (world, client) = in_world(1, false);
     let mut rng = SeededRng::new(1);
     let disk = world.disk();
-    world.build(&disk, Some(spec()), &mut rng).unwrap().run().unwrap();
+    build(&world, &client, &disk, &mut rng, as_it_is).unwrap().run().unwrap();
     let told = world.told.by_id();
-    let again = world.build(&disk, Some(spec()), &mut rng).unwrap().run().unwrap();
+    let again = build(&world, &client, &disk, &mut rng, as_it_is).unwrap().run().unwrap();
     assert_eq!(again.replayed.turns, 0);
     assert_eq!(world.told.by_id(), told, "nothing is told anew");
     // Sealed neither: a segment is its header and zeros.
@@ -384,8 +237,8 @@ fn a_damaged_checkpoint_is_passed_over_and_all_of_them_stop_the_start() {
     let checkpoints: Vec<PathBuf> =
         files.keys().filter(|path| path.starts_with("/state/checkpoints")).cloned().collect();
     assert_eq!(checkpoints.len(), 3, "{checkpoints:?}");
-    let world = World::new(3, false);
-    world.client.acked.store(RECORDS, Ordering::SeqCst);
+    let (world, client) = in_world(3, false);
+    client.acked.store(RECORDS, Ordering::SeqCst);
     let mut rng = SeededRng::new(3);
     let start = |damaged: &[PathBuf], accept_state_loss: bool, rng: &mut SeededRng| {
         let mut files = files.clone();
@@ -395,7 +248,8 @@ fn a_damaged_checkpoint_is_passed_over_and_all_of_them_stop_the_start() {
             bytes[at] ^= 1;
         }
         let disk = SimulatedDisk::holding(files);
-        world.build(&disk, Some(StateSpec { accept_state_loss, ..spec() }), rng).map(|it| it.run().unwrap())
+        let with = |spec| StateSpec { accept_state_loss, ..spec };
+        build(&world, &client, &disk, rng, with).map(|it| it.run().unwrap())
     };
     let summary = start(&checkpoints[2..], false, &mut rng).unwrap();
     let found = summary.found.unwrap();
@@ -409,14 +263,14 @@ fn a_damaged_checkpoint_is_passed_over_and_all_of_them_stop_the_start() {
 fn another_key_is_told_from_damage() {
     let lived = live(5, false, Forgets::Nothing);
     assert!(lived.summary.checkpoints.published > 0);
-    let world = World::new(5, false);
+    let (world, client) = in_world(5, false);
     let disk = SimulatedDisk::holding(lived.files);
     let vfs: Arc<dyn Vfs> = Arc::new(disk);
     let error = Pipeline::builder(Catalog::builtin())
         .pack(world.pack.clone(), Vec::new())
         .pseudonyms(Pseudonyms::from_root(&[8; 32]))
-        .source(SourceSpec::new("gates", Format::Ndjson), world.client.clone())
-        .state(StateSpec { vfs, ..spec() })
+        .source(SourceSpec::new("gates", Format::Ndjson), client)
+        .state(StateSpec { vfs, ..spec_of_state() })
         .build()
         .err()
         .expect("it does not start");
@@ -437,7 +291,7 @@ fn checkpoints_of_earlier_versions_are_read() {
     let epoch = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
     let path = PathBuf::from(format!("/state/checkpoints/checkpoint-{epoch:020}"));
     let vfs: Arc<dyn Vfs> = Arc::new(SimulatedDisk::holding(BTreeMap::from([(path, bytes)])));
-    let survey = survey(&StateSpec { vfs, ..spec() }, Pseudonyms::from_root(&[7; 32]).state_key()).unwrap();
+    let survey = survey(&StateSpec { vfs, ..spec_of_state() }, Pseudonyms::from_root(&[7; 32]).state_key()).unwrap();
     assert_eq!(survey.unusable, []);
     let loaded = survey.newest.expect("it is whole");
     assert!(loaded.standing.journal > 1 && loaded.standing.outbox > 1);

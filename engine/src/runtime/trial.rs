@@ -119,7 +119,15 @@ impl Trial {
 
     /// Judges lines of canonical JSON as one batch.
     pub fn feed(&mut self, lines: &str) {
-        let payload = Payload::Lines { bytes: Bytes::from(lines.to_owned()), format: Format::Ndjson, header: None };
+        self.feed_payload(Payload::Lines {
+            bytes: Bytes::from(lines.to_owned()),
+            format: Format::Ndjson,
+            header: None,
+        });
+    }
+
+    /// Judges what a source has brought as one batch.
+    pub fn feed_payload(&mut self, payload: Payload) {
         let block = Block::plain(0, "trial", payload);
         let taken = self.taken(self.turn, block);
         self.turn += 1;

@@ -338,6 +338,12 @@ impl Intake {
         self.arrived.notify_all();
     }
 
+    /// Bytes that wait to be taken.
+    #[cfg(test)]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
     /// Says how many turns have been applied, so that others may be taken.
     pub(crate) fn applied(&self, turns: u64) {
         let now_ns = self.clock.monotonic_ns();

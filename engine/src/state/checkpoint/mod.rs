@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 mod file;
 
-pub(crate) use self::file::{ReadSection, Section};
+pub(crate) use self::file::{ReadSection, Section, mend};
 use super::StateSpec;
 use super::journal::Durable;
 use super::log::{Log, LogError, LogKind, LogOptions};
@@ -138,6 +138,12 @@ pub(crate) fn look(vfs: &dyn Vfs, folder: &Path) -> io::Result<Vec<CheckpointLoo
         Ok(CheckpointLook { epoch, bytes: bytes.len() as u64, made })
     };
     epochs.into_iter().map(look).collect()
+}
+
+/// Reads a file as a start does, but for its seal.
+pub(crate) fn read_unsealed(epoch: u64, bytes: &[u8]) -> Result<Vec<ReadSection>, String> {
+    let sections = file::without_key(epoch, bytes)?;
+    standing_of(&sections).map(|_| sections)
 }
 
 fn standing_of(sections: &[ReadSection]) -> Result<Standing, String> {
@@ -282,8 +288,8 @@ impl Keeper {
         self.publish(job)
     }
 
-    /// Publishes one.
-    fn keep(&mut self, mut job: Job) -> Result<(), LogError> {
+    /// Publishes one, if there is room for it.
+    pub(crate) fn keep(&mut self, mut job: Job) -> Result<(), LogError> {
         let done = std::mem::replace(&mut job.done, Box::new(|_| ()));
         let result = self.publish(job);
         done(result.is_ok());

@@ -22,10 +22,10 @@ mod writer;
 pub(crate) use replay::Replay;
 pub use replay::ReplayError;
 pub(crate) use turn::{KeptBlock, KeptTurn};
-pub(crate) use writer::Signals;
+pub(crate) use writer::{Signals, Writer};
 
 use self::seal::Opener;
-use self::writer::{Given, Writer};
+use self::writer::Given;
 use super::StateSpec;
 use super::log::{Cut, Log, LogError, LogKind, LogOptions};
 use super::reserve::Reserve;

@@ -1,6 +1,7 @@
 //! Turns of earlier runs, read to be applied again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub enum ReplayError {
     Log(#[from] LogError),
     #[error("{folder}: record {seq}: {error}", folder = folder.display())]
     Sealed { folder: PathBuf, seq: u64, error: String },
+    #[error("{path}: what was judged of it has to be read again, and cannot be: {error}", path = path.display())]
+    File { path: PathBuf, error: io::Error },
     #[error("{folder}: record {seq} is whole and cannot be read: {error}", folder = folder.display())]
     Turn { folder: PathBuf, seq: u64, error: String },
 }
@@ -67,26 +70,27 @@ impl Replay {
 
     /// The next turn; `None` at the end. A turn that a crash broke off was never acknowledged, and is none.
     pub(crate) fn next(&mut self, pseudonyms: &Pseudonyms) -> Result<Option<Replayed>, ReplayError> {
+        // The head of its first piece, and the pieces one behind the other.
         let mut sealed = Vec::new();
         let (seq, end) = loop {
             let Some((seq, record)) = self.next_record()? else { return Ok(None) };
-            let (head, piece) = record.split_at(PIECE_HEAD.min(record.len()));
-            let head = head.first().copied().unwrap_or_default();
+            let head = record.first().copied().unwrap_or_default();
             if head & FIRST != 0 {
                 // What a crash broke off before it is not whole.
-                sealed.clear();
+                sealed = record;
+            } else {
+                sealed.extend(record.get(PIECE_HEAD..).unwrap_or_default());
             }
-            sealed.extend(piece);
             if head & MORE == 0 {
                 break (seq, seq + 1);
             }
         };
         let fault = |error: Sealed| ReplayError::Sealed { folder: self.folder.clone(), seq, error: error.to_string() };
-        let opened = self.opener.open(&mut sealed).map_err(fault)?;
+        let range = self.opener.open(&mut sealed, PIECE_HEAD).map_err(fault)?;
         let fault = |error: TurnError| ReplayError::Turn { folder: self.folder.clone(), seq, error: error.to_string() };
-        let mut kept = KeptTurn::read(opened).map_err(fault)?;
+        let mut kept = KeptTurn::read(&Bytes::from(sealed).slice(range)).map_err(fault)?;
         for block in &mut kept.blocks {
-            self.files.fetch(block, pseudonyms);
+            self.files.fetch(block, pseudonyms)?;
         }
         Ok(Some(Replayed { kept, end }))
     }
@@ -121,38 +125,63 @@ struct Files {
 }
 
 impl Files {
-    /// Reads the records of a block that was kept by reference.
-    fn fetch(&mut self, block: &mut KeptBlock, pseudonyms: &Pseudonyms) {
-        let Some(extent) = block.extent.as_ref().filter(|extent| extent.is_plain) else { return };
-        let Payload::Lines { bytes, .. } = &mut block.payload else { return };
+    /// Reads the records of a block that was kept by reference. A file that is gone is missing; one that is there and cannot
+    /// be read is an error: the next start may be luckier.
+    fn fetch(&mut self, block: &mut KeptBlock, pseudonyms: &Pseudonyms) -> Result<(), ReplayError> {
+        let Some(extent) = block.extent.as_ref().filter(|extent| extent.is_plain) else { return Ok(()) };
+        let Payload::Lines { bytes, .. } = &mut block.payload else { return Ok(()) };
+        let fault = |error| ReplayError::File { path: PathBuf::from(&extent.file.path), error };
         let mut read = vec![0; (extent.to - extent.from) as usize];
-        match self.file_of(extent, pseudonyms).map(|file| file.read_at(extent.from, &mut read)) {
-            Some(Ok(len)) if len == read.len() => *bytes = Bytes::from(read),
+        let file = self.file_of(extent, pseudonyms).map_err(fault)?;
+        match file.map(|file| file.read_at(extent.from, &mut read)).transpose().map_err(fault)? {
+            Some(len) if len == read.len() => *bytes = Bytes::from(read),
             _ => *self.missing.entry(extent.file.path.clone()).or_default() += extent.to - extent.from,
         }
+        Ok(())
     }
 
     /// The file, under the name it had or the one it has been given since.
-    fn file_of(&mut self, extent: &Extent, pseudonyms: &Pseudonyms) -> Option<&mut Box<dyn VfsFile>> {
+    fn file_of(&mut self, extent: &Extent, pseudonyms: &Pseudonyms) -> io::Result<Option<&mut Box<dyn VfsFile>>> {
         if self.open.len() >= FILES_MAX && !self.open.contains_key(&extent.file.identity) {
             self.open.pop_first();
         }
         let vfs = &self.vfs;
-        let find = || {
+        let is_it = |path: &Path| -> io::Result<Option<Box<dyn VfsFile>>> {
+            let Some(stat) = there(vfs.stat(path))? else { return Ok(None) };
+            if stat.identity != extent.file.identity {
+                return Ok(None);
+            }
+            let Some(mut file) = there(vfs.open(path))? else { return Ok(None) };
+            Ok(if extent.file.is(file.as_mut(), pseudonyms)? { Some(file) } else { None })
+        };
+        let find = || -> io::Result<Option<Box<dyn VfsFile>>> {
             let path = Path::new(&extent.file.path);
-            let is_it = |path: &Path| -> io::Result<Option<Box<dyn VfsFile>>> {
-                if vfs.stat(path)?.identity != extent.file.identity {
-                    return Ok(None);
-                }
-                let mut file = vfs.open(path)?;
-                Ok(if extent.file.is(file.as_mut(), pseudonyms)? { Some(file) } else { None })
-            };
-            if let Ok(Some(file)) = is_it(path) {
-                return Some(file);
+            if let Some(file) = is_it(path)? {
+                return Ok(Some(file));
             }
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            vfs.list(folder).ok()?.iter().find_map(|path| is_it(path).ok().flatten())
+            for path in there(vfs.list(folder))?.unwrap_or_default() {
+                match is_it(&path) {
+                    // Others in the folder may not be ours to read.
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                    Ok(None) => {}
+                    found => return found,
+                }
+            }
+            Ok(None)
         };
-        self.open.entry(extent.file.identity).or_insert_with(find).as_mut()
+        let entry = match self.open.entry(extent.file.identity) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(find()?),
+        };
+        Ok(entry.as_mut())
+    }
+}
+
+/// `None` if there is nothing under the name.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
     }
 }

@@ -1,6 +1,8 @@
 //! What the journal holds is whole records of people who did nothing: it is written encrypted, under a key that is not in
 //! the state folder. Each run seals under a key of its own, so that a number is never used twice under one key.
 
+use std::ops::Range;
+
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::rng::Rng;
@@ -65,18 +67,19 @@ impl Opener {
         Self { root: *root, run: None }
     }
 
-    pub(crate) fn open<'a>(&mut self, sealed: &'a mut [u8]) -> Result<&'a [u8], Sealed> {
-        if sealed.len() < HEAD_BYTES {
-            return Err(Sealed);
-        }
-        let (head, body) = sealed.split_at_mut(HEAD_BYTES);
+    /// Opens what is sealed from a byte on, in place; where it lies then.
+    pub(crate) fn open(&mut self, sealed: &mut [u8], from: usize) -> Result<Range<usize>, Sealed> {
+        let sealed = sealed.get_mut(from..).ok_or(Sealed)?;
+        let (head, body) = sealed.split_at_mut_checked(HEAD_BYTES).ok_or(Sealed)?;
         let salt: [u8; 16] = head[..16].try_into().expect("sixteen bytes");
         let number = u64::from_le_bytes(head[16..].try_into().expect("eight bytes"));
         if self.run.as_ref().is_none_or(|(known, _)| *known != salt) {
             self.run = Some((salt, key_of(&self.root, &salt)));
         }
         let (_, key) = self.run.as_ref().expect("it was just set");
-        key.open_in_place(nonce_of(number), Aad::empty(), body).map(|opened| &*opened).map_err(|_| Sealed)
+        let opened = key.open_in_place(nonce_of(number), Aad::empty(), body).map_err(|_| Sealed)?;
+        let start = from + HEAD_BYTES;
+        Ok(start..start + opened.len())
     }
 }
 
@@ -98,15 +101,17 @@ mod tests {
         assert_ne!(sealed[0], sealed[1], "equal turns do not look alike");
         assert!(!sealed[0].windows(8).any(|at| plate.windows(8).any(|clear| clear == at)));
         for sealed in &sealed {
-            assert_eq!(Opener::new(&[1; 32]).open(&mut sealed.clone()), Ok(&plate[..]));
-            assert_eq!(Opener::new(&[2; 32]).open(&mut sealed.clone()), Err(Sealed));
+            let mut behind_a_byte = [&[9], &sealed[..]].concat();
+            let range = Opener::new(&[1; 32]).open(&mut behind_a_byte, 1).unwrap();
+            assert_eq!(behind_a_byte[range], plate[..]);
+            assert_eq!(Opener::new(&[2; 32]).open(&mut sealed.clone(), 0), Err(Sealed));
             for bit in 0..sealed.len() * 8 {
                 let mut changed = sealed.clone();
                 changed[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(Opener::new(&[1; 32]).open(&mut changed), Err(Sealed), "bit {bit}");
+                assert_eq!(Opener::new(&[1; 32]).open(&mut changed, 0), Err(Sealed), "bit {bit}");
             }
             for len in 0..sealed.len() {
-                assert_eq!(Opener::new(&[1; 32]).open(&mut sealed[..len].to_vec()), Err(Sealed), "{len} bytes");
+                assert_eq!(Opener::new(&[1; 32]).open(&mut sealed[..len].to_vec(), 0), Err(Sealed), "{len} bytes");
             }
         }
     }

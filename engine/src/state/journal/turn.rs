@@ -158,7 +158,8 @@ impl KeptTurn {
         *bytes = postcard::to_extend(&written, std::mem::take(bytes)).expect("a turn is plain data");
     }
 
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, TurnError> {
+    /// Reads a turn. Its records are not copied.
+    pub(crate) fn read(bytes: &Bytes) -> Result<Self, TurnError> {
         let written: WrittenTurn<'_> = match bytes.split_first() {
             Some((&VERSION, body)) => postcard::from_bytes(body).map_err(|_| TurnError::Layout)?,
             Some((version, _)) => return Err(TurnError::Version(*version)),
@@ -168,7 +169,7 @@ impl KeptTurn {
             now_ms: written.now_ms,
             resumed: written.resumed,
             shed: written.shed,
-            blocks: written.blocks.into_iter().map(KeptBlock::read).collect::<Result<_, _>>()?,
+            blocks: written.blocks.into_iter().map(|block| KeptBlock::read(block, bytes)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -220,7 +221,7 @@ impl KeptBlock {
         }
     }
 
-    fn read(written: WrittenBlock<'_>) -> Result<Self, TurnError> {
+    fn read(written: WrittenBlock<'_>, all: &Bytes) -> Result<Self, TurnError> {
         let extent = written.extent.map(|extent| Extent {
             file: Arc::new(extent.file),
             from: extent.from,
@@ -237,13 +238,11 @@ impl KeptBlock {
                 format: format(csv),
                 header: extent.as_ref().and_then(|extent| extent.header.clone()),
             },
-            WrittenPayload::Lines { bytes, csv, header } => Payload::Lines {
-                bytes: Bytes::copy_from_slice(bytes.0),
-                format: format(csv),
-                header: header.map(Arc::from),
-            },
+            WrittenPayload::Lines { bytes, csv, header } => {
+                Payload::Lines { bytes: all.slice_ref(bytes.0), format: format(csv), header: header.map(Arc::from) }
+            }
             WrittenPayload::Objects { bytes, ranges } => Payload::Objects {
-                bytes: Bytes::copy_from_slice(bytes.0),
+                bytes: all.slice_ref(bytes.0),
                 ranges: ranges.into_iter().map(|(start, end)| start..end).collect(),
             },
             WrittenPayload::Columns(bytes) => Payload::Columns(columns(bytes.0)?),
@@ -318,6 +317,7 @@ mod tests {
     fn a_turn_is_read_as_it_was_written() {
         let mut bytes = Vec::new();
         turn().put(&mut bytes);
+        let bytes = Bytes::from(bytes);
         let read = KeptTurn::read(&bytes).unwrap();
         assert_eq!((read.now_ms, read.resumed, read.blocks.len()), (9, true, 5));
         for (read, block) in read.blocks.iter().zip(&turn().blocks) {
@@ -325,7 +325,7 @@ mod tests {
             assert_eq!((read.source, read.first_record, read.received_ms), (block.source, 7, 8));
         }
         for len in 0..bytes.len() {
-            assert!(KeptTurn::read(&bytes[..len]).is_err(), "{len} bytes");
+            assert!(KeptTurn::read(&bytes.slice(..len)).is_err(), "{len} bytes");
         }
     }
 }

@@ -98,15 +98,16 @@ impl Writer {
         &self.log
     }
 
-    /// Writes what waits, and removes what is needed no more.
+    /// Writes what waits, up to so many turns, and removes what is needed no more.
     #[cfg(test)]
-    pub(crate) fn step(&mut self) -> Result<(), LogError> {
+    pub(crate) fn step(&mut self, items_max: usize) -> Result<(), LogError> {
         let signals = Signals { hold: || (), room: || () };
-        for item in self.items.clone().try_iter() {
+        for item in self.items.clone().try_iter().take(items_max) {
             self.take(item, &signals)?;
         }
         self.commit()?;
-        self.trim()
+        self.trim()?;
+        self.roll_if_due()
     }
 
     /// Writes until nothing more can come.

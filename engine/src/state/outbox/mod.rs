@@ -24,7 +24,9 @@ mod tests;
 
 pub use inspect::{Inspection, SinkPlace, inspect};
 pub(crate) use letter::{Letter, Opened};
-pub(crate) use place::Place;
+#[cfg(test)]
+pub(crate) use place::Polled;
+pub(crate) use place::{Batch, Place};
 pub(crate) use writer::Writer;
 
 use super::checkpoint::Unusable;

@@ -21,7 +21,7 @@ pub(crate) struct Batch {
 }
 
 /// What there is for a sink.
-pub(super) enum Polled {
+pub(crate) enum Polled {
     Batch(Batch),
     /// Nothing just now.
     Nothing,
@@ -88,7 +88,7 @@ impl Place {
     }
 
     /// The next outputs, without waiting.
-    pub(super) fn poll(&mut self, max: usize, mut settle: impl FnMut() -> bool) -> Result<Polled, LogError> {
+    pub(crate) fn poll(&mut self, max: usize, mut settle: impl FnMut() -> bool) -> Result<Polled, LogError> {
         self.pass_over()?;
         let now_ns = self.clock.monotonic_ns();
         if now_ns.saturating_sub(self.synced_ns) >= SYNC_EVERY_NS && self.durable != self.written && settle() {

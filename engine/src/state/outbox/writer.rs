@@ -189,6 +189,29 @@ impl Writer {
         }
     }
 
+    /// Writes what may be written by now, up to so many letters. What has to wait for its turns is `held`.
+    #[cfg(test)]
+    pub(crate) fn step(&mut self, held: &mut Option<Item>, items_max: usize) -> Result<(), LogError> {
+        for _ in 0..items_max {
+            let Some(item) = held.take().or_else(|| self.items.try_recv().ok()) else { break };
+            let (Item::Letter(_, turns) | Item::Ack(_, turns)) = &item;
+            let is_durable = |it: &Durable| it.wait(*turns, Duration::ZERO).is_some();
+            let has_to_wait = *turns > self.turns_durable && !self.turns.as_ref().is_none_or(is_durable);
+            if has_to_wait && !sabotage::is(Wrong::TurnNotAwaited) {
+                *held = Some(item);
+                break;
+            }
+            self.take(item, &|_| ())?;
+        }
+        self.commit()?;
+        self.look_after_disk(&|_| ())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_items(&self) -> bool {
+        !self.items.is_empty()
+    }
+
     #[cfg(test)]
     pub(super) fn next_seq(&self) -> u64 {
         self.log.next_seq()
