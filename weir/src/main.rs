@@ -60,6 +60,8 @@ enum Command {
     Status(command::status::Args),
     /// Look into a state folder: what waits for which sink, and whether it is sound.
     State(command::state::Args),
+    /// Look at records that were refused, late or let go, and read them out again.
+    DeadLetter(command::dead_letter::Args),
     /// Print the JSON Schema of rule packs, for editors.
     Schema(command::schema::Args),
     /// Make a seeded synthetic city: records, lists, zones, and a configuration to run them.
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::List(args) => command::list::run(&args),
         Command::Status(args) => command::status::run(&args),
         Command::State(args) => command::state::run(&args),
+        Command::DeadLetter(args) => command::dead_letter::run(&args),
         Command::Schema(args) => command::schema::run(&args),
         Command::Generate(args) => command::generate::run(&args),
     }

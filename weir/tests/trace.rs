@@ -33,12 +33,12 @@ rules:
 
 const CONFIG: &str = "weir: 1
 packs: pack.yaml
-sources: { all: { type: file, path: in/records.ndjson }, table: { type: file, path: in/records.csv, kind: vehicle } }
+sources: { all: { type: file, path: in/records.ndjson, keep_refused: true }, table: { type: file, path: in/records.csv, kind: vehicle, keep_refused: true } }
 sinks:
   desk: { type: file, path: out/alerts.ndjson, purposes: [road, border, crowd, health], audience: reviewers, emit: [alerts, windows, late] }
   dead: { type: file, path: out/dead.ndjson, emit: [dead_letters] }
   screen: { type: stdout, purposes: [road, border, crowd, health], emit: [alerts, windows, late] }
-state: { key_file: root.key, status_file: out/status.json, dir: out/state, reserve: 4MiB }
+state: { key_file: root.key, status_file: out/status.json, dir: out/state, reserve: 4MiB, dead_letters_for: 7d }
 credentials: { issuers: [issuers.json] }
 ";
 

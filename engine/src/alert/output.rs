@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::Grade;
 
@@ -294,6 +296,14 @@ pub struct DeadLetter {
     pub digest: String,
     /// When it was read, RFC 3339.
     pub received: String,
+    /// Its bytes, sealed, where the source keeps them; what sinks are given as text does not hold them.
+    #[serde(default, skip_serializing, deserialize_with = "from_base64")]
+    pub sealed: Vec<u8>,
+}
+
+fn from_base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    BASE64.decode(text.as_bytes()).map_err(serde::de::Error::custom)
 }
 
 /// Which of the outputs a sink takes.
@@ -388,7 +398,21 @@ impl Output {
         .expect("outputs are plain data")
     }
 
-    /// Reads what [`Self::to_json`] wrote.
+    /// The same with what is kept of it and not told.
+    pub(crate) fn to_kept_json(&self) -> String {
+        let mut json = self.to_json();
+        if let Self::DeadLetter(letter) = self
+            && !letter.sealed.is_empty()
+        {
+            json.truncate(json.len() - 1);
+            json.push_str(",\"sealed\":\"");
+            BASE64.encode_string(&letter.sealed, &mut json);
+            json.push_str("\"}");
+        }
+        json
+    }
+
+    /// Reads what [`Self::to_json`] or [`Self::to_kept_json`] wrote.
     pub(crate) fn from_json(stream: Stream, json: &str) -> serde_json::Result<Self> {
         Ok(match stream {
             Stream::Alerts => Self::Alert(serde_json::from_str(json)?),

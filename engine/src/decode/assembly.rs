@@ -20,6 +20,8 @@ pub struct Rejected {
     pub cause: Cause,
     /// Keyed digest of its bytes: equal records have equal digests; empty for columnar input.
     pub digest: String,
+    /// Its bytes, sealed, where the source keeps them.
+    pub sealed: Vec<u8>,
     /// When it was read.
     pub received_ms: i64,
 }

@@ -7,8 +7,9 @@ use super::arrays::Values;
 use super::assembly::{Assembly, Place, Rejected};
 use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
 use crate::normalise::TimeReader;
-use crate::record::{Cause, Columns, Field, KindId, Layouts, Origin, Pseudonyms, Reason, SymbolCaches};
-use crate::source::Block;
+use crate::record::{Cause, Columns, Field, KindId, Layouts, Origin, Pseudonyms, Reason, Sealer, SymbolCaches};
+use crate::rng::OsRng;
+use crate::source::{Block, Payload};
 
 /// Where the records of one source go.
 pub(super) struct Onward {
@@ -16,7 +17,12 @@ pub(super) struct Onward {
     time: TimeReader,
     pseudonyms: Pseudonyms,
     raw: Option<RawStage>,
+    /// Where the source keeps the bytes of what is refused.
+    sealer: Option<Sealer>,
 }
+
+/// Longest record whose bytes are kept when it is refused.
+const REFUSED_BYTES_MAX: usize = 64 << 10;
 
 /// Rows of a mapped source on their way through the expressions.
 struct RawStage {
@@ -33,6 +39,7 @@ impl Onward {
                 let mut caches = SymbolCaches::default();
                 RawStage { columns: Columns::new(&mapping.layout, layouts, &mut caches), caches, places: Vec::new() }
             }),
+            sealer: plan.keeps_refused.then(|| pseudonyms.sealer_of_refused(&mut OsRng)),
             pseudonyms,
             plan,
         }
@@ -103,7 +110,7 @@ impl Onward {
 
     /// Notes a record that was refused, with a digest of its bytes if it came as bytes.
     pub(super) fn refuse(
-        &self,
+        &mut self,
         raw: Option<&[u8]>,
         place: Place,
         cause: Cause,
@@ -111,7 +118,26 @@ impl Onward {
         assembly: &mut Assembly,
     ) {
         let digest = raw.map_or_else(String::new, |raw| self.pseudonyms.record(raw));
-        assembly.reject(place, self.rejected(block, place, cause, digest));
+        let sealed =
+            raw.filter(|raw| raw.len() <= REFUSED_BYTES_MAX).map_or_else(Vec::new, |raw| self.seal(raw, block));
+        assembly.reject(place, Rejected { sealed, ..self.rejected(block, place, cause, digest) });
+    }
+
+    /// A record of CSV is kept with its header, so that it can be read alone.
+    fn seal(&mut self, raw: &[u8], block: &Block) -> Vec<u8> {
+        let mut sealed = Vec::new();
+        if let Some(sealer) = &mut self.sealer {
+            sealer.seal(&mut sealed, |bytes| {
+                if let Payload::Lines { header: Some(header), .. } = &block.payload {
+                    let names: Vec<String> =
+                        header.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
+                    bytes.extend(names.join(",").as_bytes());
+                    bytes.push(b'\n');
+                }
+                bytes.extend(raw);
+            });
+        }
+        sealed
     }
 
     pub(super) fn rejected(&self, block: &Block, place: Place, cause: Cause, digest: String) -> Rejected {
@@ -121,6 +147,7 @@ impl Onward {
             record: block.first_record + u64::from(place.record) + 1,
             cause,
             digest,
+            sealed: Vec::new(),
             received_ms: block.received_ms,
         }
     }

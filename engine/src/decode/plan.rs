@@ -49,6 +49,8 @@ pub struct SourcePlan {
     kinds: Vec<String>,
     /// The raw stage of a mapped source.
     pub(crate) mapping: Option<MappingPlan>,
+    /// Whether the bytes of refused records are kept, sealed.
+    pub(crate) keeps_refused: bool,
 }
 
 /// The slot of `kind` in sources that have one.
@@ -106,7 +108,18 @@ impl SourcePlan {
         let mapping = map.map(|map| MappingPlan::new(name, map, &slots)).transpose()?;
         let symbol = layouts.symbols["source"].intern(name).unwrap_or(0);
         let kinds = catalog.kinds().iter().map(|kind| kind.name.clone()).collect();
-        Ok(Self { id, name: Arc::from(name), symbol, timezone, kind, slots, slot_of, kinds, mapping })
+        Ok(Self {
+            id,
+            name: Arc::from(name),
+            symbol,
+            timezone,
+            kind,
+            slots,
+            slot_of,
+            kinds,
+            mapping,
+            keeps_refused: false,
+        })
     }
 
     /// The kind of a name.

@@ -12,6 +12,7 @@ mod field;
 mod layout;
 mod packed;
 mod pseudonym;
+mod seal;
 mod short_texts;
 mod symbols;
 
@@ -25,6 +26,7 @@ pub use layout::{KindLayout, Layouts, SymbolTables};
 pub(crate) use packed::pack;
 pub(crate) use pseudonym::low;
 pub use pseudonym::{Digest, Pseudonyms, RootKey, Subjects};
+pub(crate) use seal::{Opener, Sealed, Sealer};
 pub(crate) use short_texts::ShortTexts;
 pub(crate) use symbols::SymbolCaches;
 pub use symbols::{SymbolId, Symbols};

@@ -3,6 +3,7 @@
 //! Keyed BLAKE3 cut to 128 bits (RELIABILITY.md 4.2): unkeyed hashes of plates fall in a core-hour.
 //! The key comes from a file or, without one, lives and dies with the process.
 
+use super::seal::{Opener, Sealer};
 use super::short_texts::ShortTexts;
 use crate::rng::Rng;
 
@@ -45,6 +46,7 @@ pub struct Pseudonyms {
     record: [u8; 32],
     subjects: [u8; 32],
     state: [u8; 32],
+    refused: [u8; 32],
     epoch: String,
 }
 
@@ -62,6 +64,7 @@ impl Pseudonyms {
             record: blake3::derive_key("weir 2026-11 refused records", root),
             subjects: blake3::derive_key("weir 2026-11 subjects", root),
             state: blake3::derive_key("weir 2026-11 state", root),
+            refused: blake3::derive_key("weir 2026-11 bytes of refused records", root),
             epoch: String::new(),
         }
     }
@@ -82,6 +85,18 @@ impl Pseudonyms {
     /// The key of what is kept on disk: journal and checkpoints.
     pub(crate) fn state_key(&self) -> &[u8; 32] {
         &self.state
+    }
+
+    /// Opens the bytes of a refused record that was kept; `None` if they were sealed under another key, or changed.
+    pub fn open_refused(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        let mut bytes = sealed.to_vec();
+        let range = Opener::new(&self.refused).open(&mut bytes, 0).ok()?;
+        Some(bytes[range].to_vec())
+    }
+
+    /// Seals the bytes of refused records.
+    pub(crate) fn sealer_of_refused(&self, rng: &mut dyn Rng) -> Sealer {
+        Sealer::new(&self.refused, rng)
     }
 
     /// Stand for event ids, each of the source that is its domain.

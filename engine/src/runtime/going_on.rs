@@ -25,7 +25,7 @@ use crate::state::checkpoint::{Job, Keeper};
 use crate::state::journal::{self, Durable, Journal, Queue, Replay, ReplayError, Signals};
 use crate::state::log::LogError;
 use crate::state::outbox::{self, outputs_from};
-use crate::state::{Folder, Found, Kept, StateSpec, Store};
+use crate::state::{DeadLetters, DeadLettersSpec, Folder, Found, Kept, StateSpec, Store};
 use crate::testing::sabotage;
 
 /// Checkpoints that wait to be written.
@@ -62,7 +62,8 @@ impl GoingOn {
         sinks: &[(SinkSpec, Box<dyn Sink>)],
         blueprint: &Blueprint,
     ) -> Result<Self, BuildError> {
-        let names = sinks.iter().map(|(spec, _)| spec.name.clone()).collect();
+        let mut names: Vec<String> = sinks.iter().map(|(spec, _)| spec.name.clone()).collect();
+        names.extend(spec.dead_letters.map(|_| DeadLettersSpec::NAME.to_owned()));
         let Blueprint { limits, clock, pseudonyms, .. } = blueprint;
         let mut store = Store::open(spec, pseudonyms.state_key(), names, limits.sink_queue_max, clock, &mut OsRng)?;
         let saved = match store.survey.newest.as_ref().map(|loaded| SavedState::from_sections(&loaded.sections)) {
@@ -97,12 +98,17 @@ impl GoingOn {
     /// Puts together everything that keeps the state, and starts nothing. A first checkpoint is published, if there is none.
     pub(super) fn assemble(
         self,
-        sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
+        mut sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
         plan: &Arc<Plan>,
         progress: Arc<Progress>,
         bound_us: u64,
     ) -> Result<Assembled, RunError> {
         let Store { spec, key, outbox, journal, survey, journal_from, outbox_from, folder } = self.store;
+        if let Some(dead_letters) = spec.dead_letters {
+            let clock = Arc::clone(&plan.clock);
+            let sink = DeadLetters::open(&spec.vfs, &spec.folder, dead_letters, clock, &mut OsRng)?;
+            sinks.push((DeadLettersSpec::sink_spec(plan.purposes()), Box::new(sink)));
+        }
         let again = journal.replay(&spec, &key, journal_from);
         let with = (journal.durable.clone(), outbox.keep_from.clone());
         let told = outputs_from(&spec, outbox_from..outbox.records.end)?;

@@ -321,6 +321,7 @@ impl Partition {
                 cause: rejected.cause.word(),
                 message: rejected.cause.to_string(),
                 digest: rejected.digest.clone(),
+                sealed: rejected.sealed.clone(),
                 received: format_time(rejected.received_ms),
             };
             self.router.send_plain(&Output::DeadLetter(Arc::new(letter)));

@@ -48,12 +48,14 @@ pub struct SourceSpec {
     pub map: Option<MapSpec>,
     /// Whether it cannot wait: when there is no room its records are let go, the least urgent first, and counted.
     pub sheds: bool,
+    /// Whether dead letters hold the bytes of refused records, sealed under the pipeline's key.
+    pub keeps_refused: bool,
 }
 
 impl SourceSpec {
     /// A source of canonical records.
     pub fn new(name: impl Into<String>, format: Format) -> Self {
-        Self { name: name.into(), format, kind: None, timezone: None, map: None, sheds: false }
+        Self { name: name.into(), format, kind: None, timezone: None, map: None, sheds: false, keeps_refused: false }
     }
 }
 

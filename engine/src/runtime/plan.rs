@@ -81,6 +81,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Purposes of all rules.
+    pub(crate) fn purposes(&self) -> Vec<String> {
+        let purposes = self.rules.iter().map(|planned| planned.rule.purpose.clone());
+        purposes.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Runs something for a rule, and takes its time if times are taken.
     pub(crate) fn timed<T>(&self, rule: usize, run: impl FnOnce() -> T) -> T {
         let Some(costs) = &self.costs else { return run() };
@@ -179,7 +185,7 @@ impl Blueprint {
             .enumerate()
             .map(|(index, spec)| {
                 let id = u16::try_from(index).map_err(|_| BuildError::TooManySources)?;
-                let plan = SourcePlan::new(
+                let mut plan = SourcePlan::new(
                     id,
                     &spec.name,
                     spec.kind.as_deref(),
@@ -188,6 +194,7 @@ impl Blueprint {
                     &self.catalog,
                     &layouts,
                 )?;
+                plan.keeps_refused = spec.keeps_refused;
                 Ok(Arc::new(plan))
             })
             .collect::<Result<_, BuildError>>()?;

@@ -338,6 +338,13 @@ impl Intake {
         self.arrived.notify_all();
     }
 
+    /// Whether turns have been applied that others may be taken after: else `take` waits for those who apply them.
+    #[cfg(test)]
+    pub(crate) fn may_take(&self) -> bool {
+        let state = self.state.lock();
+        state.next_turn < state.applied_turns + self.turns_ahead_max
+    }
+
     /// Bytes that wait to be taken.
     #[cfg(test)]
     pub(crate) fn waiting_bytes(&self) -> usize {

@@ -37,6 +37,15 @@ pub(super) fn note(vfs: &Arc<dyn Vfs>, folder: &Path, line: &AuditLine, rng: &mu
     log.close()
 }
 
+/// Adds a line for something that was done to a state folder by hand, while a process may be using it.
+///
+/// # Errors
+/// When it cannot be kept; or somebody else is adding one just now.
+pub fn note_by_hand(vfs: &Arc<dyn Vfs>, folder: &Path, line: &AuditLine, rng: &mut dyn Rng) -> io::Result<()> {
+    let _lock = vfs.lock(&folder.join("audit.lock"))?;
+    note(vfs, folder, line, rng).map_err(io::Error::other)
+}
+
 /// All lines, the oldest first.
 pub(super) fn lines(vfs: &Arc<dyn Vfs>, folder: &Path) -> Result<Vec<AuditLine>, LogError> {
     let folder = folder.join(FOLDER);

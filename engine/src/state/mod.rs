@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 mod audit;
 pub(crate) mod checkpoint;
+mod dead_letters;
 pub(crate) mod journal;
 pub mod log;
 pub(crate) mod outbox;
 mod reserve;
 mod store;
 
-pub use audit::AuditLine;
+pub use audit::{AuditLine, note_by_hand};
 pub use checkpoint::{CheckpointLook, Kept, Unusable};
+pub use dead_letters::{DeadLetters, DeadLettersSpec, KeptLetter, dead_letters};
 pub use journal::ReplayError;
 pub use outbox::{Found, Inspection, OpenError, SinkPlace, inspect};
 pub use reserve::Reserve;
@@ -42,6 +44,8 @@ pub struct StateSpec {
     /// How often a checkpoint is made; a large state is saved less often. Never less often than
     /// [`CHECKPOINTS_PER_JOURNAL`](Self::CHECKPOINTS_PER_JOURNAL) times in `journal_for_ms`, whatever this says.
     pub checkpoint_every_ms: u64,
+    /// How long refused, late and shed records are kept in the folder, if they are.
+    pub dead_letters: Option<DeadLettersSpec>,
     /// Whether to begin with an empty state if that of earlier runs cannot be used.
     pub accept_state_loss: bool,
     /// How long the end of a run waits for a sink that does not answer; what it did not take waits for the next start.
@@ -78,6 +82,7 @@ impl StateSpec {
             journal_segment_bytes: 32 << 20,
             journal_for_ms: 60_000,
             checkpoint_every_ms: 1_000,
+            dead_letters: None,
             accept_state_loss: false,
             drain_for_ms: 10_000,
         }

@@ -75,7 +75,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     if *json {
         present::say_line(&as_json(&inspection).to_string());
     } else if matches!(args.command, Command::Verify(_)) {
-        let logs = [Some(&inspection.outbox), inspection.journal.as_ref(), inspection.events.as_ref()];
+        let logs = [
+            Some(&inspection.outbox),
+            inspection.journal.as_ref(),
+            inspection.events.as_ref(),
+            inspection.dead_letters.as_ref(),
+        ];
         let records: u64 = logs.into_iter().flatten().map(|log| log.next_seq - log.segments[0]).sum();
         let checkpoints = inspection.checkpoints.len();
         present::say_line(&format!(
@@ -96,6 +101,9 @@ fn tell(inspection: &Inspection, now_ms: i64) {
     present::say_line(&format!("outbox: {}{in_use}", extent(outbox)));
     if let Some(journal) = &inspection.journal {
         present::say_line(&format!("journal: {}", extent(journal)));
+    }
+    if let Some(dead_letters) = &inspection.dead_letters {
+        present::say_line(&format!("dead letters: {}; `weir dead-letter list` shows them", extent(dead_letters)));
     }
     for checkpoint in &inspection.checkpoints {
         let epoch = present::grouped(checkpoint.epoch);
@@ -161,7 +169,7 @@ fn tell_torn(inspection: &Inspection) {
 }
 
 fn as_json(inspection: &Inspection) -> serde_json::Value {
-    let Inspection { in_use, reserve, outbox, sinks, journal, events, checkpoints, audit } = inspection;
+    let Inspection { in_use, reserve, outbox, sinks, journal, events, checkpoints, dead_letters, audit } = inspection;
     let sink = |sink: &SinkPlace| {
         json!({
             "sink": sink.name, "next": sink.seq, "waiting": sink.waiting, "oldest": sink.oldest_ms.map(format_time),
@@ -179,6 +187,7 @@ fn as_json(inspection: &Inspection) -> serde_json::Value {
         "sound": true, "in_use": in_use, "reserve": reserve, "segments": outbox.segments, "next": outbox.next_seq,
         "torn_bytes": outbox.torn_bytes, "sinks": sinks.iter().map(sink).collect::<Vec<_>>(),
         "journal": journal.as_ref().map(log), "events": events.as_ref().map(log),
+        "dead_letters": dead_letters.as_ref().map(log),
         "checkpoints": checkpoints.iter().map(checkpoint).collect::<Vec<_>>(),
         "audit": audit.iter().map(|it| json!({ "at": format_time(it.at_ms), "what": it.what, "why": it.why })).collect::<Vec<_>>(),
     })

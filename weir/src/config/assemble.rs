@@ -95,6 +95,7 @@ fn build_source(
         timezone: declared.timezone,
         map: declared.map,
         sheds: declared.sheds,
+        keeps_refused: declared.keeps_refused.is_some(),
     };
     let mut progress = None;
     let source: Box<dyn Source> = match declared.kind {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_engine::budget::MEMORY_MIN;
+use weir_engine::state::DeadLettersSpec;
 use weir_engine::{JOURNAL_FOR_MS_MAX, Limits, StateSpec};
 use weir_rules::diagnostic::codes;
 use weir_rules::schema::parse_kinds;
@@ -12,13 +13,17 @@ use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, pack};
 
 use super::sinks::parse_sink;
 use super::sources::parse_source;
-use super::{Config, Named, beside, keys};
+use super::{Config, Named, SinkDecl, beside, keys};
 
 /// Smallest segment: the longest output is half of one.
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 /// Smallest outbox: a segment that is written and one that waits.
 const CHECKPOINT_EVERY_MS_MIN: u64 = 100;
 const JOURNAL_FOR_MS_MIN: u64 = 3_000;
+const DEAD_LETTERS_BYTES: usize = 64 << 20;
+const DEAD_LETTERS_BYTES_MIN: usize = 8 << 20;
+const DEAD_LETTERS_FOR_MS_MIN: i64 = 3_600_000;
+const DEAD_LETTERS_FOR_MS_MAX: i64 = 30 * 86_400_000;
 const OUTBOX_BYTES_MIN: u64 = 16 << 20;
 
 impl Config {
@@ -42,7 +47,7 @@ impl Config {
                 sources.extend(parse_source(file, path, (name, key), node, &catalog, diagnostics));
             }
         }
-        let mut sinks = Vec::new();
+        let mut sinks: Vec<SinkDecl> = Vec::new();
         if let Some(mut declared) = map.take_map("sinks", diagnostics) {
             for (name, key, node) in declared.entries() {
                 sinks.extend(parse_sink(file, path, (name, key), node, diagnostics));
@@ -58,6 +63,20 @@ impl Config {
             status_file = state.take_text("status_file", diagnostics).map(|(text, _)| beside(path, text));
             state_spec = parse_state(path, &mut state, key_file.is_some(), diagnostics);
             state.finish(diagnostics);
+        }
+        let keeps_dead_letters = state_spec.as_ref().is_some_and(|spec: &StateSpec| spec.dead_letters.is_some());
+        for source in sources.iter().filter(|_| !keeps_dead_letters) {
+            if let Some(span) = &source.keeps_refused {
+                let message =
+                    "`keep_refused` keeps the bytes of refused records with their dead letters, and those are not kept";
+                let help = "add `state: { dir: PATH, key_file: FILE, dead_letters_for: 7d }`";
+                diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, file, span.clone(), message).help(help));
+            }
+        }
+        if keeps_dead_letters && sinks.iter().any(|sink| sink.name == DeadLettersSpec::NAME) {
+            let message = format!("`{}` is the name of the sink that keeps dead letters", DeadLettersSpec::NAME);
+            diagnostics
+                .push(Diagnostic::new(&codes::BAD_VALUE, file, map.head(), message).help("give it another name"));
         }
         let mut issuers = Vec::new();
         if let Some(mut credentials) = map.take_map("credentials", diagnostics) {
@@ -109,7 +128,18 @@ fn parse_state(
     let sizes = ["segment", "outbox", "reserve"].map(|key| (key, state.take_bytes(key, diagnostics)));
     let drain_for_ms = state.take_duration_ms("drain_for", diagnostics);
     let times = ["checkpoint_every", "journal_for"].map(|key| (key, state.take_duration_ms(key, diagnostics)));
+    let dead_letters_for = state.take_duration_ms("dead_letters_for", diagnostics);
+    let dead_letters_bytes = state.take_bytes("dead_letters", diagnostics);
     let Some(folder) = folder else {
+        for (key, there) in
+            [("dead_letters_for", dead_letters_for.is_some()), ("dead_letters", dead_letters_bytes.is_some())]
+        {
+            if there {
+                let message = format!("`{key}` says what a state folder keeps, and there is none");
+                let found = Diagnostic::new(&codes::BAD_VALUE, &state.file(), state.place_of(key), message);
+                diagnostics.push(found.help("add `dir: PATH`, or leave it out"));
+            }
+        }
         let times = times.iter().filter(|(_, time)| time.is_some()).map(|(key, _)| key);
         for key in sizes.iter().filter(|(_, size)| size.is_some()).map(|(key, _)| key).chain(times) {
             let message = format!("`{key}` says how much a state folder may hold, and there is none");
@@ -158,6 +188,7 @@ fn parse_state(
         }
         *ms = time;
     }
+    spec.dead_letters = parse_dead_letters(state, dead_letters_for, dead_letters_bytes, diagnostics);
     let most = spec.journal_for_ms / StateSpec::CHECKPOINTS_PER_JOURNAL;
     if says_how_often && spec.checkpoint_every_ms > most {
         let parts = StateSpec::CHECKPOINTS_PER_JOURNAL;
@@ -167,6 +198,29 @@ fn parse_state(
         diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, &state.file(), place, message).help(help));
     }
     Some(spec)
+}
+
+fn parse_dead_letters(
+    state: &MapReader<'_>,
+    keep_for_ms: Option<i64>,
+    bytes: Option<usize>,
+    diagnostics: &mut Diagnostics,
+) -> Option<DeadLettersSpec> {
+    let mut wrong = |key: &str, message: String| {
+        diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, &state.file(), state.place_of(key), message));
+    };
+    if bytes.is_some() && keep_for_ms.is_none() {
+        wrong("dead_letters", "`dead_letters` needs a `dead_letters_for`: how long they are kept".to_owned());
+    }
+    if bytes.is_some_and(|bytes| bytes < DEAD_LETTERS_BYTES_MIN) {
+        wrong("dead_letters", format!("`dead_letters` must be at least {} MiB", DEAD_LETTERS_BYTES_MIN >> 20));
+    }
+    let keep_for_ms = keep_for_ms?;
+    if !(DEAD_LETTERS_FOR_MS_MIN..=DEAD_LETTERS_FOR_MS_MAX).contains(&keep_for_ms) {
+        wrong("dead_letters_for", "`dead_letters_for` is from 1 h to 30 d".to_owned());
+    }
+    let bytes_max = bytes.unwrap_or(DEAD_LETTERS_BYTES) as u64;
+    Some(DeadLettersSpec { keep_for_ms, bytes_max })
 }
 
 fn parse_limits(mut map: MapReader<'_>, diagnostics: &mut Diagnostics) -> (Limits, Option<usize>) {

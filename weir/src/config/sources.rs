@@ -26,6 +26,8 @@ pub(crate) struct SourceDecl {
     pub(crate) timezone: Option<String>,
     pub(crate) map: Option<MapSpec>,
     pub(crate) sheds: bool,
+    /// Whether the bytes of refused records are kept, and where that is said.
+    pub(crate) keeps_refused: Option<Range<usize>>,
     pub(crate) kind: SourceKind,
 }
 
@@ -96,6 +98,8 @@ pub(super) fn parse_source(
     // A file waits, and a request is answered with 503.
     let sheds = matches!(ty, Some(Type::Stdin | Type::Tcp))
         && map.take_choice("when_full", &[("wait", false), ("shed", true)], diagnostics).unwrap_or(false);
+    let place = map.place_of("keep_refused");
+    let keeps_refused = map.take_bool("keep_refused", diagnostics).filter(|keeps| *keeps).map(|_| place);
     let kind = match ty? {
         Type::File => map.require_text("path", "a path, or a pattern such as records/*.ndjson", diagnostics).map(
             |(text, node)| SourceKind::File {
@@ -128,7 +132,16 @@ pub(super) fn parse_source(
         _ => Format::Ndjson,
     });
     map.finish(diagnostics);
-    Some(SourceDecl { name: name.0.to_owned(), format, record_kind, timezone, map: mapping, sheds, kind: kind? })
+    Some(SourceDecl {
+        name: name.0.to_owned(),
+        format,
+        record_kind,
+        timezone,
+        map: mapping,
+        sheds,
+        keeps_refused,
+        kind: kind?,
+    })
 }
 
 fn parse_http(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<SourceKind> {

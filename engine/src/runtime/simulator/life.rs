@@ -154,7 +154,7 @@ pub(super) fn live(
         clock.pass(Duration::from_micros(if rng.below(50) == 0 { rng.below(3_000_000) } else { rng.below(3_000) }));
         match rng.below(8) {
             0 | 1 => reading.step(world, outside, &intake, rng)?,
-            2 if process.judged.len() < shards => {
+            2 if process.judged.len() < shards && intake.may_take() => {
                 if !process.take(rng) {
                     break;
                 }

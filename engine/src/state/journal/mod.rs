@@ -15,7 +15,6 @@ use crossbeam_channel::{Sender, unbounded};
 use parking_lot::{Condvar, Mutex};
 
 mod replay;
-mod seal;
 mod turn;
 mod writer;
 
@@ -24,12 +23,12 @@ pub use replay::ReplayError;
 pub(crate) use turn::{KeptBlock, KeptTurn};
 pub(crate) use writer::{Signals, Writer};
 
-use self::seal::Opener;
 use self::writer::Given;
 use super::StateSpec;
 use super::log::{Cut, Log, LogError, LogKind, LogOptions};
 use super::reserve::Reserve;
 use crate::clock::Clock;
+use crate::record::Opener;
 use crate::rng::Rng;
 
 /// Bytes of turns that may wait to be written; beyond them shards take no more.

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::seal::{Opener, Sealed};
 use super::turn::{KeptBlock, KeptTurn, TurnError};
 use super::{Durable, FIRST, MORE, PIECE_HEAD};
-use crate::record::Pseudonyms;
+use crate::record::{Opener, Pseudonyms, Sealed};
 use crate::source::{Extent, Payload};
 use crate::state::StateSpec;
 use crate::state::log::{Log, LogError, Reader};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::{Condvar, Mutex};
 
-use super::seal::Sealer;
 use super::{BACKLOG_BYTES_MAX, Board, FIRST, Item, KeptTurn, LOOK_UP, MORE, PIECE_HEAD};
 use crate::clock::Clock;
+use crate::record::Sealer;
 use crate::rng::Rng;
 use crate::state::StateSpec;
 use crate::state::log::{Log, LogError};

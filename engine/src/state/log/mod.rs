@@ -47,6 +47,8 @@ pub enum LogKind {
     Audit = 3,
     /// Ids of events that have been seen.
     EventIds = 4,
+    /// Records that were refused, late or let go.
+    DeadLetters = 5,
 }
 
 /// How a log is laid out.

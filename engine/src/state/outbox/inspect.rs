@@ -8,6 +8,7 @@ use super::{CURSOR, letter};
 use crate::state::OpenError;
 use crate::state::audit::{self, AuditLine};
 use crate::state::checkpoint::{self, CheckpointLook};
+use crate::state::dead_letters;
 use crate::state::log::{CursorFile, Log, LogKind, Looked, Reader};
 use crate::vfs::Vfs;
 
@@ -48,6 +49,8 @@ pub struct Inspection {
     pub events: Option<Looked>,
     /// Checkpoints, the oldest first.
     pub checkpoints: Vec<CheckpointLook>,
+    /// Records that were refused, late or let go.
+    pub dead_letters: Option<Looked>,
     /// What was done to the state by hand, the oldest first.
     pub audit: Vec<AuditLine>,
 }
@@ -99,6 +102,6 @@ pub fn inspect(vfs: &Arc<dyn Vfs>, folder: &Path) -> Result<Option<Inspection>, 
     };
     let (journal, events) = (look("journal", LogKind::Journal)?, look("events", LogKind::EventIds)?);
     let checkpoints = checkpoint::look(vfs.as_ref(), folder).map_err(fault(folder))?;
-    let audit = audit::lines(vfs, folder)?;
-    Ok(Some(Inspection { in_use, reserve, outbox, sinks, journal, events, checkpoints, audit }))
+    let (audit, dead_letters) = (audit::lines(vfs, folder)?, dead_letters::look(vfs.as_ref(), folder)?);
+    Ok(Some(Inspection { in_use, reserve, outbox, sinks, journal, events, checkpoints, dead_letters, audit }))
 }

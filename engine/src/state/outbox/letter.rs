@@ -71,7 +71,7 @@ impl Letter {
             _ => Passage { read_ns: now.monotonic_ns, ..Passage::default() },
         };
         let Passage { source, read_ns, taken_ns, told_ns } = passage;
-        let json = self.output.to_json();
+        let json = self.output.to_kept_json();
         let kept = Kept {
             run: now.run,
             read_wall_ms: now.wall_ms - (now.monotonic_ns.saturating_sub(read_ns) / 1_000_000) as i64,

@@ -91,7 +91,7 @@ impl Place {
     pub(crate) fn poll(&mut self, max: usize, mut settle: impl FnMut() -> bool) -> Result<Polled, LogError> {
         self.pass_over()?;
         let now_ns = self.clock.monotonic_ns();
-        if now_ns.saturating_sub(self.synced_ns) >= SYNC_EVERY_NS && self.durable != self.written && settle() {
+        if now_ns.saturating_sub(self.synced_ns) >= SYNC_EVERY_NS && settle() {
             self.sync(now_ns)?;
         }
         let batch = match self.recent(max) {

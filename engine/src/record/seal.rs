@@ -1,5 +1,6 @@
-//! What the journal holds is whole records of people who did nothing: it is written encrypted, under a key that is not in
-//! the state folder. Each run seals under a key of its own, so that a number is never used twice under one key.
+//! Whole records are kept sealed, under a key that is not in the state folder: those of the journal, of people who did
+//! nothing, and those that were refused, where a source asks for it. Each run seals under keys of its own, so that a number
+//! is never used twice under one key.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::rng::Rng;
 
-/// Salt of the run, number of the turn.
+/// Salt of the sealer, number of what it has sealed.
 const HEAD_BYTES: usize = 16 + 8;
 
 /// What was sealed was changed, or the key is another.
@@ -28,7 +29,7 @@ fn nonce_of(number: u64) -> Nonce {
     Nonce::assume_unique_for_key(nonce)
 }
 
-/// Seals the turns of one run.
+/// Seals what one run keeps.
 pub(crate) struct Sealer {
     salt: [u8; 16],
     key: LessSafeKey,
