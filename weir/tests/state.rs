@@ -210,11 +210,8 @@ fn a_damaged_outbox_is_refused_with_its_place() {
     assert!(text(&nothing.stderr).contains("there is no outbox in it"));
 }
 
-#[test]
-fn a_full_disk_turns_push_sources_away_until_there_is_room() {
-    // A file system of its own, as far as this machine lets us.
-    let address = nobody();
-    let place = place("type: http, address: 127.0.0.1:0", address);
+/// Starts it with its state on a disk of its own, of 20 MiB: they hold the reserve and three segments. `None` where that cannot be had.
+fn start_on_a_small_disk(place: &Place) -> Option<common::Running> {
     let mounted = place.path("small");
     std::fs::create_dir(&mounted).unwrap();
     let config = place.read("weir.yaml").replace("dir: state", "dir: small/state");
@@ -224,11 +221,44 @@ fn a_full_disk_turns_push_sources_away_until_there_is_room() {
         mounted.display(),
         env!("CARGO_BIN_EXE_weir")
     );
-    let Some(running) = place.start_as(&["unshare", "-Urm", "--propagation", "private", "sh", "-c", &script]) else {
+    let running = place.start_as(&["unshare", "-Urm", "--propagation", "private", "sh", "-c", &script]);
+    if running.is_none() {
         eprintln!("no user namespaces here: a full disk is tested on the simulated one only");
-        return;
-    };
-    // 20 MiB hold the reserve and three segments; the webhook takes nothing, so that none is removed.
+    }
+    running
+}
+
+#[test]
+fn a_full_disk_has_sources_that_can_wait_wait() {
+    const RECORDS: usize = 40_000;
+    let address = nobody();
+    let place =
+        place("type: file, path: in.ndjson, follow: true }\n  bell: { type: http, address: 127.0.0.1:0", address);
+    place.write("in.ndjson", items(0..RECORDS));
+    let Some(running) = start_on_a_small_disk(&place) else { return };
+    let told_to_file = || place.read("alerts.ndjson").lines().count();
+    let mut last = 0;
+    eventually("the file is not read on", || {
+        std::thread::sleep(Duration::from_millis(500));
+        std::mem::replace(&mut last, told_to_file()) == last && last > 0
+    });
+    assert!(last < RECORDS, "{last} of them lie in 20 MiB");
+    // The webhook comes back, and the rest follows by itself.
+    let told = Told::default();
+    told.listen(address);
+    eventually("the file has them", || told_to_file() == RECORDS);
+    eventually("the webhook has them", || told.ids().len() == RECORDS);
+    let summary = running.stop();
+    assert_eq!(summary["sources"]["gates"]["received"], RECORDS);
+    assert_eq!(told.ids(), ids(&place), "once, in order");
+}
+
+#[test]
+fn a_full_disk_turns_push_sources_away_until_there_is_room() {
+    let address = nobody();
+    let place = place("type: http, address: 127.0.0.1:0", address);
+    let Some(running) = start_on_a_small_disk(&place) else { return };
+    // The webhook takes nothing, so that no segment is removed.
     let ndjson = [("Content-Type", "application/x-ndjson")];
     let mut taken = 0;
     let turned_away = (0..400).any(|part| {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use weir_memory::prefetch;
 
 use crate::record::Digest;
+use crate::state::checkpoint::FreshIds;
 
 const BUCKET_MS: i64 = 1_000;
 /// Seconds before a new one that tell how much room it will need.
@@ -162,8 +163,8 @@ pub(crate) struct EventIds {
     entries_max: usize,
     horizon_seconds: i64,
     newest_second: i64,
-    /// Those that a checkpoint does not know yet, with their seconds; `None` where none are kept.
-    fresh: Option<Vec<(i64, Digest)>>,
+    /// By table, those that a checkpoint does not know yet; `None` where none are kept.
+    fresh: Option<Vec<Vec<Digest>>>,
     /// Ids that left before their time because there was no room.
     pub(crate) evicted: u64,
 }
@@ -224,11 +225,7 @@ impl EventIds {
         let new = self.tables[table].insert(id.max(1), &mut self.next);
         self.entries += usize::from(new);
         if let (true, Some(fresh)) = (new, &mut self.fresh) {
-            fresh.push((second, id));
-            if fresh.len() > self.entries_max {
-                // Whoever should take them does not get to it; the oldest of them are forgotten here as well.
-                fresh.drain(..fresh.len() / 2);
-            }
+            fresh[table].push(id);
         }
         if table == self.newest_table {
             // The next second will want it, or this one if it is getting full.
@@ -266,6 +263,9 @@ impl EventIds {
     fn add(&mut self, second: i64, table: Second) -> usize {
         let at = self.free.pop().unwrap_or_else(|| {
             self.tables.push(Second::default());
+            if let Some(fresh) = &mut self.fresh {
+                fresh.push(Vec::new());
+            }
             self.tables.len() - 1
         });
         self.tables[at] = table;
@@ -284,13 +284,18 @@ impl EventIds {
 
     /// From here on it is noted which ids are new.
     pub(crate) fn note_fresh(&mut self) {
-        self.fresh = Some(Vec::new());
+        self.fresh = Some(vec![Vec::new(); self.tables.len()]);
     }
 
-    /// Ids that are new since this was asked last, and the second before which ids are forgotten.
-    pub(crate) fn take_fresh(&mut self) -> (Vec<(i64, Digest)>, i64) {
-        let fresh = self.fresh.as_mut().map(std::mem::take).unwrap_or_default();
-        (fresh, self.newest_second - 2 * self.horizon_seconds)
+    /// Ids that are new since this was asked last, by second, the oldest first, and the second before which ids are
+    /// forgotten. What has been forgotten meanwhile is not new.
+    pub(crate) fn take_fresh(&mut self) -> (FreshIds, i64) {
+        let mut all = Vec::new();
+        if let Some(fresh) = &mut self.fresh {
+            let taken = self.seconds.iter().map(|(second, table)| (*second, std::mem::take(&mut fresh[*table])));
+            all.extend(taken.filter(|(_, ids)| !ids.is_empty()));
+        }
+        (all, self.newest_second - 2 * self.horizon_seconds)
     }
 
     pub(crate) fn save(&self) -> SavedEventIds {
@@ -325,6 +330,9 @@ impl EventIds {
     fn drop_oldest(&mut self) -> u64 {
         let Some((second, at)) = self.seconds.pop_first() else { return 0 };
         let gone = std::mem::take(&mut self.tables[at]);
+        if let Some(fresh) = &mut self.fresh {
+            fresh[at] = Vec::new();
+        }
         self.free.push(at);
         let recent = &mut self.recent[recent_place(second)];
         if recent.0 == second {
@@ -354,6 +362,45 @@ mod tests {
         assert_eq!((ids.evicted, ids.entries), (2, 2));
         assert!(ids.insert(5, 1_000_000_000));
         assert_eq!(ids.entries, 1);
+    }
+
+    #[test]
+    fn what_is_new_is_given_out_once_unless_it_is_forgotten() {
+        let mut random = SeededRng::new(3);
+        let mut ids = EventIds::new(500, 5_000);
+        ids.insert(1, 0);
+        ids.note_fresh();
+        let (mut expected, mut given) = (BTreeSet::new(), BTreeSet::new());
+        for n in 1..5_000 {
+            let (id, ts_ms) = (Digest::from(random.next_u64() % 3_000 + 2), n * 3 - (random.next_u64() % 4_000) as i64);
+            if ids.insert(id, ts_ms) {
+                expected.insert((ts_ms.div_euclid(BUCKET_MS), id));
+            }
+            if n % 97 == 0 {
+                let (fresh, _) = ids.take_fresh();
+                assert!(fresh.is_sorted_by_key(|(second, _)| *second));
+                given.extend(fresh.into_iter().flat_map(|(second, ids)| ids.into_iter().map(move |id| (second, id))));
+            }
+        }
+        given.extend(
+            ids.take_fresh().0.into_iter().flat_map(|(second, ids)| ids.into_iter().map(move |id| (second, id))),
+        );
+        assert!(
+            given.is_subset(&expected) && given.len() * 10 > expected.len() * 9,
+            "{} of {}",
+            given.len(),
+            expected.len()
+        );
+        let kept: BTreeSet<(i64, Digest)> = ids
+            .save()
+            .seconds
+            .into_iter()
+            .flat_map(|(second, ids)| ids.into_iter().map(move |id| (second, id)))
+            .collect();
+        assert!(
+            kept.iter().all(|(second, id)| *id == 1 || given.contains(&(*second, *id))),
+            "all that count were given out"
+        );
     }
 
     #[test]

@@ -8,9 +8,8 @@ use crossbeam_channel::Sender;
 use super::plan::Plan;
 use super::state::SavedState;
 use crate::alert::Router;
-use crate::record::Digest;
 use crate::state::StateSpec;
-use crate::state::checkpoint::Job;
+use crate::state::checkpoint::{FreshIds, Job};
 
 /// Copying the state for a checkpoint takes one part in so many of the time, at most: a large state is saved less often,
 /// as far as the journal can wait.
@@ -66,7 +65,7 @@ impl Saver {
         &self,
         router: &Router,
         turns: u64,
-        (fresh, events_from): (Vec<(i64, Digest)>, i64),
+        (fresh, events_from): (FreshIds, i64),
         mut state: SavedState,
         plan: Arc<Plan>,
         last: bool,

@@ -156,6 +156,9 @@ fn standing_of(sections: &[ReadSection]) -> Result<Standing, String> {
     postcard::from_bytes(&section.bytes).map_err(|_| format!("its section `{POSITION}` cannot be read"))
 }
 
+/// Event ids by second.
+pub(crate) type FreshIds = Vec<(i64, Vec<Digest>)>;
+
 /// What a checkpoint is made of.
 pub(crate) struct Job {
     /// Wall clock, ms.
@@ -164,8 +167,8 @@ pub(crate) struct Job {
     pub(crate) turns: u64,
     /// Output that is told next; all before it are durable.
     pub(crate) outbox: u64,
-    /// Event ids since the checkpoint before, with their seconds.
-    pub(crate) fresh: Vec<(i64, Digest)>,
+    /// Event ids since the checkpoint before.
+    pub(crate) fresh: FreshIds,
     /// Seconds of event ids before this one are forgotten.
     pub(crate) events_from: i64,
     /// The rest of the state, made into bytes where nobody waits for it.
@@ -203,7 +206,7 @@ pub(crate) struct Keeper {
     /// Where a replay begins if no turn has been applied yet.
     journal_from: u64,
     /// Event ids that found no room in their log yet.
-    unwritten: Vec<(i64, Digest)>,
+    unwritten: FreshIds,
     kept: Kept,
 }
 
@@ -307,7 +310,7 @@ impl Keeper {
             return Err(LogError::Failed { folder: self.folder.clone() });
         }
         let journal = self.durable.record_after(job.turns).unwrap_or(self.journal_from);
-        self.append_ids(job.fresh)?;
+        self.append_ids(job.fresh, job.events_from)?;
         while self.spans.front().is_some_and(|(_, newest)| *newest < job.events_from) {
             self.spans.pop_front();
         }
@@ -368,14 +371,32 @@ impl Keeper {
         }
     }
 
-    fn append_ids(&mut self, mut fresh: Vec<(i64, Digest)>) -> Result<(), LogError> {
+    fn append_ids(&mut self, mut fresh: FreshIds, events_from: i64) -> Result<(), LogError> {
         self.unwritten.append(&mut fresh);
-        self.unwritten.sort_unstable_by_key(|(second, _)| *second);
+        // However long there is no room: what is forgotten does not wait.
+        self.unwritten.retain(|(second, ids)| *second >= events_from && !ids.is_empty());
         while !self.unwritten.is_empty() {
-            let ids = &self.unwritten[..self.unwritten.len().min(IDS_MAX)];
-            let seq = self.events.append(&write_ids(ids))?;
-            self.spans.push_back((seq + 1, ids.last().expect("there is one").0));
-            self.unwritten.drain(..ids.len());
+            let (mut bytes, mut newest, mut room) = (Vec::new(), i64::MIN, IDS_MAX);
+            // Whole seconds but for the last, of which the rest goes into the next record.
+            let mut taken = 0;
+            while let Some((second, ids)) = self.unwritten.get(taken).filter(|_| room > 0) {
+                let some = &ids[ids.len().saturating_sub(room)..];
+                write_ids(&mut bytes, *second, some);
+                newest = newest.max(*second);
+                room -= some.len();
+                taken += 1;
+                if some.len() < ids.len() {
+                    taken -= 1;
+                    break;
+                }
+            }
+            let seq = self.events.append(&bytes)?;
+            self.spans.push_back((seq + 1, newest));
+            let of_last = IDS_MAX - room - self.unwritten[..taken].iter().map(|(_, ids)| ids.len()).sum::<usize>();
+            self.unwritten.drain(..taken);
+            if let (Some((_, ids)), true) = (self.unwritten.first_mut(), of_last > 0) {
+                ids.truncate(ids.len() - of_last);
+            }
         }
         self.events.commit().map(drop)
     }
@@ -414,17 +435,14 @@ impl Keeper {
     }
 }
 
-/// Second, how many, ids; again and again.
-fn write_ids(ids: &[(i64, Digest)]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(ids.len() * 16 + 64);
-    for of_second in ids.chunk_by(|a, b| a.0 == b.0) {
-        bytes.extend(of_second[0].0.to_le_bytes());
-        bytes.extend((of_second.len() as u32).to_le_bytes());
-        for (_, id) in of_second {
-            bytes.extend(id.to_le_bytes());
-        }
+/// Second, how many, ids.
+fn write_ids(bytes: &mut Vec<u8>, second: i64, ids: &[Digest]) {
+    bytes.reserve(ids.len() * 16 + 12);
+    bytes.extend(second.to_le_bytes());
+    bytes.extend((ids.len() as u32).to_le_bytes());
+    for id in ids {
+        bytes.extend(id.to_le_bytes());
     }
-    bytes
 }
 
 fn read_ids(mut bytes: &[u8], mut known: impl FnMut(i64, Digest)) -> Result<(), &'static str> {

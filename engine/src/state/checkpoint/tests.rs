@@ -36,7 +36,7 @@ fn job(turns: u64, last: bool) -> Job {
         at_ms: second,
         turns,
         outbox: 1,
-        fresh: (0..60).map(|id| (second, Digest::from_le_bytes([id; 16]))).collect(),
+        fresh: vec![(second, (0..60).map(|id| Digest::from_le_bytes([id; 16])).collect())],
         events_from: second - 6,
         sections: Box::new(|| vec![Section { name: "rest", version: 1, bytes: vec![7; 200] }]),
         last,
