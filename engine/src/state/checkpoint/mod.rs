@@ -375,8 +375,11 @@ impl Keeper {
         self.unwritten.append(&mut fresh);
         // However long there is no room: what is forgotten does not wait.
         self.unwritten.retain(|(second, ids)| *second >= events_from && !ids.is_empty());
+        // One for all: memory that was never touched costs page faults.
+        let mut bytes = Vec::new();
         while !self.unwritten.is_empty() {
-            let (mut bytes, mut newest, mut room) = (Vec::new(), i64::MIN, IDS_MAX);
+            let (mut newest, mut room) = (i64::MIN, IDS_MAX);
+            bytes.clear();
             // Whole seconds but for the last, of which the rest goes into the next record.
             let mut taken = 0;
             while let Some((second, ids)) = self.unwritten.get(taken).filter(|_| room > 0) {

@@ -35,6 +35,8 @@ use crate::rng::Rng;
 pub(crate) const BACKLOG_BYTES_MAX: usize = 8 << 20;
 /// How often whoever has nothing to do looks up.
 const LOOK_UP: Duration = Duration::from_millis(100);
+/// Bytes that a turn that waits is reckoned with beside its records.
+const TURN_BYTES: usize = 512;
 /// Bytes before each piece of a turn: whether it is the first, and whether another one follows.
 const PIECE_HEAD: usize = 1;
 const FIRST: u8 = 1;
@@ -154,7 +156,8 @@ impl Queue {
 
     /// Puts a turn in. Called in the order of turns.
     pub(crate) fn put(&mut self, turn: u64, mut kept: KeptTurn) -> bool {
-        let bytes = kept.blocks.iter().map(|block| block.payload.bytes()).sum();
+        let records = kept.blocks.iter().map(|block| block.payload.bytes()).sum::<usize>();
+        let bytes = TURN_BYTES + records;
         self.backlog.fetch_add(bytes, Ordering::Relaxed);
         kept.resumed = std::mem::take(&mut self.resumed);
         let resumed = kept.resumed;

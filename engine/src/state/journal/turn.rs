@@ -35,14 +35,22 @@ pub(crate) struct KeptBlock {
 }
 
 impl KeptBlock {
+    /// What is kept of a block. Records that stay in their file are not held until that is written.
     pub(crate) fn of(block: &Block) -> Self {
+        let in_file = block.extent.as_ref().is_some_and(|extent| extent.is_plain);
+        let payload = match &block.payload {
+            Payload::Lines { format, header, .. } if in_file => {
+                Payload::Lines { bytes: Bytes::new(), format: *format, header: header.clone() }
+            }
+            payload => payload.clone(),
+        };
         Self {
             source: block.source,
             stream: Arc::clone(&block.stream),
             first_record: block.first_record,
             received_ms: block.received_ms,
             extent: block.extent.clone(),
-            payload: block.payload.clone(),
+            payload,
         }
     }
 }
@@ -173,9 +181,9 @@ impl KeptTurn {
         })
     }
 
-    /// Whether it holds nothing but the time.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.blocks.is_empty() && self.shed.is_empty()
+    /// Whether it holds what nothing else does: not only the time, and places in files that can be read again.
+    pub(crate) fn holds_records(&self) -> bool {
+        !self.shed.is_empty() || self.blocks.iter().any(|block| block.payload.bytes() > 0)
     }
 }
 

@@ -156,14 +156,14 @@ impl Writer {
     fn take(&mut self, item: Item, signals: &Signals<impl Fn(), impl Fn()>) -> Result<bool, LogError> {
         match item {
             Item::Turn { turn, kept, bytes } => {
-                let idle = kept.is_idle();
+                let holds_records = kept.holds_records();
                 let written = self.write(turn, &kept, signals)?;
                 drop(kept);
                 if bytes > 0 && self.backlog.fetch_sub(bytes, Ordering::Relaxed) >= BACKLOG_BYTES_MAX {
                     (signals.room)();
                 }
                 self.unsynced_bytes += written;
-                if !idle {
+                if holds_records {
                     self.unsynced_ns.get_or_insert_with(|| self.clock.monotonic_ns());
                     self.holds_records = true;
                 }

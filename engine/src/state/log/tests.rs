@@ -326,3 +326,101 @@ fn a_reader_follows_a_writer_over_segments() {
     // Who comes back to what has been trimmed hears so.
     assert!(matches!(log.reader(FIRST_SEQ).read(log.durable_to(), 1, 1), Err(LogError::Gap { from: FIRST_SEQ, .. })));
 }
+
+/// What a segment of 256 bytes holds beside its header: 192 bytes of frames, each with 16 bytes before it, and a mark.
+const SMALL: LogOptions = LogOptions { kind: LogKind::Outbox, segment_bytes: 256, record_bytes_max: 1_000 };
+
+fn open_small(disk: &SimulatedDisk, record_bytes_max: usize) -> Log {
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    let options = LogOptions { record_bytes_max, ..SMALL };
+    Log::open(&vfs, folder(), options, &mut SeededRng::new(3)).unwrap().0
+}
+
+#[test]
+fn a_record_may_be_as_long_as_was_said_or_as_a_segment_holds() {
+    for len in 0..300 {
+        for record_bytes_max in [100, 1_000] {
+            let mut log = open_small(&SimulatedDisk::new(), record_bytes_max);
+            let bytes_max = record_bytes_max.min(160);
+            match log.append(&vec![7; len]) {
+                Ok(_) => assert!((1..=bytes_max).contains(&len), "{len}"),
+                Err(LogError::TooLong { bytes, bytes_max: said }) => {
+                    assert!(bytes == len && said == bytes_max && !(1..=bytes_max).contains(&len), "{len}");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_is_filled_to_its_end_and_no_further() {
+    for (first, second) in (1..=160).flat_map(|first| (1..=160).step_by(5).map(move |second| (first, second))) {
+        for commits in [false, true] {
+            let disk = SimulatedDisk::new();
+            let mut log = open_small(&disk, 1_000);
+            log.append(&vec![1; first]).unwrap();
+            if commits {
+                log.commit().unwrap();
+            }
+            log.append(&vec![2; second]).unwrap();
+            log.close().unwrap();
+            let frame = |len: usize| 16 + len.next_multiple_of(8);
+            let fits = frame(first) + 16 * usize::from(commits) + frame(second) + 16 <= 192;
+            let segments = disk.files().keys().filter(|path| segment::first_seq_of(path).is_some()).count();
+            assert_eq!(segments, if fits { 1 } else { 2 }, "{first} and {second}, {commits}");
+            let log = open_small(&disk, 1_000);
+            let read = log.reader(FIRST_SEQ).read(log.next_seq(), usize::MAX, usize::MAX).unwrap();
+            let lens: Vec<usize> = read.iter().map(|record| record.payload.len()).collect();
+            assert_eq!(lens, [first, second]);
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_is_gone_already_may_be_removed_and_one_that_cannot_be_is_an_error() {
+    for (gone, fault) in [(true, None), (false, Some(std::io::ErrorKind::PermissionDenied)), (false, None)] {
+        let disk = SimulatedDisk::new();
+        let mut log = open_small(&disk, 1_000);
+        for _ in 0..5 {
+            log.append(&[7; 150]).unwrap();
+            log.commit().unwrap();
+        }
+        if gone {
+            disk.remove(&segment::path_of(folder(), FIRST_SEQ)).unwrap();
+        }
+        if let Some(fault) = fault {
+            disk.fail_at(disk.calls() + 1, Fault::Error(fault));
+        }
+        match log.trim(3) {
+            Ok(removed) => assert!(fault.is_none() && removed == 2),
+            Err(LogError::Io { .. }) => assert!(fault.is_some()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_segment_is_begun_on_purpose_unless_the_last_is_empty() {
+    let disk = SimulatedDisk::new();
+    let mut log = open_small(&disk, 1_000);
+    let segments = |disk: &SimulatedDisk| -> Vec<u64> {
+        disk.files().keys().filter_map(|path| segment::first_seq_of(path)).collect()
+    };
+    log.roll().unwrap();
+    assert_eq!(segments(&disk), [1]);
+    log.append(&[7; 8]).unwrap();
+    log.roll().unwrap();
+    assert_eq!((segments(&disk), log.durable_to(), log.bytes()), (vec![1, 2], 2, 512));
+    log.roll().unwrap();
+    assert_eq!(segments(&disk), [1, 2]);
+    assert_eq!((log.trim(2).unwrap(), log.first_seq(), segments(&disk)), (1, 2, vec![2]));
+    // What is to stay within so many bytes begins with a segment, the last at least.
+    for _ in 0..4 {
+        log.append(&[7; 8]).unwrap();
+        log.roll().unwrap();
+    }
+    assert_eq!(segments(&disk), [2, 3, 4, 5, 6]);
+    let kept: Vec<u64> = [0, 255, 256, 511, 512, 1_280, 9_999].map(|bytes| log.first_seq_within(bytes)).to_vec();
+    assert_eq!(kept, [6, 6, 6, 6, 5, 2, 2]);
+}
