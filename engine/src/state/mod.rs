@@ -1,5 +1,6 @@
 //! What survives a crash: the segment [`log`] that all of it is written in, the `journal` of what came in, the `checkpoint`s
-//! of what had been made of it, the `outbox` that outputs wait in for their sinks, and the [`Reserve`] for a full disk.
+//! of what had been made of it, the `outbox` that outputs wait in for their sinks, [`DeadLetters`] for whoever
+//! wants to know, and the [`Reserve`] for a full disk.
 //! docs/state-format.md is the files byte by byte.
 
 use std::path::PathBuf;

@@ -424,3 +424,19 @@ fn a_segment_is_begun_on_purpose_unless_the_last_is_empty() {
     let kept: Vec<u64> = [0, 255, 256, 511, 512, 1_280, 9_999].map(|bytes| log.first_seq_within(bytes)).to_vec();
     assert_eq!(kept, [6, 6, 6, 6, 5, 2, 2]);
 }
+
+#[test]
+fn how_much_a_crash_has_torn_is_said() {
+    let disk = SimulatedDisk::new();
+    let mut log = open_small(&disk, 1_000);
+    log.append(&[7; 8]).unwrap();
+    log.close().unwrap();
+    // Behind the header, a record and its mark.
+    disk.edit(&segment::path_of(folder(), FIRST_SEQ)).unwrap().write_all_at(64 + 24 + 16 + 8, &[9; 24]).unwrap();
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    let looked = Log::look(vfs.as_ref(), folder(), LogKind::Outbox).unwrap().unwrap();
+    let (_, cut) = Log::open(&vfs, folder(), SMALL, &mut SeededRng::new(3)).unwrap();
+    assert_eq!((looked.torn_bytes, cut.bytes), (24, 24));
+    let (log, cut) = Log::open(&vfs, folder(), SMALL, &mut SeededRng::new(3)).unwrap();
+    assert_eq!((log.next_seq(), cut.bytes), (2, 0));
+}
