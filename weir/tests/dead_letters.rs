@@ -56,6 +56,9 @@ fn what_was_refused_is_listed_shown_and_fed_in_again() {
     assert_eq!(shown.status.code(), Some(2), "{}", text(&shown.stderr));
     let shown = place.weir(&["dead-letter", "show", "state", number, "--key", "key", "--why", "ticket 7"]);
     assert!(text(&shown.stdout).ends_with(&format!("{BAD}\n")), "{}", text(&shown.stdout));
+    let nothing = place.weir(&["dead-letter", "show", "state", number, "--key", "key", "--why", " "]);
+    assert!(text(&nothing.stderr).contains("`--why` says nothing"), "{}", text(&nothing.stderr));
+    assert!(!text(&nothing.stdout).contains("two of them"));
     let without = place.weir(&["dead-letter", "show", "state", number]);
     assert!(without.status.success() && !text(&without.stdout).contains("two of them"));
     place.write("other", [8; 32]);

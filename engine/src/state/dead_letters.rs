@@ -175,13 +175,17 @@ fn fault(error: &LogError) -> SinkError {
 
 impl Sink for DeadLetters {
     fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
-        for output in outputs {
-            if !self.is_again(output) {
-                match self.write(output) {
-                    // It could not be kept, however often it is tried.
-                    Err(LogError::TooLong { .. }) | Ok(()) => {}
-                    // What was written is committed with the next; it is told again, and known.
-                    Err(error) => return Err(fault(&error)),
+        for (at, output) in outputs.iter().enumerate() {
+            if self.is_again(output) {
+                continue;
+            }
+            match self.write(output) {
+                // It could not be kept, however often it is tried.
+                Err(LogError::TooLong { .. }) | Ok(()) => {}
+                Err(error) => {
+                    // What comes before it is kept, and not told again.
+                    let before = self.log.commit();
+                    return Err(fault(&error).after(if before.is_ok() { at } else { 0 }));
                 }
             }
         }
@@ -312,6 +316,27 @@ mod tests {
         let mut kept = open(&disk, &clock);
         kept.deliver(&[letter(2), letter(3), letter(4), letter(2)]).unwrap();
         assert_eq!(numbers(&disk), [1, 2, 3, 4, 2]);
+    }
+
+    #[test]
+    fn what_a_full_disk_has_let_in_is_not_written_twice() {
+        let (disk, clock) = (SimulatedDisk::new(), Arc::new(ManualClock::at(0)));
+        let mut kept = open(&disk, &clock);
+        // Two of them fill a segment.
+        let outputs: Vec<Output> = (0..5)
+            .map(|record| match letter(record) {
+                Output::DeadLetter(letter) => {
+                    Output::DeadLetter(Arc::new(DeadLetter { message: "x".repeat(1_500_000), ..(*letter).clone() }))
+                }
+                _ => unreachable!(),
+            })
+            .collect();
+        disk.limit_bytes(Some(disk.files().values().map(Vec::len).sum()));
+        let error = kept.deliver(&outputs).unwrap_err();
+        assert_eq!((error.delivered, numbers(&disk)), (2, vec![0, 1]));
+        disk.limit_bytes(None);
+        kept.deliver(&outputs[error.delivered..]).unwrap();
+        assert_eq!(numbers(&disk), [0, 1, 2, 3, 4]);
     }
 
     #[test]

@@ -233,6 +233,7 @@ fn show(vfs: &Arc<dyn Vfs>, args: &Show) -> Result<ExitCode, Failure> {
     };
     present::say_line(&as_json(&kept));
     let Reason { key: Some(key), why: Some(why) } = &args.reason else { return Ok(ExitCode::SUCCESS) };
+    check_reason(why)?;
     let Output::DeadLetter(letter) = &kept.output else {
         return Err(("it is no refused record, and has no bytes".to_owned(), EXIT_WRONG));
     };
@@ -247,6 +248,7 @@ fn show(vfs: &Arc<dyn Vfs>, args: &Show) -> Result<ExitCode, Failure> {
 }
 
 fn replay(vfs: &Arc<dyn Vfs>, args: &Replay) -> Result<ExitCode, Failure> {
+    check_reason(&args.why)?;
     let pseudonyms = opened_by(vfs, &args.key)?;
     let (mut letters, mut without) = (Vec::new(), 0_u64);
     read(vfs, &args.folder, Some(&args.chosen), |kept| {
@@ -299,6 +301,13 @@ fn opened_by(vfs: &Arc<dyn Vfs>, key: &Path) -> Result<Pseudonyms, Failure> {
 fn open(pseudonyms: &Pseudonyms, letter: &DeadLetter, number: u64) -> Result<Vec<u8>, Failure> {
     let what = || format!("dead letter {number} does not open under this key: it was written under another one");
     pseudonyms.open_refused(&letter.sealed).ok_or_else(|| (what(), EXIT_FAILED))
+}
+
+fn check_reason(why: &str) -> Result<(), Failure> {
+    if why.trim().is_empty() {
+        return Err(("`--why` says nothing; write why the bytes are read, such as a ticket".to_owned(), EXIT_WRONG));
+    }
+    Ok(())
 }
 
 /// Nothing is read out that is not noted.

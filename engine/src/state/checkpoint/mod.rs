@@ -27,7 +27,7 @@ use crate::vfs::Vfs;
 
 /// Checkpoints that are kept.
 pub(crate) const KEPT: usize = 3;
-/// Event ids in one record of their log.
+/// Event ids of a second in one record of their log, at most.
 const IDS_MAX: usize = 32_768;
 /// Bytes of a segment of their log.
 const EVENTS_SEGMENT_BYTES: u64 = 16 << 20;
@@ -206,7 +206,7 @@ pub(crate) struct Keeper {
     /// Where a replay begins if no turn has been applied yet.
     journal_from: u64,
     /// Event ids that found no room in their log yet.
-    unwritten: FreshIds,
+    unwritten: VecDeque<(i64, Vec<Digest>)>,
     kept: Kept,
 }
 
@@ -264,7 +264,7 @@ impl Keeper {
             durable,
             keep_from,
             journal_from,
-            unwritten: Vec::new(),
+            unwritten: VecDeque::new(),
             kept: Kept::default(),
         })
     }
@@ -371,34 +371,21 @@ impl Keeper {
         }
     }
 
-    fn append_ids(&mut self, mut fresh: FreshIds, events_from: i64) -> Result<(), LogError> {
-        self.unwritten.append(&mut fresh);
+    fn append_ids(&mut self, fresh: FreshIds, events_from: i64) -> Result<(), LogError> {
+        self.unwritten.extend(fresh);
         // However long there is no room: what is forgotten does not wait.
-        self.unwritten.retain(|(second, ids)| *second >= events_from && !ids.is_empty());
+        self.unwritten.retain(|(second, _)| *second >= events_from);
         // One for all: memory that was never touched costs page faults.
         let mut bytes = Vec::new();
-        while !self.unwritten.is_empty() {
-            let (mut newest, mut room) = (i64::MIN, IDS_MAX);
+        while let Some((second, ids)) = self.unwritten.front_mut() {
+            let rest = ids.len().saturating_sub(IDS_MAX);
             bytes.clear();
-            // Whole seconds but for the last, of which the rest goes into the next record.
-            let mut taken = 0;
-            while let Some((second, ids)) = self.unwritten.get(taken).filter(|_| room > 0) {
-                let some = &ids[ids.len().saturating_sub(room)..];
-                write_ids(&mut bytes, *second, some);
-                newest = newest.max(*second);
-                room -= some.len();
-                taken += 1;
-                if some.len() < ids.len() {
-                    taken -= 1;
-                    break;
-                }
-            }
+            write_ids(&mut bytes, *second, &ids[rest..]);
             let seq = self.events.append(&bytes)?;
-            self.spans.push_back((seq + 1, newest));
-            let of_last = IDS_MAX - room - self.unwritten[..taken].iter().map(|(_, ids)| ids.len()).sum::<usize>();
-            self.unwritten.drain(..taken);
-            if let (Some((_, ids)), true) = (self.unwritten.first_mut(), of_last > 0) {
-                ids.truncate(ids.len() - of_last);
+            self.spans.push_back((seq + 1, *second));
+            ids.truncate(rest);
+            if rest == 0 {
+                self.unwritten.pop_front();
             }
         }
         self.events.commit().map(drop)

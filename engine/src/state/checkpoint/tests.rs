@@ -111,6 +111,35 @@ fn end_at_every_call() {
 }
 
 #[test]
+fn ids_of_a_second_that_fill_several_records_are_all_known_again() {
+    let disk = SimulatedDisk::new();
+    let spec = StateSpec { segment_bytes: 4 << 20, ..spec(&disk) };
+    let (pseudonyms, rng) = (Pseudonyms::from_root(&[7; 32]), &mut SeededRng::new(1));
+    let clock: Arc<dyn crate::clock::Clock> = Arc::new(HistoryClock::default());
+    let ids = |count: usize, from: u128| (0..count as u128).map(|id| from + id).collect::<Vec<Digest>>();
+    let given: FreshIds = vec![(5, ids(2 * IDS_MAX + 7, 1)), (6, ids(IDS_MAX, 1 << 64)), (7, ids(1, 1 << 65))];
+    let mut known = Vec::new();
+    for life in 0..2 {
+        let key = pseudonyms.state_key();
+        let Store { journal, outbox, survey, journal_from, .. } =
+            Store::open(spec.clone(), key, Vec::new(), 16, &clock, rng).unwrap();
+        let with = (journal.durable.clone(), outbox.keep_from.clone());
+        let mut keeper =
+            Keeper::open(&spec, key, &survey, journal_from, with, rng, |second, id| known.push((second, id))).unwrap();
+        if life == 0 {
+            keeper.begin(job(0, false)).unwrap();
+            keeper.publish(Job { fresh: given.clone(), events_from: 1, ..job(0, false) }).unwrap();
+            keeper.events.close().unwrap();
+        }
+    }
+    // Those of the first checkpoint are of second 0, and forgotten.
+    known.sort_unstable();
+    let expected: Vec<(i64, Digest)> =
+        given.into_iter().flat_map(|(second, ids)| ids.into_iter().map(move |id| (second, id))).collect();
+    assert_eq!(known, expected);
+}
+
+#[test]
 fn whenever_power_goes_no_checkpoint_lacks_what_it_needs() {
     end_at_every_call();
 }
