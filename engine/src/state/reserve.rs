@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::log::LogError;
-use crate::vfs::{Vfs, VfsFile};
-
-/// Zeros written at once.
-const STEP_BYTES: u64 = 1 << 20;
+use crate::vfs::Vfs;
 
 /// Room that is kept free.
 pub struct Reserve {
@@ -53,7 +50,8 @@ impl Reserve {
             return Ok(true);
         }
         let mut file = self.vfs.create(&self.path)?;
-        match self.fill(file.as_mut()) {
+        // A disk that gives room late says in the sync that it has none.
+        match file.take_room(self.bytes).and_then(|()| file.sync()) {
             Ok(()) => self.held = true,
             Err(error) => {
                 self.vfs.remove(&self.path)?;
@@ -67,18 +65,6 @@ impl Reserve {
 
     pub(super) fn fault(&self, error: io::Error) -> LogError {
         LogError::Io { path: self.path.clone(), action: "room for a full disk cannot be kept", error }
-    }
-
-    fn fill(&self, file: &mut dyn VfsFile) -> io::Result<()> {
-        let zeros = vec![0; STEP_BYTES.min(self.bytes) as usize];
-        let mut written = 0;
-        while written < self.bytes {
-            let len = zeros.len().min((self.bytes - written) as usize);
-            file.write_all_at(written, &zeros[..len])?;
-            written += len as u64;
-        }
-        // A disk that gives room late would say here that it has none.
-        file.sync()
     }
 }
 

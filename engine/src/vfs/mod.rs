@@ -11,12 +11,18 @@ mod simulated;
 
 pub use simulated::{Fault, Forgets, SimulatedDisk, Survival};
 
+/// Zeros written at once.
+const ZEROS_BYTES: usize = 256 << 10;
+
 /// An open file.
 pub trait VfsFile: Read + Write + Seek + Send {
     /// Makes what was written durable, and the length with it; not the name.
     fn sync(&mut self) -> io::Result<()>;
     /// What the file is now.
     fn stat(&self) -> io::Result<Stat>;
+    /// Makes a file that is shorter so long, and takes the room on the disk for it. It reads as zeros until something is
+    /// written there.
+    fn take_room(&mut self, len: u64) -> io::Result<()>;
 
     /// Writes all of it at a place.
     fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -145,6 +151,33 @@ impl VfsFile for fs::File {
     fn stat(&self) -> io::Result<Stat> {
         Ok(stat_of(&self.metadata()?))
     }
+
+    fn take_room(&mut self, len: u64) -> io::Result<()> {
+        let from = self.metadata()?.len();
+        if from >= len {
+            return Ok(());
+        }
+        let taken = rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&*self, rustix::fs::FallocateFlags::empty(), from, len - from)
+        });
+        match taken {
+            // Some file systems (NFS before 4.2, FUSE) cannot: there zeros take the room.
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(self, from..len),
+            taken => Ok(taken?),
+        }
+    }
+}
+
+/// Overwrites with zeros.
+pub(crate) fn write_zeros(file: &mut dyn VfsFile, span: std::ops::Range<u64>) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES.min((span.end - span.start) as usize)];
+    let mut offset = span.start;
+    while offset < span.end {
+        let len = zeros.len().min((span.end - offset) as usize);
+        file.write_all_at(offset, &zeros[..len])?;
+        offset += len as u64;
+    }
+    Ok(())
 }
 
 impl Vfs for RealVfs {

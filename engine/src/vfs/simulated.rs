@@ -349,6 +349,13 @@ impl VfsFile for SimulatedFile {
         state.call()?;
         Ok(Stat { identity: (0, self.inode as u64), len: state.inodes[self.inode].seen.len() as u64, modified_ms: 0 })
     }
+
+    /// All of it or nothing; after a power loss any part of it.
+    fn take_room(&mut self, len: u64) -> io::Result<()> {
+        let held = self.state.lock().inodes[self.inode].seen.len();
+        let mut end = Self { state: Arc::clone(&self.state), inode: self.inode, position: held, appends: false };
+        end.write_all(&vec![0; (len as usize).saturating_sub(held)])
+    }
 }
 
 impl Vfs for SimulatedDisk {

@@ -106,6 +106,7 @@ impl Writer {
             self.take(item, &signals)?;
         }
         self.commit()?;
+        self.log.look_ahead();
         self.trim()?;
         self.roll_if_due()
     }
@@ -136,7 +137,7 @@ impl Writer {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) if self.unsynced_ns.is_some() => due = true,
-                Err(RecvTimeoutError::Timeout) => while self.items.is_empty() && self.log.tend() {},
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => ended = true,
             }
             let oldest_ns = self.unsynced_ns.unwrap_or(u64::MAX);
@@ -144,6 +145,7 @@ impl Writer {
             if due || ended || self.unsynced_bytes > FLUSH_BYTES {
                 self.commit()?;
             }
+            self.log.look_ahead();
             self.trim()?;
             if ended {
                 return self.leave_no_record();

