@@ -23,6 +23,8 @@ pub trait VfsFile: Read + Write + Seek + Send {
     /// Makes a file that is shorter so long, and takes the room on the disk for it. It reads as zeros until something is
     /// written there.
     fn take_room(&mut self, len: u64) -> io::Result<()>;
+    /// Makes a file that has lost its name shorter, so that its room is not freed all at once when it is closed.
+    fn give_back(&mut self, len: u64) -> io::Result<()>;
 
     /// Writes all of it at a place.
     fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -165,6 +167,10 @@ impl VfsFile for fs::File {
             Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(self, from..len),
             taken => Ok(taken?),
         }
+    }
+
+    fn give_back(&mut self, len: u64) -> io::Result<()> {
+        self.set_len(len)
     }
 }
 

@@ -106,7 +106,7 @@ impl Writer {
             self.take(item, &signals)?;
         }
         self.commit()?;
-        self.log.look_ahead();
+        self.log.tend();
         self.trim()?;
         self.roll_if_due()
     }
@@ -145,7 +145,7 @@ impl Writer {
             if due || ended || self.unsynced_bytes > FLUSH_BYTES {
                 self.commit()?;
             }
-            self.log.look_ahead();
+            self.log.tend();
             self.trim()?;
             if ended {
                 return self.leave_no_record();
@@ -229,7 +229,7 @@ impl Writer {
     /// Removes what is needed no more.
     fn trim(&mut self) -> Result<(), LogError> {
         let trim_to = self.board.0.lock().trim_to;
-        self.log.trim(trim_to).map(drop)
+        self.log.let_go(trim_to).map(drop)
     }
 
     fn commit(&mut self) -> Result<(), LogError> {

@@ -33,6 +33,11 @@ use crate::vfs::{Vfs, VfsFile, write_zeros};
 /// The first record of a new log.
 pub const FIRST_SEQ: u64 = 1;
 
+/// Bytes of a removed segment that are given back to the file system in one go: about a millisecond's work.
+const GIVE_BACK_BYTES: u64 = 4 << 20;
+/// Removed segments that may still hold their room. One more, and the oldest gives back all it has at once.
+const LEAVING_MAX: usize = 8;
+
 /// What a log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -119,6 +124,8 @@ pub struct Log {
     next_seq: u64,
     durable_to: u64,
     spare: Option<Spare>,
+    /// Segments without a name that have not given back their room, and how much of it each still has.
+    leaving: VecDeque<(Box<dyn VfsFile>, u64)>,
     /// Whether a spare was made, or could not be, since the last segment was begun.
     looked_ahead: bool,
     failed: bool,
@@ -171,6 +178,7 @@ impl Log {
             next_seq,
             durable_to: next_seq,
             spare: None,
+            leaving: VecDeque::new(),
             looked_ahead: false,
             failed: false,
         };
@@ -196,6 +204,7 @@ impl Log {
             next_seq: FIRST_SEQ,
             durable_to: FIRST_SEQ,
             spare: None,
+            leaving: VecDeque::new(),
             looked_ahead: false,
             failed: false,
         })
@@ -257,9 +266,18 @@ impl Log {
 
     /// Removes the segments that hold records before this one only. How many.
     pub fn trim(&mut self, before: u64) -> Result<usize, LogError> {
+        let removed = self.let_go(before)?;
+        self.leaving.clear();
+        Ok(removed)
+    }
+
+    /// As [`Log::trim`], but what room they held is given back little by little by [`Log::tend`]: to free 64 MiB takes
+    /// ext4 some 15 ms, in which nothing would be committed. A crash gives back all of it.
+    pub fn let_go(&mut self, before: u64) -> Result<usize, LogError> {
         let mut removed = 0;
         while self.segments.get(1).is_some_and(|second| *second <= before.min(self.durable_to)) {
             let path = segment::path_of(&self.folder, self.segments[0]);
+            let file = self.vfs.edit(&path).and_then(|file| Ok((file.stat()?.len, file)));
             match self.vfs.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(LogError::io(&path, "it cannot be removed")(error));
@@ -270,6 +288,11 @@ impl Log {
             let synced = self.vfs.sync_folder(&self.folder);
             synced.map_err(LogError::io(&self.folder, "it cannot be synced"))?;
             removed += 1;
+            // Whose file cannot be opened gives back its room by losing its name.
+            self.leaving.extend(file.map(|(bytes, file)| (file, bytes)));
+            if self.leaving.len() > LEAVING_MAX {
+                self.leaving.pop_front();
+            }
         }
         Ok(removed)
     }
@@ -320,9 +343,17 @@ impl Log {
         Reader::new(Arc::clone(&self.vfs), self.folder.clone(), seq)
     }
 
-    /// Makes the next segment once half of this one is full: for a writer who is waited for, at a moment when nobody
-    /// waits. Without it a segment is made when it is needed. If there is no room, that is said then.
-    pub fn look_ahead(&mut self) {
+    /// Does a little of what is not urgent: for a writer who is waited for, at a moment when nobody waits. Once half of
+    /// the last segment is full the next one is made (else it is made when it is needed; if there is no room, that is
+    /// said then), and segments that were let go give back their room.
+    pub fn tend(&mut self) {
+        if let Some((file, bytes)) = self.leaving.front_mut() {
+            *bytes = bytes.saturating_sub(GIVE_BACK_BYTES);
+            if file.give_back(*bytes).is_err() || *bytes == 0 {
+                self.leaving.pop_front();
+            }
+            return;
+        }
         if self.failed || self.looked_ahead || self.offset * 2 < self.file_bytes {
             return;
         }
@@ -349,7 +380,11 @@ impl Log {
         };
         let made = match self.spare.take() {
             Some(spare) => Ok(spare),
-            None => Spare::make(self.vfs.as_ref(), &self.folder, header.bytes),
+            None => {
+                // It may need the room.
+                self.leaving.clear();
+                Spare::make(self.vfs.as_ref(), &self.folder, header.bytes)
+            }
         };
         let made = made.and_then(|spare| spare.become_segment(self.vfs.as_ref(), &self.folder, header));
         let file = made.map_err(|error| {

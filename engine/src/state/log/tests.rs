@@ -72,9 +72,13 @@ fn work(disk: &SimulatedDisk, seed: u64, model: &mut Model) -> Result<(), LogErr
             }
             10 => {
                 model.trimmed_to = model.trimmed_to.max(model.cursor[0]);
-                log.trim(model.trimmed_to)?;
+                if rng.below(2) == 0 {
+                    log.trim(model.trimmed_to)?;
+                } else {
+                    log.let_go(model.trimmed_to)?;
+                }
             }
-            _ if rng.below(2) == 0 => log.look_ahead(),
+            _ if rng.below(2) == 0 => log.tend(),
             _ => {
                 if rng.below(2) == 0 {
                     model.durable_to = log.commit()?;

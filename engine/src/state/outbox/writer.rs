@@ -158,7 +158,7 @@ impl Writer {
         self.log.commit()?;
         self.publish();
         self.acks.drain(..).for_each(|(seq, ack)| ack(seq));
-        self.log.look_ahead();
+        self.log.tend();
         Ok(())
     }
 
@@ -250,6 +250,6 @@ impl Writer {
         }
         // On a full disk room counts for more than that a crash might have some told again, under their ids.
         let keep_from = if self.reserve.lock().is_held() { keep_from } else { u64::MAX };
-        self.log.trim(everybody.min(keep_from)).map(drop)
+        self.log.let_go(everybody.min(keep_from)).map(drop)
     }
 }
