@@ -25,6 +25,9 @@ pub trait VfsFile: Read + Write + Seek + Send {
     fn take_room(&mut self, len: u64) -> io::Result<()>;
     /// Makes a file that has lost its name shorter, so that its room is not freed all at once when it is closed.
     fn give_back(&mut self, len: u64) -> io::Result<()>;
+    /// Says that what is synced there is not read again soon, so that the system may use the memory that it keeps it in
+    /// for something else. Nothing comes of it if that cannot be.
+    fn will_not_read(&self, _: std::ops::Range<u64>) {}
 
     /// Writes all of it at a place.
     fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -171,6 +174,11 @@ impl VfsFile for fs::File {
 
     fn give_back(&mut self, len: u64) -> io::Result<()> {
         self.set_len(len)
+    }
+
+    fn will_not_read(&self, span: std::ops::Range<u64>) {
+        let len = std::num::NonZeroU64::new(span.end - span.start);
+        let _ = rustix::fs::fadvise(self, span.start, len, rustix::fs::Advice::DontNeed);
     }
 }
 
