@@ -38,7 +38,7 @@ mod each {
     pub(super) const WINDOW_VALUE: usize = 200;
     pub(super) const STEP_KEY: usize = 400;
     pub(super) const STEP_HELD: usize = 400;
-    pub(super) const SUPPRESSED: usize = 160;
+    pub(super) const SUPPRESSED: usize = 400;
     pub(super) const TOLD: usize = 2_048;
 }
 

@@ -26,6 +26,7 @@ mod operator;
 pub mod record;
 pub mod rng;
 pub mod runtime;
+mod slots;
 pub mod source;
 pub mod state;
 pub mod testing;

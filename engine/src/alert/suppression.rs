@@ -3,23 +3,30 @@
 //! Keys are pseudonyms. The distance counts in both directions, so that an older record that
 //! arrives late does not alert again about what has been told already.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Digest;
+use crate::slots::{Slots, Snapshot};
 use crate::testing::sabotage::{self, Wrong};
 
 /// How far behind the newest record a record may come and still be held back for what was told before it.
 const DISORDER_MS: i64 = 60_000;
 
+/// A key of a rule, and when it alerted.
+type Alerted = (usize, Digest, Vec<i64>);
+/// When an alert may be forgotten, and its key.
+type Forget = (i64, usize, Digest);
+
 /// When each key alerted last.
 pub(crate) struct Suppression {
-    alerted: HashMap<(usize, Digest), Vec<i64>, RandomState>,
-    /// Alerts by the time at which they may be forgotten.
-    forget: BTreeSet<(i64, usize, Digest)>,
+    alerted: Slots<Alerted>,
+    by_key: HashMap<(usize, Digest), u32, RandomState>,
+    forget: Slots<Forget>,
+    by_time: BTreeMap<Forget, u32>,
     keys_max: usize,
     newest_ms: i64,
     /// Repeats held back.
@@ -31,8 +38,8 @@ pub(crate) struct Suppression {
 /// [`Suppression`] as it is kept in a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SavedSuppression {
-    alerted: Vec<(usize, Digest, Vec<i64>)>,
-    forget: Vec<(i64, usize, Digest)>,
+    alerted: Snapshot<Alerted>,
+    forget: Snapshot<Forget>,
     newest_ms: i64,
     evicted: u64,
 }
@@ -40,8 +47,10 @@ pub(crate) struct SavedSuppression {
 impl Suppression {
     pub(crate) fn new(keys_max: usize) -> Self {
         Self {
-            alerted: HashMap::default(),
-            forget: BTreeSet::new(),
+            alerted: Slots::new(),
+            by_key: HashMap::default(),
+            forget: Slots::new(),
+            by_time: BTreeMap::new(),
             keys_max,
             newest_ms: i64::MIN,
             suppressed: 0,
@@ -55,76 +64,90 @@ impl Suppression {
         if sabotage::is(Wrong::RepeatsToldAgain) {
             return true;
         }
-        let times = self.alerted.entry((rule, key)).or_default();
-        if times.iter().any(|alerted_ms| (ts_ms - alerted_ms).abs() < for_ms) {
-            self.suppressed += 1;
-            return false;
+        match self.by_key.get(&(rule, key)) {
+            None => self.put((rule, key, vec![ts_ms])),
+            Some(&slot) => {
+                let (_, _, times) = self.alerted.get(slot);
+                if times.iter().any(|alerted_ms| (ts_ms - alerted_ms).abs() < for_ms) {
+                    self.suppressed += 1;
+                    return false;
+                }
+                self.alerted.change(slot).2.push(ts_ms);
+            }
         }
-        times.push(ts_ms);
-        self.forget.insert((ts_ms + for_ms + for_ms.max(DISORDER_MS), rule, key));
+        self.put_forget((ts_ms + for_ms + for_ms.max(DISORDER_MS), rule, key));
         self.sweep();
         true
     }
 
+    fn put(&mut self, alerted: Alerted) {
+        self.by_key.insert((alerted.0, alerted.1), self.alerted.insert(alerted));
+    }
+
+    fn put_forget(&mut self, forget: Forget) {
+        self.by_time.entry(forget).or_insert_with(|| self.forget.insert(forget));
+    }
+
+    fn remove_time(&mut self, rule: usize, key: Digest, at: impl FnOnce(&[i64]) -> Option<usize>) {
+        let Some(&slot) = self.by_key.get(&(rule, key)) else { return };
+        let Some(at) = at(&self.alerted.get(slot).2) else { return };
+        let (_, _, times) = self.alerted.change(slot);
+        times.remove(at);
+        if times.is_empty() {
+            self.alerted.remove(slot);
+            self.by_key.remove(&(rule, key));
+        }
+    }
+
     /// Forgets an alert that was taken back, so that what is told in its place is no repeat of it.
     pub(crate) fn take_back(&mut self, rule: usize, key: Digest, ts_ms: i64) {
-        if let Some(times) = self.alerted.get_mut(&(rule, key))
-            && let Some(at) = times.iter().position(|alerted_ms| *alerted_ms == ts_ms)
-        {
-            times.remove(at);
-            if times.is_empty() {
-                self.alerted.remove(&(rule, key));
-            }
-        }
+        self.remove_time(rule, key, |times| times.iter().position(|alerted_ms| *alerted_ms == ts_ms));
     }
 
     /// Rules have new places, or none any more.
     pub(crate) fn move_rules(&mut self, place: impl Fn(usize) -> Option<usize>) {
-        self.alerted = std::mem::take(&mut self.alerted)
-            .into_iter()
-            .filter_map(|((rule, key), times)| Some(((place(rule)?, key), times)))
-            .collect();
-        self.forget = std::mem::take(&mut self.forget)
-            .into_iter()
-            .filter_map(|(at_ms, rule, key)| Some((at_ms, place(rule)?, key)))
-            .collect();
+        let SavedSuppression { alerted, forget, .. } = self.save();
+        (self.alerted, self.by_key) = (Slots::new(), HashMap::default());
+        for (rule, key, times) in alerted.iter() {
+            if let Some(rule) = place(*rule) {
+                self.put((rule, *key, times.clone()));
+            }
+        }
+        (self.forget, self.by_time) = (Slots::new(), BTreeMap::new());
+        for (at_ms, rule, key) in forget.iter() {
+            if let Some(rule) = place(*rule) {
+                self.put_forget((*at_ms, rule, *key));
+            }
+        }
     }
 
     pub(crate) fn save(&self) -> SavedSuppression {
-        let mut alerted: Vec<_> =
-            self.alerted.iter().map(|((rule, key), times)| (*rule, *key, times.clone())).collect();
-        alerted.sort_unstable();
         SavedSuppression {
-            alerted,
-            forget: self.forget.iter().copied().collect(),
+            alerted: self.alerted.snapshot(),
+            forget: self.forget.snapshot(),
             newest_ms: self.newest_ms,
             evicted: self.evicted,
         }
     }
 
     pub(crate) fn load(&mut self, saved: SavedSuppression) {
-        self.alerted = saved.alerted.into_iter().map(|(rule, key, times)| ((rule, key), times)).collect();
-        self.forget = saved.forget.into_iter().collect();
+        *self = Self { suppressed: self.suppressed, ..Self::new(self.keys_max) };
+        saved.alerted.iter().for_each(|alerted| self.put(alerted.clone()));
+        saved.forget.iter().for_each(|forget| self.put_forget(*forget));
         (self.newest_ms, self.evicted) = (saved.newest_ms, saved.evicted);
     }
 
     fn sweep(&mut self) {
-        while let Some((at_ms, rule, key)) = self.forget.first().copied() {
+        while let Some(first) = self.by_time.first_entry() {
+            let (at_ms, rule, key) = *first.key();
             let due = at_ms <= self.newest_ms;
             if !due && self.alerted.len() <= self.keys_max {
                 return;
             }
-            self.forget.pop_first();
+            self.forget.remove(first.remove());
             self.evicted += u64::from(!due);
-            if let Some(times) = self.alerted.get_mut(&(rule, key)) {
-                // Of an alert that was taken back none may be left.
-                if !times.is_empty() {
-                    times.remove(0);
-                }
-                if times.is_empty() {
-                    self.alerted.remove(&(rule, key));
-                }
-            }
+            // Of an alert that was taken back none may be left.
+            self.remove_time(rule, key, |_| Some(0));
         }
     }
 }

@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, Hit, plain_hit};
 use crate::operator::Candidate;
 use crate::record::{Digest, Track};
+use crate::slots::{Slots, Snapshot};
 
 /// Alerts looked at in one go: some ten microseconds.
 const REVIEW_SLICE: usize = 32;
@@ -55,11 +57,14 @@ pub(crate) enum Telling {
 
 /// All alerts that may have to be taken back.
 pub(crate) struct Told {
-    alerts: BTreeMap<String, ToldAlert>,
-    /// Ids of alerts by passage, and the newest record of the passage.
-    tracks: BTreeMap<Digest, (i64, Vec<String>)>,
+    alerts: Slots<ToldAlert>,
+    by_id: BTreeMap<Arc<str>, u32>,
+    /// Each passage, and its newest record.
+    passages: Slots<(Digest, i64)>,
+    /// The slot of a passage, and ids of its alerts.
+    tracks: BTreeMap<Digest, (u32, Vec<Arc<str>>)>,
     /// By the time at which they may be forgotten.
-    forget: BTreeSet<(i64, String)>,
+    forget: BTreeSet<(i64, Arc<str>)>,
     alerts_max: usize,
     for_ms: i64,
     newest_ms: i64,
@@ -72,8 +77,8 @@ pub(crate) struct Told {
 /// [`Told`] as it is kept in a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SavedTold {
-    alerts: Vec<ToldAlert>,
-    tracks: Vec<(Digest, i64)>,
+    alerts: Snapshot<ToldAlert>,
+    tracks: Snapshot<(Digest, i64)>,
     newest_ms: i64,
     reviewed_to: Option<String>,
     evicted: u64,
@@ -82,7 +87,9 @@ pub(crate) struct SavedTold {
 impl Told {
     pub(crate) fn new(alerts_max: usize, for_ms: i64) -> Self {
         Self {
-            alerts: BTreeMap::new(),
+            alerts: Slots::new(),
+            by_id: BTreeMap::new(),
+            passages: Slots::new(),
             tracks: BTreeMap::new(),
             forget: BTreeSet::new(),
             alerts_max,
@@ -93,9 +100,13 @@ impl Told {
         }
     }
 
+    fn get(&self, id: &str) -> Option<&ToldAlert> {
+        self.by_id.get(id).map(|slot| self.alerts.get(*slot))
+    }
+
     /// What becomes of a candidate of a passage.
     pub(crate) fn telling(&self, alert: &Alert) -> Telling {
-        match self.alerts.get(&alert.alert_id) {
+        match self.get(&alert.alert_id) {
             None => Telling::New,
             Some(told) if told.standing && told.content == content_of(alert) => Telling::Repeat,
             Some(told) => Telling::Revision(told.revision + 1, told.paged),
@@ -109,7 +120,7 @@ impl Told {
             return;
         }
         let may_page = alert.hit.as_ref().is_none_or(Hit::may_page);
-        let paged = may_page || self.alerts.get(&alert.alert_id).is_some_and(|told| told.paged);
+        let paged = may_page || self.get(&alert.alert_id).is_some_and(|told| told.paged);
         let told = ToldAlert {
             rule: candidate.rule,
             alert_id: alert.alert_id.clone(),
@@ -125,45 +136,61 @@ impl Told {
             key: candidate.key,
             content: content_of(alert),
         };
-        self.insert(&told);
+        self.insert(told);
         self.sweep(*ts_ms);
     }
 
-    fn insert(&mut self, told: &ToldAlert) {
+    fn insert(&mut self, told: ToldAlert) {
+        let ts_ms = told.ts_ms;
+        let known = self.by_id.get_key_value(told.alert_id.as_str()).map(|(id, slot)| (Arc::clone(id), *slot));
+        let id = known.as_ref().map_or_else(|| Arc::from(told.alert_id.as_str()), |(id, _)| Arc::clone(id));
         if let Some(track) = told.track {
-            let (newest_ms, ids) = self.tracks.entry(track).or_insert((i64::MIN, Vec::new()));
-            *newest_ms = told.ts_ms.max(*newest_ms);
-            if !ids.contains(&told.alert_id) {
-                ids.push(told.alert_id.clone());
+            let (slot, ids) =
+                self.tracks.entry(track).or_insert_with(|| (self.passages.insert((track, ts_ms)), Vec::new()));
+            if self.passages.get(*slot).1 < ts_ms {
+                self.passages.change(*slot).1 = ts_ms;
+            }
+            if !ids.contains(&id) {
+                ids.push(Arc::clone(&id));
             }
         }
-        self.forget.insert((told.ts_ms.saturating_add(self.for_ms), told.alert_id.clone()));
-        if let Some(before) = self.alerts.insert(told.alert_id.clone(), told.clone())
-            && before.ts_ms != told.ts_ms
-        {
-            self.forget.remove(&(before.ts_ms.saturating_add(self.for_ms), before.alert_id));
+        self.forget.insert((ts_ms.saturating_add(self.for_ms), Arc::clone(&id)));
+        match known {
+            None => drop(self.by_id.insert(id, self.alerts.insert(told))),
+            Some((_, slot)) => {
+                let before = std::mem::replace(self.alerts.change(slot), told);
+                if before.ts_ms != ts_ms {
+                    self.forget.remove(&(before.ts_ms.saturating_add(self.for_ms), id));
+                }
+            }
         }
     }
 
     /// Whether a record of a passage is older than one that has been taken in: what it says is out of date.
     pub(crate) fn is_outdated(&self, track: Track, ts_ms: i64) -> bool {
-        self.tracks.get(&track.id).is_some_and(|(newest_ms, _)| ts_ms < *newest_ms)
+        self.tracks.get(&track.id).is_some_and(|(slot, _)| ts_ms < self.passages.get(*slot).1)
     }
 
     /// Takes back what a passage led to and its newest record does not lead to: all standing alerts of its but
     /// `confirmed`. Each is given with its next revision.
     pub(crate) fn correct(&mut self, track: Track, ts_ms: i64, confirmed: &[String]) -> Vec<ToldAlert> {
-        let Some((newest_ms, ids)) = self.tracks.get_mut(&track.id) else { return Vec::new() };
-        *newest_ms = ts_ms.max(*newest_ms);
-        let mut taken_back = Vec::new();
-        for id in ids.iter().filter(|id| !confirmed.contains(id)) {
-            if let Some(told) = self.alerts.get_mut(id).filter(|told| told.standing) {
-                told.standing = false;
-                told.revision += 1;
-                taken_back.push(told.clone());
-            }
+        let Some((slot, ids)) = self.tracks.get(&track.id) else { return Vec::new() };
+        if self.passages.get(*slot).1 < ts_ms {
+            self.passages.change(*slot).1 = ts_ms;
         }
-        taken_back
+        let unconfirmed = ids.iter().filter(|id| confirmed.iter().all(|confirmed| **confirmed != ***id));
+        let standing: Vec<u32> = unconfirmed
+            .filter_map(|id| self.by_id.get(id).copied())
+            .filter(|slot| self.alerts.get(*slot).standing)
+            .collect();
+        standing.into_iter().map(|slot| self.take_back(slot)).collect()
+    }
+
+    fn take_back(&mut self, slot: u32) -> ToldAlert {
+        let told = self.alerts.change(slot);
+        told.standing = false;
+        told.revision += 1;
+        told.clone()
     }
 
     /// Other lists are in force: every alert is to be looked at again.
@@ -179,43 +206,45 @@ impl Told {
     /// Looks at the next few alerts and takes back the standing ones whose entry `is_there` does not find any more.
     pub(crate) fn withdraw(&mut self, is_there: impl Fn(&ToldAlert, &Hit, Digest) -> bool) -> Vec<ToldAlert> {
         let Some(from) = self.reviewed_to.take() else { return Vec::new() };
-        let mut withdrawn = Vec::new();
+        let mut gone = Vec::new();
         let mut last = None;
-        let rest = self.alerts.range_mut::<str, _>((Bound::Excluded(from.as_str()), Bound::Unbounded));
-        for (id, told) in rest.take(REVIEW_SLICE) {
-            last = Some(id.clone());
+        let rest = self.by_id.range::<str, _>((Bound::Excluded(from.as_str()), Bound::Unbounded));
+        for (id, slot) in rest.take(REVIEW_SLICE) {
+            last = Some(id.to_string());
+            let told = self.alerts.get(*slot);
             if let (true, Some(hit), Some(listed)) = (told.standing, &told.hit, told.listed)
                 && !is_there(told, hit, listed)
             {
-                told.standing = false;
-                told.revision += 1;
-                withdrawn.push(told.clone());
+                gone.push(*slot);
             }
         }
         self.reviewed_to = last;
-        withdrawn
+        gone.into_iter().map(|slot| self.take_back(slot)).collect()
     }
 
     /// Rules have new places, or none any more.
     pub(crate) fn move_rules(&mut self, place: impl Fn(usize) -> Option<usize>) {
-        for (_, mut told) in std::mem::take(&mut self.alerts) {
+        let all: Vec<(Arc<str>, u32)> = self.by_id.iter().map(|(id, slot)| (Arc::clone(id), *slot)).collect();
+        for (id, slot) in all {
+            let told = self.alerts.get(slot);
             match place(told.rule) {
-                Some(rule) => {
-                    told.rule = rule;
-                    self.alerts.insert(told.alert_id.clone(), told);
-                }
-                None => self.unlink(&told),
+                Some(rule) if rule == told.rule => {}
+                Some(rule) => self.alerts.change(slot).rule = rule,
+                None => self.remove(&id),
             }
         }
     }
 
-    fn unlink(&mut self, told: &ToldAlert) {
-        self.forget.remove(&(told.ts_ms.saturating_add(self.for_ms), told.alert_id.clone()));
+    fn remove(&mut self, id: &Arc<str>) {
+        let Some(slot) = self.by_id.remove(id) else { return };
+        let told = self.alerts.remove(slot);
+        self.forget.remove(&(told.ts_ms.saturating_add(self.for_ms), Arc::clone(id)));
         if let Some(track) = told.track
-            && let Some((_, ids)) = self.tracks.get_mut(&track)
+            && let Some((slot, ids)) = self.tracks.get_mut(&track)
         {
-            ids.retain(|id| *id != told.alert_id);
+            ids.retain(|known| known != id);
             if ids.is_empty() {
+                self.passages.remove(*slot);
                 self.tracks.remove(&track);
             }
         }
@@ -229,17 +258,14 @@ impl Told {
                 return;
             }
             self.evicted += u64::from(!due);
-            match self.alerts.remove(&id) {
-                Some(told) => self.unlink(&told),
-                None => drop(self.forget.pop_first()),
-            }
+            self.remove(&id);
         }
     }
 
     pub(crate) fn save(&self) -> SavedTold {
         SavedTold {
-            alerts: self.alerts.values().cloned().collect(),
-            tracks: self.tracks.iter().map(|(track, (newest_ms, _))| (*track, *newest_ms)).collect(),
+            alerts: self.alerts.snapshot(),
+            tracks: self.passages.snapshot(),
             newest_ms: self.newest_ms,
             reviewed_to: self.reviewed_to.clone(),
             evicted: self.evicted,
@@ -248,10 +274,10 @@ impl Told {
 
     pub(crate) fn load(&mut self, saved: SavedTold) {
         *self = Self::new(self.alerts_max, self.for_ms);
-        saved.alerts.iter().for_each(|told| self.insert(told));
-        for (track, newest_ms) in saved.tracks {
-            if let Some(known) = self.tracks.get_mut(&track) {
-                known.0 = newest_ms;
+        saved.alerts.iter().for_each(|told| self.insert(told.clone()));
+        for (track, newest_ms) in saved.tracks.iter() {
+            if let Some((slot, _)) = self.tracks.get(track) {
+                self.passages.change(*slot).1 = *newest_ms;
             }
         }
         (self.newest_ms, self.reviewed_to, self.evicted) = (saved.newest_ms, saved.reviewed_to, saved.evicted);
