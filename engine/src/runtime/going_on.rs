@@ -154,6 +154,9 @@ impl GoingOn {
     }
 }
 
+/// Of the thread that writes checkpoints; others have 0. It still gets a tenth of a core that others want whole.
+const KEEPER_NICE: i32 = 10;
+
 /// Everything that keeps the state.
 pub(super) struct Assembled {
     pub(super) partition: Partition,
@@ -180,7 +183,10 @@ impl Assembled {
         let failed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || fails.fail());
         let sink_threads = outlets.into_iter().map(|outlet| outlet.start(drain_for_ms, Arc::clone(&failed))).collect();
         let fails = Arc::clone(&failed);
-        let keeper = start("checkpoints", move || keeper.run(&waiting).inspect_err(|_| fails()));
+        let keeper = start("checkpoints", move || {
+            give_way();
+            keeper.run(&waiting).inspect_err(|_| fails())
+        });
         let holds = Arc::clone(intake);
         let fails = Arc::clone(&failed);
         let outbox = start("outbox", move || outbox.run(|hold| holds.hold(hold)).inspect_err(|_| fails()));
@@ -193,6 +199,12 @@ impl Assembled {
         let keeping = Keeping { outbox, keeper, journal, durable, again: Some((again, queue)), _folder: folder };
         Started { partition, sink_threads, keeping }
     }
+}
+
+/// Lets other threads go first, since nobody waits for this one: what it has to do for a second takes it several
+/// milliseconds, in which a shard would stand in line behind it. That it cannot is no harm.
+fn give_way() {
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), KEEPER_NICE);
 }
 
 fn give_up(store: &mut Store, error: StateError, clock: &dyn Clock) -> Result<(), BuildError> {
