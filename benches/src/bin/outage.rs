@@ -1,7 +1,7 @@
 //! A sink that is away for ten minutes while alerts go on, beside one that is not.
 //!
-//! Usage: `outage FOLDER [SECONDS] [RATE]` (600 s at 100,000 records/s, of which 1,000 a second hit). Records come over TCP
-//! on a schedule. For a fifth of the time both sinks are there; then one refuses for SECONDS; then it is back. Told are the
+//! Usage: `outage FOLDER [SECONDS] [RATE] [BEFORE]` (600 s at 100,000 records/s, of which 1,000 a second hit). Records come over TCP
+//! on a schedule. For BEFORE seconds, a fifth of the time, both sinks are there; then one refuses for SECONDS; then it is back. Told are the
 //! p99.9 of the other sink before and during the outage, how memory grew, what lay on the disk, and how fast the sink
 //! caught up. Every alert must have reached it once, in order.
 #![forbid(unsafe_code)]
@@ -32,7 +32,7 @@ fn main() {
     build(&path, ENTRIES, "A", &pack);
     let list = open(&path, &pack);
     let state = tempfile::tempdir_in(&folder).expect("a folder");
-    let from_s = WARM_UP_S + (away_s / 5.0).max(10.0);
+    let from_s = WARM_UP_S + figure((away_s / 5.0).max(10.0));
     let until_s = from_s + away_s;
     let noted: Arc<Mutex<Noted>> = Arc::default();
     let absent = Absent { noted: Arc::clone(&noted), started: None, from_s, until_s, state: state.path().to_owned() };
@@ -80,6 +80,8 @@ struct Noted {
     back_mib: f64,
     disk_mib: f64,
     waited: usize,
+    /// At each of which memory is told.
+    minutes: u64,
     /// Asked for the first time after the outage.
     came_s: Option<f64>,
     caught_up_s: Option<f64>,
@@ -99,6 +101,10 @@ impl Sink for Absent {
     fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
         let now_s = self.started.get_or_insert_with(Instant::now).elapsed().as_secs_f64();
         let mut noted = self.noted.lock().expect("one sink");
+        if now_s >= noted.minutes as f64 * 60.0 {
+            println!("{now_s:.0} s: memory {:.1} MiB", resident_mib());
+            noted.minutes = (now_s / 60.0) as u64 + 1;
+        }
         if (self.from_s..self.until_s).contains(&now_s) {
             if noted.went_mib == 0.0 {
                 noted.went_mib = resident_mib();

@@ -130,7 +130,7 @@ impl Suppression {
         }
     }
 
-    pub(crate) fn load(&mut self, saved: SavedSuppression) {
+    pub(crate) fn load(&mut self, saved: &SavedSuppression) {
         *self = Self { suppressed: self.suppressed, ..Self::new(self.keys_max) };
         saved.alerted.iter().for_each(|alerted| self.put(alerted.clone()));
         saved.forget.iter().for_each(|forget| self.put_forget(*forget));
@@ -146,8 +146,8 @@ impl Suppression {
             }
             self.forget.remove(first.remove());
             self.evicted += u64::from(!due);
-            // Of an alert that was taken back none may be left.
-            self.remove_time(rule, key, |_| Some(0));
+            // The earliest, which need not have come first. Of an alert that was taken back none may be left.
+            self.remove_time(rule, key, |times| (0..times.len()).min_by_key(|at| times[*at]));
         }
     }
 }
@@ -155,6 +155,7 @@ impl Suppression {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Rng, SeededRng};
 
     #[test]
     fn repeats_are_held_back_in_both_directions_and_keys_are_forgotten() {
@@ -169,5 +170,58 @@ mod tests {
         assert_eq!(suppression.evicted, 2);
         assert!(suppression.admit(0, 3, 90_000, 100));
         assert_eq!(suppression.alerted.len(), 1);
+    }
+
+    /// Beside a list of what alerted that is searched from end to end, over checkpoints and packs that change.
+    #[test]
+    fn it_does_what_plain_search_does() {
+        const KEYS_MAX: usize = 30;
+        for seed in 0..20 {
+            let mut rng = SeededRng::new(seed);
+            let mut suppression = Suppression::new(KEYS_MAX);
+            // When it may be forgotten, rule, key, and when it alerted.
+            let mut plain: Vec<(i64, usize, Digest, i64)> = Vec::new();
+            let (mut now_ms, mut newest_ms, mut suppressed) = (1_000_000, i64::MIN, 0);
+            for _ in 0..3_000 {
+                now_ms += rng.below(3_000) as i64;
+                let ts_ms = now_ms - rng.below(5_000) as i64;
+                let (rule, key) = (rng.below(3) as usize, u128::from(rng.below(40)));
+                let for_ms = [10_000, 20_000, 90_000][rule];
+                match rng.below(40) {
+                    0 => {
+                        let mut again = Suppression::new(KEYS_MAX);
+                        let bytes = postcard::to_allocvec(&suppression.save()).unwrap();
+                        again.load(&postcard::from_bytes(&bytes).unwrap());
+                        again.suppressed = suppression.suppressed;
+                        suppression = again;
+                    }
+                    1 if rng.below(10) == 0 => {
+                        suppression.move_rules(|rule| (rule != 1).then_some(rule));
+                        plain.retain(|alerted| alerted.1 != 1);
+                    }
+                    _ => {
+                        newest_ms = newest_ms.max(ts_ms);
+                        let of_key = |alerted: &&(i64, usize, Digest, i64)| (alerted.1, alerted.2) == (rule, key);
+                        let repeats = plain.iter().filter(of_key).any(|it| (ts_ms - it.3).abs() < for_ms);
+                        suppressed += u64::from(repeats);
+                        assert_eq!(suppression.admit(rule, key, ts_ms, for_ms), !repeats);
+                        if !repeats {
+                            plain.push((ts_ms + for_ms + for_ms.max(DISORDER_MS), rule, key, ts_ms));
+                            plain.sort_unstable();
+                            let keys = |plain: &[(i64, usize, Digest, i64)]| {
+                                plain.iter().map(|it| (it.1, it.2)).collect::<std::collections::BTreeSet<_>>().len()
+                            };
+                            while !plain.is_empty() && (plain[0].0 <= newest_ms || keys(&plain) > KEYS_MAX) {
+                                plain.remove(0);
+                            }
+                        }
+                    }
+                }
+                assert_eq!(suppression.suppressed, suppressed);
+                assert_eq!((suppression.forget.len(), suppression.by_time.len()), (plain.len(), plain.len()));
+                assert_eq!(suppression.by_key.len(), suppression.alerted.len());
+            }
+            assert!(suppression.evicted > 0 && suppressed > 100, "{} and {suppressed}", suppression.evicted);
+        }
     }
 }

@@ -202,7 +202,7 @@ impl Assembled {
 }
 
 /// Lets other threads go first, since nobody waits for this one: what it has to do for a second takes it several
-/// milliseconds, in which a shard would stand in line behind it. That it cannot is no harm.
+/// milliseconds, in which a shard would stand in line behind it. That it cannot does no harm.
 fn give_way() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), KEEPER_NICE);
 }

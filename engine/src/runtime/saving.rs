@@ -71,7 +71,7 @@ impl Partition {
         }
         self.windows.load(&plan, saved.windows, place);
         self.steps.load(saved.steps, place);
-        self.suppression.load(saved.suppression);
+        self.suppression.load(&saved.suppression);
         self.suppression.move_rules(place);
         self.told.load(saved.told);
         self.told.move_rules(place);

@@ -252,12 +252,13 @@ impl Told {
 
     fn sweep(&mut self, ts_ms: i64) {
         self.newest_ms = self.newest_ms.max(ts_ms);
-        while let Some((at_ms, id)) = self.forget.first().cloned() {
-            let due = at_ms <= self.newest_ms;
+        while let Some((at_ms, _)) = self.forget.first() {
+            let due = *at_ms <= self.newest_ms;
             if !due && self.alerts.len() <= self.alerts_max {
                 return;
             }
             self.evicted += u64::from(!due);
+            let (_, id) = self.forget.pop_first().expect("just looked at");
             self.remove(&id);
         }
     }
@@ -297,46 +298,4 @@ fn content_of(alert: &Alert) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::ReadState;
-
-    fn candidate(id: &str, track: Option<Digest>, say: &str, ts_ms: i64) -> Candidate {
-        let track = track.map(|id| Track { id, state: ReadState::New, reads: true });
-        let alert = Alert { alert_id: id.to_owned(), say: Some(say.to_owned()), ..Alert::default() };
-        Candidate { rule: 0, record: 0, ts_ms, key: None, listed: Some(1), track, alert }
-    }
-
-    #[test]
-    fn a_correction_takes_back_what_it_does_not_confirm() {
-        let mut told = Told::new(10, 1_000);
-        let passage = Track { id: 9, state: ReadState::Correction, reads: true };
-        told.note(&candidate("a", Some(9), "x", 100));
-        assert_eq!(told.telling(&candidate("a", Some(9), "x", 110).alert), Telling::Repeat);
-        assert_eq!(told.telling(&candidate("a", Some(9), "y", 110).alert), Telling::Revision(1, true));
-        assert!(told.is_outdated(passage, 99) && !told.is_outdated(passage, 100));
-        assert!(told.correct(passage, 120, &["a".to_owned()]).is_empty());
-        let taken = told.correct(passage, 130, &[]);
-        assert_eq!((taken.len(), taken[0].revision), (1, 1));
-        assert!(told.correct(passage, 140, &[]).is_empty());
-        assert_eq!(told.telling(&candidate("a", Some(9), "x", 150).alert), Telling::Revision(2, true));
-    }
-
-    #[test]
-    fn what_is_told_is_bounded_and_forgotten() {
-        let mut told = Told::new(2, 1_000);
-        for (at, id) in ["a", "b", "c"].into_iter().enumerate() {
-            told.note(&candidate(id, Some(at as u128), "x", at as i64));
-        }
-        assert_eq!((told.alerts.len(), told.tracks.len(), told.evicted), (2, 2, 1));
-        told.note(&candidate("d", None, "x", 10_000));
-        assert_eq!((told.alerts.len(), told.tracks.len(), told.forget.len()), (1, 0, 1));
-        let mut again = Told::new(2, 1_000);
-        again.load(told.save());
-        again.review();
-        assert_eq!(again.withdraw(|_, _, _| false).len(), 0, "an alert without a hit cannot be withdrawn");
-        assert!(again.is_reviewing());
-        again.withdraw(|_, _, _| false);
-        assert!(!again.is_reviewing());
-    }
-}
+mod tests;

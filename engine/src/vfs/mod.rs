@@ -266,3 +266,41 @@ impl Vfs for RealVfs {
         Ok(paths)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_there_before_it_is_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let mut file = RealVfs.create(&path).unwrap();
+        file.write_all_at(0, b"head").unwrap();
+        for len in [1 << 20, 10] {
+            file.take_room(len).unwrap();
+            let metadata = fs::metadata(&path).unwrap();
+            assert_eq!(metadata.len(), 1 << 20, "it never gets shorter");
+            assert!(metadata.blocks() * 512 >= 1 << 20, "{} blocks", metadata.blocks());
+        }
+        file.sync().unwrap();
+        file.will_not_read(0..1 << 20);
+        let mut bytes = vec![1; 1 << 20];
+        assert_eq!(file.read_at(0, &mut bytes).unwrap(), 1 << 20);
+        assert!(bytes.starts_with(b"head") && bytes[4..].iter().all(|byte| *byte == 0));
+        RealVfs.remove(&path).unwrap();
+        file.give_back(4_096).unwrap();
+        assert_eq!(file.stat().unwrap().len, 4_096);
+    }
+
+    #[test]
+    fn zeros_take_the_place_of_what_was_there_and_of_nothing_else() {
+        let disk = SimulatedDisk::new();
+        let mut file = disk.create(Path::new("/a")).unwrap();
+        file.write_all(&vec![7; 3 * ZEROS_BYTES]).unwrap();
+        let span = 5..2 * ZEROS_BYTES as u64 + 5;
+        write_zeros(file.as_mut(), span.clone()).unwrap();
+        let bytes = disk.files().remove(Path::new("/a")).unwrap();
+        assert!((0_u64..).zip(&bytes).all(|(at, byte)| *byte == if span.contains(&at) { 0 } else { 7 }));
+    }
+}
