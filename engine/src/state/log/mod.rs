@@ -289,7 +289,7 @@ impl Log {
         Ok(removed)
     }
 
-    /// As [`Log::trim`], but what room they held is given back little by little by [`Log::tend`]: to free 64 MiB takes
+    /// As [`Log::trim`], but what room they held is given back little by little by [`Log::tend`]: to free 32 MiB takes
     /// ext4 some 15 ms, in which nothing would be committed. A crash gives back all of it.
     pub fn let_go(&mut self, before: u64) -> Result<usize, LogError> {
         let mut removed = 0;
