@@ -157,7 +157,7 @@ impl Scanner {
             let usable = if bytes.len() > HEAD_BYTES { bytes.len() - HEAD_BYTES } else { bytes.len() };
             let (from, usable) = (offset, usable.next_multiple_of(ALIGN));
             offset += usable as u64;
-            // Most of a segment that has just been begun: looked at in one go, sixteen times as fast.
+            // Most of a segment that has just been begun: looked at in one go.
             if is_zero(bytes) {
                 continue;
             }

@@ -101,7 +101,8 @@ impl Writer {
                     }
                     self.commit()?;
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                // What was removed gives back its room even if nothing is written any more.
+                Err(RecvTimeoutError::Timeout) => self.log.tend(),
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             self.look_after_disk(hold)?;
