@@ -148,6 +148,6 @@ mod tests {
             let again: Snapshot<u64> = postcard::from_bytes(&bytes).unwrap();
             assert_eq!(again.iter().copied().collect::<Vec<_>>(), expected);
         }
-        assert!(slots.chunks.len() * CHUNK < model.len() + 4_000, "slots are used again");
+        assert!(slots.chunks.len() * CHUNK < model.len() + 500, "slots are used again: {} chunks", slots.chunks.len());
     }
 }
