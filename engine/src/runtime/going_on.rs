@@ -121,15 +121,14 @@ impl GoingOn {
             partition.load(saved).expect("it was checked under this plan");
         }
         if keeper.is_new() {
-            let mut first = partition.save_without_events();
-            first.symbols = SavedState::symbols_of(plan);
+            let (first, symbols) = (partition.save_without_events(), SavedState::symbols_of(plan));
             keeper.begin(Job {
                 at_ms: plan.clock.wall_ms(),
                 turns: 0,
                 outbox: outbox_from,
                 fresh: Vec::new(),
                 events_from: i64::MIN,
-                sections: Box::new(move || first.to_sections()),
+                sections: Box::new(move |writer| first.write(&symbols, writer)),
                 last: false,
                 done: Box::new(|_| ()),
             })?;

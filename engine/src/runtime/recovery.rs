@@ -277,17 +277,24 @@ fn another_key_is_told_from_damage() {
     assert!(error.to_string().contains("the key file is another one"), "{error}");
 }
 
-/// A checkpoint that an earlier version wrote, and the ones to come must read. `WEIR_GOLDEN=1` writes that of this version.
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/state/checkpoint-1");
+/// Checkpoints that earlier versions wrote, and the ones to come must read. `WEIR_GOLDEN=1` writes that of this version.
+const GOLDEN: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/state/checkpoint-1"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/state/checkpoint-2"),
+];
 
 #[test]
 fn checkpoints_of_earlier_versions_are_read() {
     if std::env::var_os("WEIR_GOLDEN").is_some() {
         let files = live(9, false, Forgets::Nothing).files;
         let of_checkpoints = files.iter().rev().find(|(path, _)| path.starts_with("/state/checkpoints"));
-        std::fs::write(GOLDEN, of_checkpoints.unwrap().1).unwrap();
+        std::fs::write(GOLDEN[GOLDEN.len() - 1], of_checkpoints.unwrap().1).unwrap();
     }
-    let bytes = std::fs::read(GOLDEN).unwrap();
+    GOLDEN.into_iter().for_each(is_read);
+}
+
+fn is_read(golden: &str) {
+    let bytes = std::fs::read(golden).unwrap();
     let epoch = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
     let path = PathBuf::from(format!("/state/checkpoints/checkpoint-{epoch:020}"));
     let vfs: Arc<dyn Vfs> = Arc::new(SimulatedDisk::holding(BTreeMap::from([(path, bytes)])));

@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::state::SavedState;
 use crate::alert::Router;
 use crate::state::StateSpec;
-use crate::state::checkpoint::{FreshIds, Job};
+use crate::state::checkpoint::{FreshIds, Job, Writer};
 
 /// Copying the state for a checkpoint takes one part in so many of the time, at most: a large state is saved less often,
 /// as far as the journal can wait.
@@ -66,7 +66,7 @@ impl Saver {
         router: &Router,
         turns: u64,
         (fresh, events_from): (FreshIds, i64),
-        mut state: SavedState,
+        state: SavedState,
         plan: Arc<Plan>,
         last: bool,
     ) {
@@ -75,10 +75,7 @@ impl Saver {
         let (busy, missed) = (Arc::clone(&self.busy), Arc::clone(&self.missed));
         router.acknowledge(move |outbox| {
             // Symbols only ever get more, so those of now will do.
-            let sections = move || {
-                state.symbols = SavedState::symbols_of(&plan);
-                state.to_sections()
-            };
+            let sections = move |writer: &mut Writer| state.write(&SavedState::symbols_of(&plan), writer);
             let done = move |published: bool| {
                 missed.store(!published, Ordering::Release);
                 busy.store(false, Ordering::Release);

@@ -5,6 +5,7 @@
 //! in sections, each of a version of its own.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use super::windows::SavedWindows;
 use crate::alert::SavedSuppression;
 use crate::record::{SymbolId, Symbols};
 use crate::source::Position;
-use crate::state::checkpoint::{self, ReadSection, Section};
+use crate::state::checkpoint::{self, ReadSection, Writer};
 use crate::window::SavedDevices;
 
 /// First bytes of a saved state.
@@ -122,12 +123,14 @@ pub(super) struct SavedClocks {
     pub(super) ahead_told_ms: Vec<((u16, SymbolId), i64)>,
 }
 
+/// Texts of every symbol table in the order of their numbers, by column.
+pub(super) type SavedSymbols = Vec<(String, Vec<String>)>;
+
 /// All of a partition's state.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SavedState {
     pub(super) written: Written,
-    /// Texts of every symbol table in the order of their numbers, by column.
-    pub(super) symbols: Vec<(String, Vec<String>)>,
+    pub(super) symbols: SavedSymbols,
     /// `None` where they are kept elsewhere.
     pub(super) events: Option<SavedEventIds>,
     pub(super) files: Vec<Position>,
@@ -142,7 +145,7 @@ pub(super) struct SavedState {
 
 impl SavedState {
     /// All symbol tables.
-    pub(super) fn symbols_of(plan: &Plan) -> Vec<(String, Vec<String>)> {
+    pub(super) fn symbols_of(plan: &Plan) -> SavedSymbols {
         plan.layouts.symbols.iter().map(|(column, symbols)| (column.clone(), symbols.texts())).collect()
     }
 
@@ -157,24 +160,18 @@ impl SavedState {
         postcard::from_bytes(body).map_err(|_| StateError::Damaged)
     }
 
-    /// As sections of a checkpoint; event ids are kept elsewhere.
-    pub(super) fn to_sections(&self) -> Vec<Section> {
-        fn section(name: &'static str, part: &impl Serialize) -> Section {
-            let bytes = postcard::to_allocvec(part).expect("a state is plain data");
-            Section { name, version: SECTION_VERSION, bytes }
-        }
-        vec![
-            section("written", &self.written),
-            section("symbols", &self.symbols),
-            section("files", &self.files),
-            section("clocks", &self.clocks),
-            section("devices", &self.devices),
-            section("windows", &self.windows),
-            section("steps", &self.steps),
-            section("suppress", &self.suppression),
-            section("told", &self.told),
-            section("overload", &self.overload),
-        ]
+    /// Writes the sections of a checkpoint. Symbols may be later ones than the state's; event ids are kept elsewhere.
+    pub(super) fn write(&self, symbols: &SavedSymbols, to: &mut Writer) -> io::Result<()> {
+        to.section("written", SECTION_VERSION, &self.written)?;
+        to.section("symbols", SECTION_VERSION, symbols)?;
+        to.section("files", SECTION_VERSION, &self.files)?;
+        to.section("clocks", SECTION_VERSION, &self.clocks)?;
+        to.section("devices", SECTION_VERSION, &self.devices)?;
+        to.section("windows", SECTION_VERSION, &self.windows)?;
+        to.section("steps", SECTION_VERSION, &self.steps)?;
+        to.section("suppress", SECTION_VERSION, &self.suppression)?;
+        to.section("told", SECTION_VERSION, &self.told)?;
+        to.section("overload", SECTION_VERSION, &self.overload)
     }
 
     pub(super) fn from_sections(sections: &[ReadSection]) -> Result<Self, StateError> {

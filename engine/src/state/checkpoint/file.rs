@@ -1,5 +1,8 @@
 //! A checkpoint as a file: named sections, each with a version and a checksum, and a keyed hash over all of it.
 //!
+//! It is written piece by piece: state is not in memory a second time as bytes. A section that is longer than a piece goes on in
+//! another one of its name.
+//!
 //! The keyed hash is looked at first, so that neither damage nor a forged file reaches a parser; the checksums say which
 //! section is damaged. The name a file is published under says which checkpoint it is; there is no second place that
 //! points to the newest one. docs/state-format.md is the file byte by byte.
@@ -8,31 +11,30 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crc32c::{crc32c, crc32c_append};
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
 
 use crate::testing::sabotage::{self, Wrong};
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, VfsFile};
 
 const MAGIC: &[u8; 8] = b"weir-ckp";
-const VERSION: u32 = 1;
-/// Magic, version, how many sections, epoch.
+const VERSION: u32 = 2;
+/// What came before: said how many sections there are, and had each in one piece.
+const VERSION_COUNTED: u32 = 1;
+/// Magic, version, how many sections (zero by now), epoch.
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
 /// Name, version, length, checksum of these and the bytes.
 const SECTION_HEAD_BYTES: usize = 8 + 4 + 8 + 4;
+/// Bytes written at once, and held in memory. Few in tests, so that there are many pieces.
+const PIECE_BYTES: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 /// The keyed hash at the end.
 const HASH_BYTES: usize = 32;
+/// Name of what stands behind the last section.
+const END: [u8; 8] = [0; 8];
 /// Largest checkpoint that is read.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 30;
 const PREFIX: &str = "checkpoint-";
 const MADE: &str = "checkpoint.new";
-
-/// A part of a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Section {
-    /// At most eight bytes.
-    pub(crate) name: &'static str,
-    pub(crate) version: u32,
-    pub(crate) bytes: Vec<u8>,
-}
 
 /// A section that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,131 @@ pub(crate) struct ReadSection {
     pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// Writes a checkpoint piece by piece.
+pub(crate) struct Writer<'a> {
+    file: &'a mut dyn VfsFile,
+    /// Of the piece in the buffer, in the file.
+    offset: u64,
+    hasher: blake3::Hasher,
+    /// What is not written yet: whole sections and the beginning of one.
+    buffer: &'a mut Vec<u8>,
+}
+
+/// A section that is being written; its head stands there in the buffer and says nothing yet.
+struct Open<'w, 'a> {
+    writer: &'w mut Writer<'a>,
+    name: [u8; 8],
+    version: u32,
+    head_at: usize,
+    failed: Option<io::Error>,
+}
+
+impl<'a> Writer<'a> {
+    fn begin(file: &'a mut dyn VfsFile, key: &[u8; 32], epoch: u64, buffer: &'a mut Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.reserve(PIECE_BYTES + SECTION_HEAD_BYTES);
+        buffer.extend(MAGIC);
+        buffer.extend(VERSION.to_le_bytes());
+        buffer.extend([0; 4]);
+        buffer.extend(epoch.to_le_bytes());
+        Self { file, offset: 0, hasher: blake3::Hasher::new_keyed(key), buffer }
+    }
+
+    /// Writes a section; its name has eight bytes at most.
+    pub(crate) fn section(&mut self, name: &str, version: u32, part: &impl Serialize) -> io::Result<()> {
+        let mut padded = END;
+        padded[..name.len()].copy_from_slice(name.as_bytes());
+        let mut open = Open { writer: self, name: padded, version, head_at: 0, failed: None };
+        open.begin();
+        let serialized = postcard::serialize_with_flavor(part, &mut open);
+        match open.failed.take() {
+            Some(error) => Err(error),
+            None => {
+                serialized.expect("state is plain data");
+                open.end();
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what is left, and the hash; the length of all.
+    fn end(mut self) -> io::Result<u64> {
+        let mut end = Open { writer: &mut self, name: END, version: 0, head_at: 0, failed: None };
+        end.begin();
+        end.end();
+        self.hasher.update(self.buffer);
+        self.buffer.extend(self.hasher.finalize().as_bytes());
+        self.file.write_all_at(self.offset, self.buffer)?;
+        Ok(self.offset + self.buffer.len() as u64)
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        self.hasher.update(self.buffer);
+        self.file.write_all_at(self.offset, self.buffer)?;
+        self.offset += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Open<'_, '_> {
+    fn begin(&mut self) {
+        self.head_at = self.writer.buffer.len();
+        self.writer.buffer.extend([0; SECTION_HEAD_BYTES]);
+    }
+
+    /// Makes its head say what it holds.
+    fn end(&mut self) {
+        let (head, body) = self.writer.buffer[self.head_at..].split_at_mut(SECTION_HEAD_BYTES);
+        head[..8].copy_from_slice(&self.name);
+        head[8..12].copy_from_slice(&self.version.to_le_bytes());
+        head[12..20].copy_from_slice(&(body.len() as u64).to_le_bytes());
+        let checksum = crc32c_append(crc32c(&head[..20]), body);
+        head[20..].copy_from_slice(&checksum.to_le_bytes());
+    }
+
+    /// The piece is full: the rest goes into the next one.
+    #[cold]
+    fn turn(&mut self) -> postcard::Result<()> {
+        self.end();
+        if let Err(error) = self.writer.write_out() {
+            self.failed = Some(error);
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.begin();
+        Ok(())
+    }
+}
+
+impl Flavor for &mut Open<'_, '_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        if self.writer.buffer.len() >= PIECE_BYTES {
+            self.turn()?;
+        }
+        self.writer.buffer.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, mut bytes: &[u8]) -> postcard::Result<()> {
+        while !bytes.is_empty() {
+            if self.writer.buffer.len() >= PIECE_BYTES {
+                self.turn()?;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE_BYTES - self.writer.buffer.len()));
+            self.writer.buffer.extend(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// The file of a checkpoint.
@@ -53,28 +180,6 @@ pub(super) fn epochs_in(vfs: &dyn Vfs, folder: &Path) -> io::Result<Vec<u64>> {
     let mut epochs: Vec<u64> = vfs.list(folder)?.iter().filter_map(epoch).collect();
     epochs.sort_unstable();
     Ok(epochs)
-}
-
-pub(super) fn to_bytes(key: &[u8; 32], epoch: u64, sections: &[Section]) -> Vec<u8> {
-    let len: usize = sections.iter().map(|section| SECTION_HEAD_BYTES + section.bytes.len()).sum();
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + len + HASH_BYTES);
-    bytes.extend(MAGIC);
-    bytes.extend(VERSION.to_le_bytes());
-    bytes.extend((sections.len() as u32).to_le_bytes());
-    bytes.extend(epoch.to_le_bytes());
-    for section in sections {
-        let mut head = [0; SECTION_HEAD_BYTES];
-        head[..section.name.len()].copy_from_slice(section.name.as_bytes());
-        head[8..12].copy_from_slice(&section.version.to_le_bytes());
-        head[12..20].copy_from_slice(&(section.bytes.len() as u64).to_le_bytes());
-        let checksum = crc32c_append(crc32c(&head[..20]), &section.bytes);
-        head[20..].copy_from_slice(&checksum.to_le_bytes());
-        bytes.extend(head);
-        bytes.extend(&section.bytes);
-    }
-    let hash = blake3::keyed_hash(key, &bytes);
-    bytes.extend(hash.as_bytes());
-    bytes
 }
 
 /// Reads it back. What is wrong with it, as a sentence.
@@ -104,7 +209,9 @@ pub(super) fn without_key(epoch: u64, bytes: &[u8]) -> Result<Vec<ReadSection>, 
 pub(crate) fn mend(epoch: u64, bytes: &mut [u8]) {
     let Some(header) = bytes.get_mut(..HEADER_BYTES) else { return };
     header[..8].copy_from_slice(MAGIC);
-    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    if header[8..12] != VERSION_COUNTED.to_le_bytes() {
+        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    }
     header[16..24].copy_from_slice(&epoch.to_le_bytes());
     let mut at = HEADER_BYTES;
     while let Some(head) = bytes.get(at..at + SECTION_HEAD_BYTES) {
@@ -126,14 +233,16 @@ fn sections_of(body: &[u8], epoch: u64) -> Result<Vec<ReadSection>, String> {
     if header[..8] != *MAGIC {
         return Err("it does not begin as a checkpoint does".to_owned());
     }
-    if number(&header[8..12]) != VERSION {
-        return Err(format!("it is of version {}, and this program reads version {VERSION}", number(&header[8..12])));
+    let version = number(&header[8..12]);
+    if version != VERSION && version != VERSION_COUNTED {
+        return Err(format!("it is of version {version}, and this program reads version {VERSION}"));
     }
     if long(&header[16..24]) != epoch {
         return Err(format!("it holds checkpoint {}, not the one it is named after", long(&header[16..24])));
     }
-    let mut sections = Vec::new();
-    for _ in 0..number(&header[12..16]) {
+    let counted = (version == VERSION_COUNTED).then(|| number(&header[12..16]) as usize);
+    let mut sections: Vec<ReadSection> = Vec::new();
+    while counted != Some(sections.len()) {
         let (head, behind) = rest.split_at_checked(SECTION_HEAD_BYTES).ok_or_else(cut)?;
         let name = String::from_utf8_lossy(&head[..8]).trim_end_matches('\0').to_owned();
         let len = usize::try_from(long(&head[12..20])).map_err(|_| cut())?;
@@ -141,24 +250,41 @@ fn sections_of(body: &[u8], epoch: u64) -> Result<Vec<ReadSection>, String> {
         if crc32c_append(crc32c(&head[..20]), bytes) != number(&head[20..24]) {
             return Err(format!("its section `{name}` is damaged"));
         }
-        sections.push(ReadSection { name, version: number(&head[8..12]), bytes: bytes.to_vec() });
         rest = behind;
+        if counted.is_none() && head[..8] == END {
+            break;
+        }
+        let version = number(&head[8..12]);
+        match sections.last_mut() {
+            Some(last) if counted.is_none() && last.name == name && last.version == version => last.bytes.extend(bytes),
+            _ => sections.push(ReadSection { name, version, bytes: bytes.to_vec() }),
+        }
     }
     if rest.is_empty() { Ok(sections) } else { Err("there is something behind its last section".to_owned()) }
 }
 
-/// Writes a checkpoint; it is there, whole, once this has returned, and not at all before.
-pub(super) fn publish(vfs: &dyn Vfs, folder: &Path, epoch: u64, bytes: &[u8]) -> io::Result<()> {
+/// Writes a checkpoint; it is there, whole, once this has returned its length, and not at all before.
+pub(super) fn publish(
+    vfs: &dyn Vfs,
+    folder: &Path,
+    key: &[u8; 32],
+    epoch: u64,
+    buffer: &mut Vec<u8>,
+    sections: impl FnOnce(&mut Writer) -> io::Result<()>,
+) -> io::Result<u64> {
     clear(vfs, folder)?;
     let made = folder.join(MADE);
     let mut file = vfs.create(&made)?;
-    file.write_all_at(0, bytes)?;
+    let mut writer = Writer::begin(file.as_mut(), key, epoch, buffer);
+    sections(&mut writer)?;
+    let len = writer.end()?;
     if !sabotage::is(Wrong::CheckpointNotSynced) {
         file.sync()?;
     }
     drop(file);
     vfs.rename(&made, &path_of(folder, epoch))?;
-    vfs.sync_folder(folder)
+    vfs.sync_folder(folder)?;
+    Ok(len)
 }
 
 /// Removes what a crash, or a full disk, has left half made.
@@ -172,23 +298,61 @@ pub(super) fn clear(vfs: &dyn Vfs, folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vfs::SimulatedDisk;
+
+    const KEY: [u8; 32] = [1; 32];
+
+    /// A checkpoint with these sections, as it is read from its file.
+    fn written(sections: &[(&'static str, &[u8])]) -> Vec<u8> {
+        let (disk, folder) = (SimulatedDisk::new(), Path::new("/checkpoints"));
+        disk.create_folder(folder).unwrap();
+        let write = |writer: &mut Writer| {
+            sections.iter().try_for_each(|(name, bytes)| writer.section(name, 3, &serde_bytes_like(bytes)))
+        };
+        let len = publish(&disk, folder, &KEY, 9, &mut Vec::new(), write).unwrap();
+        let bytes = disk.map(&path_of(folder, 9), FILE_BYTES_MAX).unwrap().to_vec();
+        assert_eq!(bytes.len() as u64, len);
+        bytes
+    }
+
+    /// As postcard writes a tuple: the bytes and nothing else.
+    fn serde_bytes_like(bytes: &[u8]) -> impl serde::Serialize {
+        struct Plain(Vec<u8>);
+        impl serde::Serialize for Plain {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeTuple as _;
+                let mut tuple = serializer.serialize_tuple(self.0.len())?;
+                self.0.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
+                tuple.end()
+            }
+        }
+        Plain(bytes.to_vec())
+    }
+
+    #[test]
+    fn sections_of_every_length_are_read_as_they_were_written() {
+        // Around the lengths at which a piece is full, and several pieces.
+        for len in (0..60).chain(PIECE_BYTES - 60..PIECE_BYTES + 60).chain([3 * PIECE_BYTES, 5 * PIECE_BYTES + 17]) {
+            let body: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            let read = from_bytes(&KEY, 9, &written(&[("one", &body), ("none", &[]), ("two", &body)])).unwrap();
+            let read: Vec<_> = read.iter().map(|it| (it.name.as_str(), it.version, it.bytes.as_slice())).collect();
+            assert_eq!(read, [("one", 3, &body[..]), ("none", 3, &[]), ("two", 3, &body)], "{len} bytes");
+        }
+    }
 
     #[test]
     fn every_flipped_bit_and_every_truncation_is_seen() {
-        let section = |name, len| Section { name, version: 3, bytes: vec![7; len] };
-        let bytes = to_bytes(&[1; 32], 9, &[section("windows", 100), section("told", 0)]);
-        let read = from_bytes(&[1; 32], 9, &bytes).unwrap();
-        assert_eq!(read.len(), 2);
-        assert_eq!((read[0].name.as_str(), read[0].version, read[0].bytes.len()), ("windows", 3, 100));
+        let bytes = written(&[("windows", &[7; 100]), ("told", &[]), ("long", &[9; PIECE_BYTES + 100])]);
+        assert_eq!(from_bytes(&KEY, 9, &bytes).unwrap().len(), 3);
         assert!(from_bytes(&[2; 32], 9, &bytes).unwrap_err().contains("key"));
-        assert!(from_bytes(&[1; 32], 8, &bytes).unwrap_err().contains("named after"));
+        assert!(from_bytes(&KEY, 8, &bytes).unwrap_err().contains("named after"));
         for bit in 0..bytes.len() * 8 {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(from_bytes(&[1; 32], 9, &changed).is_err(), "bit {bit}");
+            assert!(from_bytes(&KEY, 9, &changed).is_err(), "bit {bit}");
         }
         for len in 0..bytes.len() {
-            assert!(from_bytes(&[1; 32], 9, &bytes[..len]).is_err(), "{len} bytes");
+            assert!(from_bytes(&KEY, 9, &bytes[..len]).is_err(), "{len} bytes");
         }
     }
 }

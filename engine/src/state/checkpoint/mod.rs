@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 mod file;
 
-pub(crate) use self::file::{ReadSection, Section, mend};
+pub(crate) use self::file::{ReadSection, Writer, mend};
 use super::StateSpec;
 use super::journal::Durable;
 use super::log::{Log, LogError, LogKind, LogOptions};
@@ -159,6 +159,9 @@ fn standing_of(sections: &[ReadSection]) -> Result<Standing, String> {
 /// Event ids by second.
 pub(crate) type FreshIds = Vec<(i64, Vec<Digest>)>;
 
+/// Writes sections.
+pub(crate) type Sections = Box<dyn Fn(&mut Writer) -> io::Result<()> + Send>;
+
 /// What a checkpoint is made of.
 pub(crate) struct Job {
     /// Wall clock, ms.
@@ -171,8 +174,8 @@ pub(crate) struct Job {
     pub(crate) fresh: FreshIds,
     /// Seconds of event ids before this one are forgotten.
     pub(crate) events_from: i64,
-    /// The rest of the state, made into bytes where nobody waits for it.
-    pub(crate) sections: Box<dyn FnOnce() -> Vec<Section> + Send>,
+    /// Writes the rest of the state, where nobody waits for it.
+    pub(crate) sections: Sections,
     /// Nothing comes after it in this run.
     pub(crate) last: bool,
     /// Called when it is over, with whether it was published.
@@ -207,6 +210,8 @@ pub(crate) struct Keeper {
     journal_from: u64,
     /// Event ids that found no room in their log yet.
     unwritten: VecDeque<(i64, Vec<Digest>)>,
+    /// For the piece that is being written.
+    buffer: Vec<u8>,
     kept: Kept,
 }
 
@@ -265,6 +270,7 @@ impl Keeper {
             keep_from,
             journal_from,
             unwritten: VecDeque::new(),
+            buffer: Vec::new(),
             kept: Kept::default(),
         })
     }
@@ -318,19 +324,13 @@ impl Keeper {
         let to = self.events.durable_to();
         let from = to - self.spans.len() as u64;
         let standing = Standing { at_ms: job.at_ms, journal, outbox: job.outbox, events: (from, to) };
-        let mut sections = vec![Section {
-            name: POSITION,
-            version: POSITION_VERSION,
-            bytes: postcard::to_allocvec(&standing).expect("a standing is plain data"),
-        }];
-        sections.extend((job.sections)());
         if sabotage::is(Wrong::RemovedBeforeCheckpoint) {
             self.remove_superfluous(&standing)?;
         }
-        self.publish_as_next(&sections, &standing)?;
+        self.publish_as_next(&job.sections, &standing)?;
         self.kept.published += 1;
         for _ in 1..if job.last { KEPT } else { 1 } {
-            match self.publish_as_next(&sections, &standing) {
+            match self.publish_as_next(&job.sections, &standing) {
                 // One is enough to go on from, and none may be left that needs more.
                 Err(LogError::NoRoom { .. }) => {
                     self.remove_older_than_newest()?;
@@ -343,24 +343,27 @@ impl Keeper {
         self.remove_superfluous(&oldest)
     }
 
-    fn publish_as_next(&mut self, sections: &[Section], standing: &Standing) -> Result<(), LogError> {
-        let bytes = file::to_bytes(&self.key, self.next_epoch, sections);
-        let publish = |it: &Self| {
-            let published = file::publish(it.vfs.as_ref(), &it.folder, it.next_epoch, &bytes);
-            published.map_err(|error| it.fault(error))
-        };
-        match publish(self) {
+    fn publish_as_next(&mut self, sections: &Sections, standing: &Standing) -> Result<(), LogError> {
+        self.kept.bytes = match self.try_publish(sections, standing) {
             // The older ones give their room to it.
             Err(LogError::NoRoom { .. }) if self.whole.len() > 1 => {
                 self.remove_older_than_newest()?;
-                publish(self)?;
+                self.try_publish(sections, standing)?
             }
             published => published?,
-        }
+        };
         self.whole.push_back((self.next_epoch, standing.clone()));
         self.next_epoch += 1;
-        self.kept.bytes = bytes.len() as u64;
         Ok(())
+    }
+
+    fn try_publish(&mut self, sections: &Sections, standing: &Standing) -> Result<u64, LogError> {
+        let Self { vfs, folder, key, next_epoch, buffer, .. } = self;
+        let published = file::publish(vfs.as_ref(), folder, key, *next_epoch, buffer, |writer| {
+            writer.section(POSITION, POSITION_VERSION, standing)?;
+            sections(writer)
+        });
+        published.map_err(|error| self.fault(error))
     }
 
     fn fault(&self, error: io::Error) -> LogError {

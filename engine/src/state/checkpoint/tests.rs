@@ -38,7 +38,7 @@ fn job(turns: u64, last: bool) -> Job {
         outbox: 1,
         fresh: vec![(second, (0..60).map(|id| Digest::from_le_bytes([id; 16])).collect())],
         events_from: second - 6,
-        sections: Box::new(|| vec![Section { name: "rest", version: 1, bytes: vec![7; 200] }]),
+        sections: Box::new(|writer| writer.section("rest", 1, &vec![7_u8; 2_000])),
         last,
         done: Box::new(|_| ()),
     }
@@ -163,7 +163,7 @@ fn the_last_one_leaves_no_turn_and_three_of_its_kind() {
 #[test]
 fn on_a_full_disk_the_last_one_is_the_only_one_or_none() {
     let mut left = std::collections::BTreeSet::new();
-    for room in (0..1_600).step_by(100) {
+    for room in (0..9_000).step_by(300) {
         let disk = SimulatedDisk::new();
         let published = live(&disk, Some(room), &mut 0).is_some();
         let whole = whole_on(&disk, "a full disk");
