@@ -1,22 +1,17 @@
 //! The budget of memory, kept whatever comes in: every table is filled beyond its bound under a counting allocator.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{NOW_MS, parse_pack};
 use weir_engine::clock::ManualClock;
 use weir_engine::{
     Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream, Summary,
 };
-use weir_memory::CountingAllocator;
 use weir_rules::Catalog;
 
-#[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator::new();
+use crate::common::{NOW_MS, parse_pack};
+use crate::{ALLOCATOR, MIB, alone};
 
-const MIB: usize = 1 << 20;
 const BUDGET: usize = 96 * MIB;
 const BLOCK: usize = 200;
 
@@ -111,9 +106,9 @@ fn run(strangers: Strangers, sheds: bool) -> (Summary, usize) {
     (summary, ALLOCATOR.take_peak() - before)
 }
 
-/// One test, since there is one allocator.
 #[test]
 fn the_budget_is_kept_whatever_comes() {
+    let _alone = alone();
     for (what, strangers, sheds) in [
         (
             "ever new people and plates",
