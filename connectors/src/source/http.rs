@@ -5,60 +5,22 @@
 //! encoding; 429 above the rate of one peer; 503 with `Retry-After` when the pipeline has no room,
 //! before anything is read into it.
 
-use std::collections::HashMap;
-use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
 use weir_engine::decode::json::array_elements;
-use weir_engine::source::{Compression, Format, Outcome, Payload, inflate};
+use weir_engine::source::{Format, Outcome, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
-use super::{OnBound, STOP_POLL};
-
-/// Peers whose rate is remembered.
-const PEERS_MAX: usize = 10_000;
-
-/// Bounds of an HTTP source.
-#[derive(Debug, Clone)]
-pub struct HttpLimits {
-    /// Longest body, as sent and as inflated.
-    pub body_bytes_max: usize,
-    /// Requests a peer may make in a second; 0 for no bound.
-    pub requests_per_second_max: u32,
-    /// Connections at once.
-    pub connections_max: usize,
-    /// Time for the head of a request.
-    pub head_timeout: Duration,
-    /// Time for its body.
-    pub body_timeout: Duration,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self {
-            body_bytes_max: 8 << 20,
-            requests_per_second_max: 0,
-            connections_max: 200,
-            head_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
-        }
-    }
-}
+use super::OnBound;
+use super::web::{self, BodyFault, HttpLimits, PeerRates, compression, plain, read_body};
 
 /// Listens for requests that bring records.
 pub struct HttpSource {
@@ -77,7 +39,7 @@ pub struct HttpSource {
 struct Shared {
     feed: Feed,
     limits: HttpLimits,
-    peers: Mutex<HashMap<IpAddr, (Instant, f64)>>,
+    rates: PeerRates,
 }
 
 impl Source for HttpSource {
@@ -89,40 +51,13 @@ impl Source for HttpSource {
 
 impl HttpSource {
     async fn listen(self, feed: Feed) -> std::io::Result<()> {
-        let listener = TcpListener::bind(self.address).await?;
-        if let Some(on_bound) = &self.on_bound {
-            on_bound(listener.local_addr()?);
-        }
-        let shared = Arc::new(Shared { feed: feed.clone(), limits: self.limits.clone(), peers: Mutex::default() });
-        let room = Arc::new(Semaphore::new(self.limits.connections_max));
-        let mut connections = JoinSet::new();
-        while !feed.stopping() {
-            while connections.try_join_next().is_some() {}
-            let accepted = tokio::time::timeout(STOP_POLL, listener.accept()).await;
-            let Ok(Ok((stream, peer))) = accepted else {
-                continue;
-            };
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                feed.count_refused(1);
-                continue;
-            };
-            let router = axum::Router::new().route(&self.path, post(receive)).with_state((Arc::clone(&shared), peer));
-            let head_timeout = self.limits.head_timeout;
-            connections.spawn(async move {
-                // Without a timer hyper's header time-out is silently off.
-                let serving = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(head_timeout)
-                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-                let _ = serving.await;
-                drop(permit);
-            });
-        }
-        // Requests whose records have been taken get their answer; idle connections do not hold us up.
-        let _ =
-            tokio::time::timeout(Duration::from_secs(1), async { while connections.join_next().await.is_some() {} })
-                .await;
-        Ok(())
+        let per_second = f64::from(self.limits.requests_per_second_max);
+        let rates = PeerRates::new(per_second, per_second);
+        let shared = Arc::new(Shared { feed: feed.clone(), limits: self.limits.clone(), rates });
+        web::serve(self.address, self.on_bound.as_ref(), &self.limits, &feed, |peer| {
+            axum::Router::new().route(&self.path, post(receive)).with_state((Arc::clone(&shared), peer))
+        })
+        .await
     }
 }
 
@@ -134,6 +69,18 @@ enum Answer {
     TooMany,
     Busy,
     Judged(Outcome),
+}
+
+impl From<BodyFault> for Answer {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge(max) => Self::TooLarge(max),
+            BodyFault::TooSlow => Self::TooSlow,
+            BodyFault::EndedEarly => Self::BadBody("the body ended early".to_owned()),
+            BodyFault::UnknownEncoding => Self::WrongType,
+            BodyFault::NotInflated(why) => Self::BadBody(format!("the body cannot be inflated: {why}")),
+        }
+    }
 }
 
 impl IntoResponse for Answer {
@@ -197,7 +144,7 @@ async fn receive(State((shared, peer)): State<(Arc<Shared>, SocketAddr)>, reques
 }
 
 async fn take(shared: &Shared, peer: SocketAddr, request: Request) -> Result<Outcome, Answer> {
-    if !shared.within_rate(peer.ip()) {
+    if !shared.rates.take(peer.ip()) {
         return Err(Answer::TooMany);
     }
     let (parts, body) = request.into_parts();
@@ -216,29 +163,6 @@ async fn take(shared: &Shared, peer: SocketAddr, request: Request) -> Result<Out
     receiver.await.map_err(|_| Answer::Busy)
 }
 
-impl Shared {
-    /// A token bucket for each peer, one second deep.
-    fn within_rate(&self, peer: IpAddr) -> bool {
-        let per_second = f64::from(self.limits.requests_per_second_max);
-        if per_second == 0.0 {
-            return true;
-        }
-        let now = Instant::now();
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.len() >= PEERS_MAX {
-            peers.retain(|_, (last, _)| now.duration_since(*last) < Duration::from_secs(1));
-        }
-        let (last, tokens) = peers.entry(peer).or_insert((now, per_second));
-        *tokens = (*tokens + now.duration_since(*last).as_secs_f64() * per_second).min(per_second);
-        *last = now;
-        let within = *tokens >= 1.0;
-        if within {
-            *tokens -= 1.0;
-        }
-        within
-    }
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum BodyKind {
     Ndjson,
@@ -253,15 +177,6 @@ fn body_kind(content_type: Option<&str>) -> Result<BodyKind, Answer> {
     }
 }
 
-fn compression(content_encoding: Option<&str>) -> Result<Compression, Answer> {
-    match content_encoding {
-        None | Some("identity") => Ok(Compression::Plain),
-        Some("gzip") => Ok(Compression::Gzip),
-        Some("zstd") => Ok(Compression::Zstd),
-        Some(_) => Err(Answer::WrongType),
-    }
-}
-
 /// What a body under these headers brings, as the source takes it; `None` if it is refused.
 pub fn payload_of(
     content_type: Option<&str>,
@@ -271,27 +186,6 @@ pub fn payload_of(
 ) -> Option<Payload> {
     let (kind, compression) = (body_kind(content_type).ok()?, compression(content_encoding).ok()?);
     payload(plain(body, compression, bytes_max).ok()?, kind).ok()
-}
-
-async fn read_body(body: Body, limits: &HttpLimits) -> Result<Bytes, Answer> {
-    let limited = Limited::new(body, limits.body_bytes_max);
-    match tokio::time::timeout(limits.body_timeout, limited.collect()).await {
-        Err(_) => Err(Answer::TooSlow),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Answer::TooLarge(limits.body_bytes_max)),
-        Ok(Err(_)) => Err(Answer::BadBody("the body ended early".to_owned())),
-    }
-}
-
-fn plain(bytes: Bytes, compression: Compression, bytes_max: usize) -> Result<Bytes, Answer> {
-    if compression == Compression::Plain {
-        return Ok(bytes);
-    }
-    let bad = |error: std::io::Error| Answer::BadBody(format!("the body cannot be inflated: {error}"));
-    let reader = inflate(Box::new(std::io::Cursor::new(bytes)), compression).map_err(bad)?;
-    let mut out = Vec::new();
-    reader.take(bytes_max as u64 + 1).read_to_end(&mut out).map_err(bad)?;
-    if out.len() > bytes_max { Err(Answer::TooLarge(bytes_max)) } else { Ok(out.into()) }
 }
 
 fn payload(bytes: Bytes, kind: BodyKind) -> Result<Payload, Answer> {

@@ -5,12 +5,16 @@ mod http;
 mod parquet;
 mod stdin;
 mod tcp;
+mod viid;
+mod web;
 
 pub use file::{FileProgress, FileSource};
-pub use http::{HttpLimits, HttpSource, payload_of};
+pub use http::{HttpSource, payload_of};
 pub use parquet::parquet_batches;
 pub use stdin::StdinSource;
 pub use tcp::TcpSource;
+pub use viid::{ViidAccounts, ViidAccountsError, ViidSource};
+pub use web::HttpLimits;
 
 use std::sync::Arc;
 use std::time::Duration;

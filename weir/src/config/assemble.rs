@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use weir_connectors::sink::{FileSink, HttpSink, StdoutFormat, StdoutSink, TcpSink};
-use weir_connectors::source::{FileProgress, FileSource, HttpSource, OnBound, StdinSource, TcpSource};
+use weir_connectors::source::{
+    FileProgress, FileSource, HttpSource, OnBound, StdinSource, TcpSource, ViidAccounts, ViidSource,
+};
 use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::record::{Pseudonyms, RootKey};
+use weir_engine::rng::{OsRng, Rng};
 use weir_engine::vfs::Vfs;
 use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec, StateSpec};
 
 use crate::report::Report;
 
-use super::{Config, Loaded, SinkDecl, SinkKind, SourceDecl, SourceKind};
+use super::{Config, Loaded, SinkDecl, SinkKind, SourceDecl, SourceKind, ViidDecl};
 
 /// Longest token file.
 const TOKEN_BYTES_MAX: u64 = 16 * 1024;
@@ -56,7 +59,8 @@ pub(crate) fn assemble(
     let mut files = Vec::new();
     let sources = config.sources.len();
     for declared in config.sources.clone() {
-        let (spec, source, progress) = build_source(declared, vfs, runtime);
+        let accounts = loaded.accounts.get(&declared.name).cloned().unwrap_or_default();
+        let (spec, source, progress) = build_source(declared, accounts, vfs, runtime);
         files.extend(progress);
         builder = builder.boxed_source(spec, source);
     }
@@ -83,6 +87,7 @@ fn epoch_now() -> String {
 
 fn build_source(
     declared: SourceDecl,
+    accounts: ViidAccounts,
     vfs: &Arc<dyn Vfs>,
     runtime: &Handle,
 ) -> (SourceSpec, Box<dyn Source>, Option<Arc<FileProgress>>) {
@@ -114,6 +119,24 @@ fn build_source(
         }),
         SourceKind::Http { address, route, limits } => {
             Box::new(HttpSource { address, path: route, limits, on_bound: Some(announce), runtime: runtime.clone() })
+        }
+        SourceKind::Viid(declared) => {
+            let mut nonce_key = [0; 32];
+            OsRng.fill(&mut nonce_key);
+            let ViidDecl { address, realm, server_id, timezone, offline_after_ms, peer_header, limits, .. } = *declared;
+            Box::new(ViidSource {
+                address,
+                realm,
+                server_id,
+                timezone,
+                accounts,
+                offline_after_ms,
+                peer_header,
+                nonce_key,
+                limits,
+                on_bound: Some(announce),
+                runtime: runtime.clone(),
+            })
         }
     };
     (spec, source, progress)

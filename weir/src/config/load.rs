@@ -1,8 +1,10 @@
 //! What a configuration names: packs, zones, lists, files.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use weir_connectors::source::ViidAccounts;
 use weir_engine::credential::Issuers;
 use weir_engine::vfs::Vfs;
 use weir_engine::watchlist::Watchlist;
@@ -11,7 +13,7 @@ use weir_rules::diagnostic::{codes, did_you_mean};
 use weir_rules::pack::{self, Environment, Pack, SinkFacts, ZoneFacts};
 use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, yaml};
 
-use super::{Config, ListContext, SourceKind, beside, keys, load_lists, read_key, zones};
+use super::{Config, ListContext, SourceDecl, SourceKind, beside, keys, load_accounts, load_lists, read_key, zones};
 
 /// Longest zone table.
 const ZONES_BYTES_MAX: u64 = 64 << 20;
@@ -22,6 +24,8 @@ pub(crate) struct Loaded {
     pub(crate) packs: Vec<(Pack, Vec<Arc<Watchlist>>)>,
     pub(crate) zones: ZoneTable,
     pub(crate) issuers: Issuers,
+    /// By source.
+    pub(crate) accounts: BTreeMap<String, ViidAccounts>,
     /// Lists whose new version was refused, and why: the version in force stays.
     pub(crate) kept: Vec<(String, String)>,
 }
@@ -72,7 +76,12 @@ pub(crate) fn load(config: &Config, context: &ListContext, vfs: &dyn Vfs, diagno
         packs.push((pack, lists));
     }
     check_across_packs(config, &packs, diagnostics);
-    Loaded { packs, zones, issuers: keys::load_issuers(config, vfs, diagnostics), kept }
+    let accounts = |source: &SourceDecl| match &source.kind {
+        SourceKind::Viid(viid) => Some((source.name.clone(), load_accounts(config, viid, vfs, diagnostics))),
+        _ => None,
+    };
+    let accounts = config.sources.iter().filter_map(accounts).collect();
+    Loaded { packs, zones, issuers: keys::load_issuers(config, vfs, diagnostics), accounts, kept }
 }
 
 fn facts(zone: &Zone) -> ZoneFacts {

@@ -26,7 +26,7 @@ pub(crate) use assemble::assemble;
 pub(crate) use keys::{read_key, root_key};
 pub(crate) use lists::{ListContext, load_lists};
 pub(crate) use load::{Loaded, load, read_pack};
-pub(crate) use sources::{SourceDecl, SourceKind};
+pub(crate) use sources::{SourceDecl, SourceKind, ViidDecl, load_accounts};
 
 /// A sink as declared.
 #[derive(Debug, Clone)]

@@ -27,6 +27,8 @@ const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
 const SECTION_HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 /// Bytes written at once, and held in memory. Few in tests, so that there are many pieces.
 const PIECE_BYTES: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
+/// Of heads and the hash, which are not parted.
+const BEYOND_BYTES: usize = 2 * SECTION_HEAD_BYTES + HASH_BYTES;
 /// The keyed hash at the end.
 const HASH_BYTES: usize = 32;
 /// Name of what stands behind the last section.
@@ -66,7 +68,7 @@ struct Open<'w, 'a> {
 impl<'a> Writer<'a> {
     fn begin(file: &'a mut dyn VfsFile, key: &[u8; 32], epoch: u64, buffer: &'a mut Vec<u8>) -> Self {
         buffer.clear();
-        buffer.reserve(PIECE_BYTES + SECTION_HEAD_BYTES);
+        buffer.reserve(PIECE_BYTES + BEYOND_BYTES);
         buffer.extend(MAGIC);
         buffer.extend(VERSION.to_le_bytes());
         buffer.extend([0; 4]);
@@ -78,6 +80,9 @@ impl<'a> Writer<'a> {
     pub(crate) fn section(&mut self, name: &str, version: u32, part: &impl Serialize) -> io::Result<()> {
         let mut padded = END;
         padded[..name.len()].copy_from_slice(name.as_bytes());
+        if self.buffer.len() >= PIECE_BYTES {
+            self.write_out()?;
+        }
         let mut open = Open { writer: self, name: padded, version, head_at: 0, failed: None };
         open.begin();
         let serialized = postcard::serialize_with_flavor(part, &mut open);
@@ -289,16 +294,21 @@ pub(super) fn publish(
 
 /// Removes what a crash, or a full disk, has left half made.
 pub(super) fn clear(vfs: &dyn Vfs, folder: &Path) -> io::Result<()> {
-    match vfs.remove(&folder.join(MADE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    remove_if_there(vfs, &folder.join(MADE)).map(drop)
+}
+
+/// Removes a file; whether there was one.
+pub(super) fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> io::Result<bool> {
+    match vfs.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::SimulatedDisk;
+    use crate::vfs::{Fault, SimulatedDisk};
 
     const KEY: [u8; 32] = [1; 32];
 
@@ -309,7 +319,9 @@ mod tests {
         let write = |writer: &mut Writer| {
             sections.iter().try_for_each(|(name, bytes)| writer.section(name, 3, &serde_bytes_like(bytes)))
         };
-        let len = publish(&disk, folder, &KEY, 9, &mut Vec::new(), write).unwrap();
+        let mut buffer = Vec::new();
+        let len = publish(&disk, folder, &KEY, 9, &mut buffer, write).unwrap();
+        assert!(buffer.capacity() <= PIECE_BYTES + BEYOND_BYTES, "{} bytes in memory", buffer.capacity());
         let bytes = disk.map(&path_of(folder, 9), FILE_BYTES_MAX).unwrap().to_vec();
         assert_eq!(bytes.len() as u64, len);
         bytes
@@ -338,6 +350,16 @@ mod tests {
             let read: Vec<_> = read.iter().map(|it| (it.name.as_str(), it.version, it.bytes.as_slice())).collect();
             assert_eq!(read, [("one", 3, &body[..]), ("none", 3, &[]), ("two", 3, &body)], "{len} bytes");
         }
+    }
+
+    #[test]
+    fn what_is_not_there_need_not_be_removed() {
+        let (disk, path) = (SimulatedDisk::new(), Path::new("/checkpoints/a"));
+        assert!(!remove_if_there(&disk, path).unwrap());
+        disk.create(path).unwrap();
+        disk.fail_at(disk.calls() + 1, Fault::Error(io::ErrorKind::PermissionDenied));
+        assert!(remove_if_there(&disk, path).is_err());
+        assert!(remove_if_there(&disk, path).unwrap() && !remove_if_there(&disk, path).unwrap());
     }
 
     #[test]

@@ -202,8 +202,8 @@ pub(crate) struct Keeper {
     /// Those that are there, the oldest first.
     whole: VecDeque<(u64, Standing)>,
     events: Log,
-    /// By record of their log: the one behind it, and the newest second of an id in it.
-    spans: VecDeque<(u64, i64)>,
+    /// The newest second of an id in each record of their log that is needed.
+    newest_in: VecDeque<i64>,
     durable: Durable,
     keep_from: KeepFrom,
     /// Where a replay begins if no turn has been applied yet.
@@ -239,7 +239,7 @@ impl Keeper {
             LogOptions { kind: LogKind::EventIds, segment_bytes, record_bytes_max: (segment_bytes / 2) as usize };
         let events_folder = spec.folder.join("events");
         let (events, _) = Log::open(vfs, &events_folder, options, rng)?;
-        let mut spans = VecDeque::new();
+        let mut newest_in = VecDeque::new();
         if let Some(loaded) = &survey.newest {
             let (from, to) = loaded.standing.events;
             if from < events.first_seq() || to > events.next_seq() {
@@ -254,7 +254,7 @@ impl Keeper {
                         known(second, id);
                     });
                     all.map_err(|what| reader.unreadable(record.seq, &what))?;
-                    spans.push_back((record.seq + 1, newest));
+                    newest_in.push_back(newest);
                 }
             }
         }
@@ -265,7 +265,7 @@ impl Keeper {
             next_epoch: survey.highest + 1,
             whole: survey.whole.clone(),
             events,
-            spans,
+            newest_in,
             durable,
             keep_from,
             journal_from,
@@ -317,12 +317,12 @@ impl Keeper {
         }
         let journal = self.durable.record_after(job.turns).unwrap_or(self.journal_from);
         self.append_ids(job.fresh, job.events_from)?;
-        while self.spans.front().is_some_and(|(_, newest)| *newest < job.events_from) {
-            self.spans.pop_front();
+        while self.newest_in.front().is_some_and(|newest| *newest < job.events_from) {
+            self.newest_in.pop_front();
         }
-        // Spans follow on each other: what was dropped ends where the first that is left begins.
+        // Records follow on each other: what was dropped ends where the first that is left begins.
         let to = self.events.durable_to();
-        let from = to - self.spans.len() as u64;
+        let from = to - self.newest_in.len() as u64;
         let standing = Standing { at_ms: job.at_ms, journal, outbox: job.outbox, events: (from, to) };
         if sabotage::is(Wrong::RemovedBeforeCheckpoint) {
             self.remove_superfluous(&standing)?;
@@ -384,8 +384,8 @@ impl Keeper {
             let rest = ids.len().saturating_sub(IDS_MAX);
             bytes.clear();
             write_ids(&mut bytes, *second, &ids[rest..]);
-            let seq = self.events.append(&bytes)?;
-            self.spans.push_back((seq + 1, *second));
+            self.events.append(&bytes)?;
+            self.newest_in.push_back(*second);
             ids.truncate(rest);
             if rest == 0 {
                 self.unwritten.pop_front();
@@ -411,10 +411,8 @@ impl Keeper {
         let first_kept = self.whole.get(self.whole.len().saturating_sub(KEPT)).map_or(0, |(epoch, _)| *epoch);
         let mut removed = false;
         for epoch in epochs.into_iter().filter(|epoch| *epoch < first_kept) {
-            match self.vfs.remove(&file::path_of(&self.folder, epoch)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.fault(error)),
-                _ => removed = true,
-            }
+            let path = file::path_of(&self.folder, epoch);
+            removed |= file::remove_if_there(self.vfs.as_ref(), &path).map_err(|error| self.fault(error))?;
         }
         if removed {
             self.vfs.sync_folder(&self.folder).map_err(|error| self.fault(error))?;
@@ -430,7 +428,6 @@ impl Keeper {
 
 /// Second, how many, ids.
 fn write_ids(bytes: &mut Vec<u8>, second: i64, ids: &[Digest]) {
-    bytes.reserve(ids.len() * 16 + 12);
     bytes.extend(second.to_le_bytes());
     bytes.extend((ids.len() as u32).to_le_bytes());
     for id in ids {

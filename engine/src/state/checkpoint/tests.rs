@@ -79,7 +79,7 @@ fn looked(spec: &StateSpec, folder: &str, kind: LogKind) -> Looked {
 /// Checkpoints that are whole; none of them lacks anything.
 fn whole_on(disk: &SimulatedDisk, what: &str) -> usize {
     let spec = spec(disk);
-    let survey = survey(&spec, Pseudonyms::from_root(&[7; 32]).state_key()).expect("a folder");
+    let survey = survey_of(&spec);
     assert_eq!(survey.unusable, [], "{what}");
     let (came, ids) = (looked(&spec, "journal", LogKind::Journal), looked(&spec, "events", LogKind::EventIds));
     for (epoch, standing) in &survey.whole {
@@ -90,18 +90,20 @@ fn whole_on(disk: &SimulatedDisk, what: &str) -> usize {
     survey.whole.len()
 }
 
-/// Lives that end at every call, each with what a power loss may leave.
-fn end_at_every_call() {
+/// Lives that end at every call, each with what a power loss may leave. `room` is what the disk has left in the end.
+fn end_at_every_call(room: Option<usize>) {
     let mut call = 0;
     loop {
         call += 1;
         let disk = SimulatedDisk::new();
         disk.fail_at(call, Fault::PowerOff);
         let mut published = 0;
-        let lived = live(&disk, None, &mut published);
+        let lived = live(&disk, room, &mut published);
         for survival in [Survival::Nothing, Survival::Everything, Survival::Some(call), Survival::Some(!call)] {
             let found = whole_on(&disk.after_power_loss(survival), &format!("call {call}, {survival:?}"));
-            assert!(found as u64 >= published.min(KEPT as u64), "call {call}, {survival:?}: {found} are left");
+            // On a full disk the older ones give their room to the last.
+            let kept = if room.is_some() { 1 } else { KEPT as u64 };
+            assert!(found as u64 >= published.min(kept), "call {call}, {survival:?}: {found} are left");
         }
         if lived.is_some() {
             assert!(!disk.is_off() && call > 400, "{call} calls");
@@ -128,11 +130,11 @@ fn ids_of_a_second_that_fill_several_records_are_all_known_again() {
             Keeper::open(&spec, key, &survey, journal_from, with, rng, |second, id| known.push((second, id))).unwrap();
         if life == 0 {
             keeper.begin(job(0, false)).unwrap();
-            keeper.publish(Job { fresh: given.clone(), events_from: 1, ..job(0, false) }).unwrap();
+            keeper.publish(Job { fresh: given.clone(), events_from: 5, ..job(0, false) }).unwrap();
             keeper.events.close().unwrap();
         }
     }
-    // Those of the first checkpoint are of second 0, and forgotten.
+    // Those of the first checkpoint are of second 0, and forgotten; those of the first second that is kept are not.
     known.sort_unstable();
     let expected: Vec<(i64, Digest)> =
         given.into_iter().flat_map(|(second, ids)| ids.into_iter().map(move |id| (second, id))).collect();
@@ -141,12 +143,17 @@ fn ids_of_a_second_that_fill_several_records_are_all_known_again() {
 
 #[test]
 fn whenever_power_goes_no_checkpoint_lacks_what_it_needs() {
-    end_at_every_call();
+    end_at_every_call(None);
+}
+
+#[test]
+fn nor_on_a_full_disk() {
+    end_at_every_call(Some(0));
 }
 
 #[test]
 fn what_is_removed_before_the_checkpoint_is_published_is_found() {
-    let found = std::panic::catch_unwind(|| sabotage::with(Wrong::RemovedBeforeCheckpoint, end_at_every_call));
+    let found = std::panic::catch_unwind(|| sabotage::with(Wrong::RemovedBeforeCheckpoint, || end_at_every_call(None)));
     let what = *found.expect_err("it is found").downcast::<String>().unwrap();
     assert!(what.contains("are gone"), "{what}");
 }
@@ -167,11 +174,116 @@ fn on_a_full_disk_the_last_one_is_the_only_one_or_none() {
         let disk = SimulatedDisk::new();
         let published = live(&disk, Some(room), &mut 0).is_some();
         let whole = whole_on(&disk, "a full disk");
-        let survey = survey(&spec(&disk), Pseudonyms::from_root(&[7; 32]).state_key()).unwrap();
+        let survey = survey_of(&spec(&disk));
         let of_the_last = survey.whole.iter().filter(|(_, standing)| standing.at_ms == TURNS as i64).count();
         assert_eq!(of_the_last, if published { whole } else { 0 }, "room for {room}");
         assert!(whole > 0);
+        assert!(room > 0 || published, "the older ones have given their room");
         left.insert((published, whole));
     }
     assert!(left.contains(&(true, KEPT)) && left.len() > 1, "{left:?}");
+}
+
+/// A keeper on a disk that is really there, and what it goes on from.
+fn keeper_on(spec: &StateSpec) -> Result<(Keeper, Survey), LogError> {
+    let (pseudonyms, rng) = (Pseudonyms::from_root(&[7; 32]), &mut SeededRng::new(1));
+    let clock: Arc<dyn crate::clock::Clock> = Arc::new(HistoryClock::default());
+    let key = pseudonyms.state_key();
+    let Store { journal, outbox, survey, journal_from, .. } =
+        Store::open(spec.clone(), key, Vec::new(), 16, &clock, rng).expect("a sound folder");
+    let with = (journal.durable.clone(), outbox.keep_from.clone());
+    let keeper = Keeper::open(spec, key, &survey, journal_from, with, rng, |_, _| ())?;
+    Ok((keeper, survey))
+}
+
+fn survey_of(spec: &StateSpec) -> Survey {
+    survey(spec, Pseudonyms::from_root(&[7; 32]).state_key()).expect("a folder")
+}
+
+#[test]
+fn a_start_takes_the_newest_that_is_whole_and_counts_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = StateSpec { reserve_bytes: 512, ..StateSpec::new(folder.path()) };
+    let looked = || look(spec.vfs.as_ref(), folder.path()).unwrap();
+    assert_eq!(looked(), [], "there is no folder yet");
+    let (mut keeper, survey) = keeper_on(&spec).unwrap();
+    assert!(keeper.is_new() && survey.newest.is_none());
+    keeper.begin(job(0, false)).unwrap();
+    assert!(!keeper.is_new());
+    let (jobs, waiting) = crossbeam_channel::bounded(8);
+    (0..4).for_each(|at_ms| jobs.send(Job { at_ms, ..job(0, false) }).unwrap());
+    drop(jobs);
+    let kept = keeper.run(&waiting).unwrap();
+    assert_eq!((kept.published, kept.no_room), (5, 0));
+
+    let epochs = |all: &[CheckpointLook]| all.iter().map(|it| it.epoch).collect::<Vec<_>>();
+    let found = looked();
+    assert_eq!(epochs(&found), [3, 4, 5]);
+    assert_eq!((found[2].bytes, &found[2].made), (kept.bytes, &Ok((3, 1))));
+    let newest = folder.path().join("checkpoints/checkpoint-00000000000000000005");
+    let bytes = std::fs::read(&newest).unwrap();
+    assert_eq!(bytes.len() as u64, kept.bytes);
+    let sections = read_unsealed(5, &bytes).unwrap();
+    assert_eq!(sections.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["position", "rest"]);
+    assert!(read_unsealed(4, &bytes).is_err());
+
+    std::fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
+    let mut survey = survey_of(&spec);
+    let (mut keeper, _) = keeper_on(&spec).unwrap();
+    assert_eq!(survey.newest.as_ref().map(|it| (it.epoch, it.standing.at_ms)), Some((4, 2)));
+    assert_eq!(survey.unusable.iter().map(|it| it.path.as_path()).collect::<Vec<_>>(), [newest.as_path()]);
+    assert!(looked()[2].made.is_err());
+    keeper.keep(job(0, false)).unwrap();
+    assert_eq!(epochs(&looked()), [3, 4, 5, 6], "the number of the damaged one is not used again");
+    survey.give_up();
+    assert!(survey.newest.is_none() && survey.whole.is_empty());
+}
+
+#[test]
+fn a_checkpoint_whose_ids_are_gone_is_not_gone_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = StateSpec { reserve_bytes: 512, segment_bytes: 8_192, ..StateSpec::new(folder.path()) };
+    let (mut keeper, _) = keeper_on(&spec).unwrap();
+    keeper.begin(job(0, false)).unwrap();
+    // Seconds 1 to 9, of which those from 3 on are needed: several segments, of which some have been removed.
+    for second in 1..=9 {
+        let ids = (0..200).map(|id| Digest::from_le_bytes([id; 16])).collect();
+        keeper.publish(Job { fresh: vec![(second, ids)], events_from: 3, ..job(0, false) }).unwrap();
+    }
+    keeper.events.close().unwrap();
+    let events = folder.path().join("events");
+    let segments = || {
+        let mut found: Vec<PathBuf> = std::fs::read_dir(&events).unwrap().map(|it| it.unwrap().path()).collect();
+        found.retain(|path| path.extension().is_some_and(|it| it == "log"));
+        found.sort();
+        found
+    };
+    assert!(segments().len() > 2);
+    drop(keeper_on(&spec).expect("nothing is missing"));
+    std::fs::remove_file(&segments()[0]).unwrap();
+    assert!(matches!(keeper_on(&spec).map(drop), Err(LogError::Gap { .. })), "the first of them are missing");
+    std::fs::remove_dir_all(&events).unwrap();
+    assert!(matches!(keeper_on(&spec).map(drop), Err(LogError::Gap { .. })), "all of them are");
+}
+
+#[test]
+fn without_room_a_checkpoint_is_missed_and_the_next_is_made() {
+    let disk = SimulatedDisk::new();
+    let spec = spec(&disk);
+    let (mut keeper, _) = keeper_on(&spec).unwrap();
+    keeper.begin(job(0, false)).unwrap();
+    disk.limit_bytes(Some(disk.files().values().map(Vec::len).sum()));
+    let (told, heard) = crossbeam_channel::bounded(8);
+    let with = |told: &crossbeam_channel::Sender<bool>| {
+        let told = told.clone();
+        Job { done: Box::new(move |published| told.send(published).unwrap()), ..job(0, false) }
+    };
+    keeper.keep(with(&told)).unwrap();
+    keeper.keep(with(&told)).unwrap();
+    assert_eq!((keeper.kept.published, keeper.kept.no_room), (1, 2));
+    assert_eq!(whole_on(&disk, "a full disk"), 1, "the only one stays");
+    disk.limit_bytes(None);
+    keeper.keep(with(&told)).unwrap();
+    assert_eq!((keeper.kept.published, keeper.kept.no_room), (2, 2));
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [false, false, true]);
 }

@@ -17,6 +17,10 @@ use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile};
 
 use super::beside;
 
+mod viid;
+
+pub(crate) use viid::{ViidDecl, load_accounts};
+
 /// A source as declared.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceDecl {
@@ -38,6 +42,7 @@ pub(crate) enum SourceKind {
     Stdin,
     Tcp { address: SocketAddr, idle_timeout_ms: i64, once: bool },
     Http { address: SocketAddr, route: String, limits: HttpLimits },
+    Viid(Box<ViidDecl>),
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -46,6 +51,7 @@ enum Type {
     Stdin,
     Tcp,
     Http,
+    Viid,
 }
 
 /// Fields a mapped source may declare.
@@ -61,13 +67,17 @@ pub(super) fn parse_source(
 ) -> Option<SourceDecl> {
     let mut map = MapReader::open(file, node, format!("source `{}`", name.0), diagnostics)?;
     if !map.has("type") {
-        map.missing("type", "file, stdin, tcp or http", diagnostics);
+        map.missing("type", "file, stdin, tcp, http or viid", diagnostics);
     }
-    let types = [("file", Type::File), ("stdin", Type::Stdin), ("tcp", Type::Tcp), ("http", Type::Http)];
+    let types =
+        [("file", Type::File), ("stdin", Type::Stdin), ("tcp", Type::Tcp), ("http", Type::Http), ("viid", Type::Viid)];
     let ty = map.take_choice("type", &types, diagnostics);
+    // What devices that speak a protocol say is no matter of configuration.
+    let is_free = ty != Some(Type::Viid);
     let formats = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("arrow", Format::ArrowIpc)];
-    let format = map.take_choice("format", &formats, diagnostics);
-    let record_kind = map.take_text("kind", diagnostics).and_then(|(text, node)| {
+    let format = if is_free { map.take_choice("format", &formats, diagnostics) } else { None };
+    let record_kind = if is_free { map.take_text("kind", diagnostics) } else { None };
+    let record_kind = record_kind.and_then(|(text, node)| {
         if catalog.kind(text).is_some() {
             return Some(text.to_owned());
         }
@@ -94,7 +104,7 @@ pub(super) fn parse_source(
         );
         text.to_owned()
     });
-    let mapping = parse_map(file, &mut map, name.0, catalog, diagnostics);
+    let mapping = if is_free { parse_map(file, &mut map, name.0, catalog, diagnostics) } else { None };
     // A file waits, and a request is answered with 503.
     let sheds = matches!(ty, Some(Type::Stdin | Type::Tcp))
         && map.take_choice("when_full", &[("wait", false), ("shed", true)], diagnostics).unwrap_or(false);
@@ -115,6 +125,7 @@ pub(super) fn parse_source(
             once: map.take_bool("once", diagnostics).unwrap_or(false),
         }),
         Type::Http => parse_http(file, &mut map, diagnostics),
+        Type::Viid => viid::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
     };
     let by_name = |pattern: &Path| {
         let name = pattern.to_string_lossy();
@@ -146,13 +157,7 @@ pub(super) fn parse_source(
 
 fn parse_http(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<SourceKind> {
     let address = parse_address(file, map, diagnostics);
-    let mut limits = HttpLimits::default();
-    if let Some(bytes) = map.take_bytes("body_bytes", diagnostics) {
-        limits.body_bytes_max = bytes;
-    }
-    if let Some(rate) = map.take_integer("requests_per_second", diagnostics) {
-        limits.requests_per_second_max = u32::try_from(rate).unwrap_or(u32::MAX);
-    }
+    let limits = parse_limits(HttpLimits::default(), map, diagnostics);
     let route = match map.take_text("route", diagnostics) {
         Some((text, _)) if text.starts_with('/') && !text.contains(['{', '*']) => text.to_owned(),
         Some((_, node)) => {
@@ -167,6 +172,16 @@ fn parse_http(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut
         None => "/records".to_owned(),
     };
     address.map(|address| SourceKind::Http { address, route, limits })
+}
+
+fn parse_limits(mut limits: HttpLimits, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> HttpLimits {
+    if let Some(bytes) = map.take_bytes("body_bytes", diagnostics) {
+        limits.body_bytes_max = bytes;
+    }
+    if let Some(rate) = map.take_integer("requests_per_second", diagnostics) {
+        limits.requests_per_second_max = u32::try_from(rate).unwrap_or(u32::MAX);
+    }
+    limits
 }
 
 fn parse_address(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<SocketAddr> {

@@ -1,0 +1,211 @@
+//! What sources that are asked over HTTP share: connections, bounds, bodies.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use weir_engine::Feed;
+use weir_engine::source::{Compression, inflate};
+
+use super::{OnBound, STOP_POLL};
+
+/// Peers whose rate is remembered.
+const PEERS_MAX: usize = 10_000;
+
+/// Bounds of a source that is asked over HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpLimits {
+    /// Longest body, as sent and as inflated.
+    pub body_bytes_max: usize,
+    /// Requests a peer may make in a second; 0 for no bound.
+    pub requests_per_second_max: u32,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Time for the head of a request.
+    pub head_timeout: Duration,
+    /// Time for its body.
+    pub body_timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 8 << 20,
+            requests_per_second_max: 0,
+            connections_max: 200,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Listens and answers until the feed stops. `router` makes the routes of a connection.
+pub(super) async fn serve(
+    address: SocketAddr,
+    on_bound: Option<&OnBound>,
+    limits: &HttpLimits,
+    feed: &Feed,
+    router: impl Fn(SocketAddr) -> Router,
+) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    if let Some(on_bound) = on_bound {
+        on_bound(listener.local_addr()?);
+    }
+    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let mut connections = JoinSet::new();
+    while !feed.stopping() {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::time::timeout(STOP_POLL, listener.accept()).await;
+        let Ok(Ok((stream, peer))) = accepted else {
+            continue;
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            feed.count_refused(1);
+            continue;
+        };
+        let (router, head_timeout) = (router(peer), limits.head_timeout);
+        connections.spawn(async move {
+            // Without a timer hyper's header time-out is silently off.
+            let serving = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(head_timeout)
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            let _ = serving.await;
+            drop(permit);
+        });
+    }
+    // Requests whose records have been taken get their answer; idle connections do not hold us up.
+    let _ =
+        tokio::time::timeout(Duration::from_secs(1), async { while connections.join_next().await.is_some() {} }).await;
+    Ok(())
+}
+
+/// Why a body was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BodyFault {
+    TooLarge(usize),
+    TooSlow,
+    EndedEarly,
+    UnknownEncoding,
+    NotInflated(String),
+}
+
+/// How a body is compressed, by its `content-encoding`.
+pub(super) fn compression(content_encoding: Option<&str>) -> Result<Compression, BodyFault> {
+    match content_encoding {
+        None | Some("identity") => Ok(Compression::Plain),
+        Some("gzip") => Ok(Compression::Gzip),
+        Some("zstd") => Ok(Compression::Zstd),
+        Some(_) => Err(BodyFault::UnknownEncoding),
+    }
+}
+
+/// A whole body, as it was sent.
+pub(super) async fn read_body(body: Body, limits: &HttpLimits) -> Result<Bytes, BodyFault> {
+    let limited = Limited::new(body, limits.body_bytes_max);
+    match tokio::time::timeout(limits.body_timeout, limited.collect()).await {
+        Err(_) => Err(BodyFault::TooSlow),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyFault::TooLarge(limits.body_bytes_max)),
+        Ok(Err(_)) => Err(BodyFault::EndedEarly),
+    }
+}
+
+/// Lets a body that nobody wants come in, up to the bounds of one that is wanted, and keeps nothing of it.
+pub(super) async fn discard(body: Body, limits: &HttpLimits) {
+    let mut limited = Limited::new(body, limits.body_bytes_max);
+    let _ = tokio::time::timeout(limits.body_timeout, async { while let Some(Ok(_)) = limited.frame().await {} }).await;
+}
+
+/// What was compressed, up to so many bytes.
+pub(super) fn plain(bytes: Bytes, compression: Compression, bytes_max: usize) -> Result<Bytes, BodyFault> {
+    if compression == Compression::Plain {
+        return Ok(bytes);
+    }
+    let bad = |error: std::io::Error| BodyFault::NotInflated(error.to_string());
+    let reader = inflate(Box::new(std::io::Cursor::new(bytes)), compression).map_err(bad)?;
+    let mut out = Vec::new();
+    reader.take(bytes_max as u64 + 1).read_to_end(&mut out).map_err(bad)?;
+    if out.len() > bytes_max { Err(BodyFault::TooLarge(bytes_max)) } else { Ok(out.into()) }
+}
+
+/// A token bucket for each peer.
+pub(super) struct PeerRates {
+    per_second: f64,
+    depth: f64,
+    peers: Mutex<HashMap<IpAddr, (Instant, f64)>>,
+}
+
+impl PeerRates {
+    /// So many a second, and `depth` at once; a rate of 0 bounds nothing.
+    pub(super) fn new(per_second: f64, depth: f64) -> Self {
+        Self { per_second, depth, peers: Mutex::default() }
+    }
+
+    /// Takes a token of this peer, if there is one.
+    pub(super) fn take(&self, peer: IpAddr) -> bool {
+        self.look(peer, 1.0)
+    }
+
+    /// Whether there is one.
+    pub(super) fn has(&self, peer: IpAddr) -> bool {
+        self.look(peer, 0.0)
+    }
+
+    fn look(&self, peer: IpAddr, taken: f64) -> bool {
+        if self.per_second == 0.0 {
+            return true;
+        }
+        let now = Instant::now();
+        let filled = |(last, tokens): (Instant, f64)| {
+            (tokens + now.duration_since(last).as_secs_f64() * self.per_second).min(self.depth)
+        };
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.len() >= PEERS_MAX {
+            peers.retain(|_, bucket| filled(*bucket) < self.depth);
+        }
+        if peers.len() >= PEERS_MAX && !peers.contains_key(&peer) {
+            return false;
+        }
+        let bucket = peers.entry(peer).or_insert((now, self.depth));
+        let tokens = filled(*bucket);
+        let within = tokens >= 1.0;
+        *bucket = (now, if within { tokens - taken } else { tokens });
+        within
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_its_own_bucket() {
+        let rates = PeerRates::new(0.001, 3.0);
+        let (one, other) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        assert!((0..3).all(|_| rates.take(one)));
+        assert!(!rates.has(one) && !rates.take(one) && rates.has(other));
+        assert!((0..100).all(|_| PeerRates::new(0.0, 0.0).take(one)), "no bound");
+    }
+
+    #[test]
+    fn a_body_that_inflates_beyond_its_bound_is_refused() {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut packed, &vec![b'x'; 100_000]).unwrap();
+        let packed: Bytes = packed.finish().unwrap().into();
+        assert!(packed.len() < 1_000);
+        assert_eq!(plain(packed.clone(), Compression::Gzip, 99_999), Err(BodyFault::TooLarge(99_999)));
+        assert_eq!(plain(packed, Compression::Gzip, 100_000).unwrap().len(), 100_000);
+    }
+}

@@ -1,0 +1,116 @@
+//! `type: viid`: cameras and platforms that speak GA/T 1400.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use weir_connectors::source::{HttpLimits, ViidAccounts};
+use weir_engine::vfs::Vfs;
+use weir_rules::diagnostic::codes;
+use weir_rules::yaml::MapReader;
+use weir_rules::{Diagnostic, Diagnostics, SourceFile};
+
+use super::{SourceKind, parse_address, parse_limits};
+use crate::config::{Config, Named, keys};
+
+/// Longest file of accounts.
+const ACCOUNTS_BYTES_MAX: u64 = 8 << 20;
+/// Three times the ninety seconds after which devices usually say that they are there.
+const OFFLINE_AFTER_MS: i64 = 270_000;
+/// A body holds pictures, which are passed over.
+const BODY_BYTES: usize = 32 << 20;
+
+/// A VIID source as declared.
+#[derive(Debug, Clone)]
+pub(crate) struct ViidDecl {
+    pub(crate) address: SocketAddr,
+    pub(crate) realm: String,
+    pub(crate) server_id: String,
+    pub(crate) timezone: String,
+    pub(crate) accounts: Named,
+    pub(crate) offline_after_ms: i64,
+    pub(crate) peer_header: Option<String>,
+    pub(crate) limits: HttpLimits,
+}
+
+pub(super) fn parse(
+    file: &Arc<SourceFile>,
+    path: &Path,
+    map: &mut MapReader<'_>,
+    timezone: Option<&str>,
+    diagnostics: &mut Diagnostics,
+) -> Option<SourceKind> {
+    let mut complain = |span, message: &str, help: &str| {
+        diagnostics.push(Diagnostic::new(&codes::BAD_SOURCE, file, span, message).help(help));
+    };
+    if timezone.is_none() && !map.has("timezone") {
+        complain(map.head(), "times of GA/T 1400 name no zone", "add `timezone`, as in Asia/Shanghai");
+    }
+    if map.has("address") && !map.has("accounts") {
+        let help = "a CSV with device_id, user, ha1; make ha1 with: printf '%s' 'USER:REALM:PASSWORD' | md5sum";
+        complain(map.head(), "`accounts` is missing: nobody may register without one", help);
+    }
+    let address = parse_address(file, map, diagnostics);
+    let realm = map.take_text("realm", diagnostics);
+    let realm = realm.map_or_else(|| "viid".to_owned(), |(text, _)| text.to_owned());
+    let server_id = map.require_text("server_id", "twenty digits that devices know this server by", diagnostics);
+    let accounts = map.take_text("accounts", diagnostics);
+    let accounts = accounts.map(|(text, node)| Named { path: keys::path_of(path, text), span: node.span.clone() });
+    let offline_after_ms = map.take_duration_ms("offline_after", diagnostics).unwrap_or(OFFLINE_AFTER_MS);
+    let peer_header = map.take_text("peer_header", diagnostics);
+    let limits = parse_limits(HttpLimits { body_bytes_max: BODY_BYTES, ..HttpLimits::default() }, map, diagnostics);
+    let mut complain = |span, message: String, help: &str| {
+        diagnostics.push(Diagnostic::new(&codes::BAD_SOURCE, file, span, message).help(help));
+    };
+    if realm.contains(['"', '\\']) || !realm.is_ascii() {
+        complain(map.place_of("realm"), "a realm is ASCII without quotes".to_owned(), "such as viid");
+    }
+    if let Some((text, node)) = &server_id
+        && (text.len() != 20 || !text.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        complain(node.span.clone(), format!("`{text}` is no id of GA/T 1400"), "it has twenty digits; quote it");
+    }
+    let is_name = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    if let Some((text, node)) = peer_header.filter(|(text, _)| !is_name(text)) {
+        complain(node.span.clone(), format!("`{text}` is no name of a header"), "such as X-Real-IP");
+    }
+    Some(SourceKind::Viid(Box::new(ViidDecl {
+        address: address?,
+        realm,
+        server_id: server_id?.0.to_owned(),
+        timezone: timezone?.to_owned(),
+        accounts: accounts?,
+        offline_after_ms,
+        peer_header: peer_header.map(|(text, _)| text.to_owned()),
+        limits,
+    })))
+}
+
+/// The accounts of a source; a mistake is told with its line.
+pub(crate) fn load_accounts(
+    config: &Config,
+    declared: &ViidDecl,
+    vfs: &dyn Vfs,
+    diagnostics: &mut Diagnostics,
+) -> ViidAccounts {
+    let Named { path, span } = &declared.accounts;
+    let name = path.display().to_string();
+    let text = match vfs.read_text(path, ACCOUNTS_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("accounts {name} cannot be read: {error}");
+            diagnostics.push(
+                Diagnostic::new(&codes::FILE_NOT_READ, &config.file, span.clone(), message)
+                    .help("the path is relative to the configuration"),
+            );
+            return ViidAccounts::default();
+        }
+    };
+    ViidAccounts::parse(&text, &declared.realm).unwrap_or_else(|error| {
+        let before: usize = text.split_inclusive('\n').take(error.line.max(1) as usize - 1).map(str::len).sum();
+        let len = text[before..].lines().next().unwrap_or_default().len();
+        let file = SourceFile::new(name, text);
+        diagnostics.push(Diagnostic::new(&codes::BAD_SOURCE, &file, before..before + len, error.message));
+        ViidAccounts::default()
+    })
+}
