@@ -1,11 +1,13 @@
 //! What each fuzz target does with its bytes. A panic is a finding.
 
 mod credential;
+mod events;
 mod log;
 mod mutate;
 mod records;
 
 pub use credential::credential;
+pub use events::{push_event, viid_json};
 pub use log::log_recover;
 pub use mutate::Mutator;
 pub use records::{arrow_ipc_in, decode_csv, http_body, rules_eval};

@@ -109,6 +109,16 @@ fn http_body() {
 }
 
 #[test]
+fn viid_json() {
+    replay("viid_json", MUTANTS, weir_fuzz::viid_json);
+}
+
+#[test]
+fn push_event() {
+    replay("push_event", MUTANTS, weir_fuzz::push_event);
+}
+
+#[test]
 fn rules_eval() {
     replay("rules_eval", JUDGED_MUTANTS, weir_fuzz::rules_eval);
 }

@@ -20,7 +20,7 @@ use weir_engine::source::{Format, Outcome, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
 use super::OnBound;
-use super::web::{self, BodyFault, HttpLimits, PeerRates, compression, plain, read_body};
+use super::web::{self, BodyFault, HttpLimits, PeerRates, account, compression, plain, read_body};
 
 /// Listens for requests that bring records.
 pub struct HttpSource {
@@ -63,8 +63,7 @@ impl HttpSource {
 
 enum Answer {
     BadBody(String),
-    TooLarge(usize),
-    TooSlow,
+    Body(BodyFault),
     WrongType,
     TooMany,
     Busy,
@@ -74,11 +73,8 @@ enum Answer {
 impl From<BodyFault> for Answer {
     fn from(fault: BodyFault) -> Self {
         match fault {
-            BodyFault::TooLarge(max) => Self::TooLarge(max),
-            BodyFault::TooSlow => Self::TooSlow,
-            BodyFault::EndedEarly => Self::BadBody("the body ended early".to_owned()),
             BodyFault::UnknownEncoding => Self::WrongType,
-            BodyFault::NotInflated(why) => Self::BadBody(format!("the body cannot be inflated: {why}")),
+            fault => Self::Body(fault),
         }
     }
 }
@@ -87,13 +83,7 @@ impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let (status, body) = match self {
             Self::BadBody(why) => (StatusCode::BAD_REQUEST, serde_json::json!({ "error": why })),
-            Self::TooLarge(max) => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                serde_json::json!({ "error": format!("a body has at most {max} bytes; send several requests") }),
-            ),
-            Self::TooSlow => {
-                (StatusCode::REQUEST_TIMEOUT, serde_json::json!({ "error": "the body did not arrive in time" }))
-            }
+            Self::Body(fault) => (fault.status(), serde_json::json!({ "error": fault.to_string() })),
             Self::WrongType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 serde_json::json!({ "error": "send application/x-ndjson or application/json, plain or with content-encoding gzip or zstd" }),
@@ -106,22 +96,7 @@ impl IntoResponse for Answer {
                 StatusCode::SERVICE_UNAVAILABLE,
                 serde_json::json!({ "error": "the pipeline is busy; nothing was taken" }),
             ),
-            Self::Judged(outcome) => {
-                let rejected: Vec<_> = outcome
-                    .rejected
-                    .iter()
-                    .map(|(record, cause)| serde_json::json!({ "record": record, "cause": cause }))
-                    .collect();
-                let taken = outcome.evaluated + outcome.duplicate + outcome.late;
-                let body = serde_json::json!({
-                    "received": taken + rejected.len() as u64,
-                    "evaluated": outcome.evaluated,
-                    "duplicate": outcome.duplicate,
-                    "late": outcome.late,
-                    "rejected": rejected,
-                });
-                (StatusCode::OK, body)
-            }
+            Self::Judged(outcome) => (StatusCode::OK, account(&outcome)),
         };
         let json = [(header::CONTENT_TYPE, "application/json")];
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {

@@ -3,6 +3,7 @@
 mod file;
 mod http;
 mod parquet;
+mod push;
 mod stdin;
 mod tcp;
 mod viid;
@@ -11,9 +12,10 @@ mod web;
 pub use file::{FileProgress, FileSource};
 pub use http::{HttpSource, payload_of};
 pub use parquet::parquet_batches;
+pub use push::{PushDialect, PushPlace, PushSource, push_lines_of};
 pub use stdin::StdinSource;
 pub use tcp::TcpSource;
-pub use viid::{ViidAccounts, ViidAccountsError, ViidSource};
+pub use viid::{ViidAccounts, ViidAccountsError, ViidSource, viid_lines_of};
 pub use web::HttpLimits;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::StatusCode;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use weir_engine::Feed;
-use weir_engine::source::{Compression, inflate};
+use weir_engine::source::{Compression, Outcome, inflate};
 
 use super::{OnBound, STOP_POLL};
 
@@ -92,13 +93,46 @@ pub(super) async fn serve(
 }
 
 /// Why a body was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyFault {
+    #[error("a body has at most {0} bytes; send less at once")]
     TooLarge(usize),
+    #[error("the body did not arrive in time")]
     TooSlow,
+    #[error("the body ended early")]
     EndedEarly,
+    #[error("send it plain or with content-encoding gzip or zstd")]
     UnknownEncoding,
+    #[error("the body cannot be inflated: {0}")]
     NotInflated(String),
+}
+
+impl BodyFault {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::EndedEarly | Self::NotInflated(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+}
+
+/// What became of the records of a request, as it is told.
+pub(super) fn account(outcome: &Outcome) -> serde_json::Value {
+    let rejected: Vec<_> = outcome
+        .rejected
+        .iter()
+        .map(|(record, cause)| serde_json::json!({ "record": record, "cause": cause }))
+        .collect();
+    let taken = outcome.evaluated + outcome.duplicate + outcome.late;
+    serde_json::json!({
+        "received": taken + rejected.len() as u64,
+        "evaluated": outcome.evaluated,
+        "duplicate": outcome.duplicate,
+        "late": outcome.late,
+        "rejected": rejected,
+    })
 }
 
 /// How a body is compressed, by its `content-encoding`.

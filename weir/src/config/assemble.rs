@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use weir_connectors::sink::{FileSink, HttpSink, StdoutFormat, StdoutSink, TcpSink};
 use weir_connectors::source::{
-    FileProgress, FileSource, HttpSource, OnBound, StdinSource, TcpSource, ViidAccounts, ViidSource,
+    FileProgress, FileSource, HttpSource, OnBound, PushSource, StdinSource, TcpSource, ViidAccounts, ViidSource,
 };
 use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
@@ -120,6 +120,15 @@ fn build_source(
         SourceKind::Http { address, route, limits } => {
             Box::new(HttpSource { address, path: route, limits, on_bound: Some(announce), runtime: runtime.clone() })
         }
+        SourceKind::Push { address, route, dialect, place, limits } => Box::new(PushSource {
+            address,
+            path: route,
+            dialect,
+            place,
+            limits,
+            on_bound: Some(announce),
+            runtime: runtime.clone(),
+        }),
         SourceKind::Viid(declared) => {
             let mut nonce_key = [0; 32];
             OsRng.fill(&mut nonce_key);

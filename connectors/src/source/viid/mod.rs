@@ -49,6 +49,27 @@ const ABOUT_PEOPLE: [&str; 8] =
 
 const NOT_ABOUT_PEOPLE: &str = "nothing about people is taken here";
 
+const NOBODY: &str = "00000000000000000000";
+const ANYBODY: &str = "device_id,user,ha1,objects_of\n00000000000000000000,u,00000000000000000000000000000000,*\n";
+
+/// The lines in a body of `/VIID/MotorVehicles`, as the source takes them from a device that may bring everything; `None` if
+/// it is refused as a whole.
+pub fn viid_lines_of(body: &[u8]) -> Option<Vec<u8>> {
+    let account = ViidAccounts::parse(ANYBODY, "viid").ok()?.of(NOBODY)?.clone();
+    let mut lines = Vec::new();
+    let notified = parse::<Notifications>(body).ok().map(Notifications::into_objects).unwrap_or_default();
+    let notified = notified.into_iter().filter_map(|element| match element {
+        Element::Object(notification) if !notification.is_about_people() => Some(notification.into_vehicles()),
+        _ => None,
+    });
+    for element in parse::<MotorVehicles>(body).ok()?.into_objects().into_iter().chain(notified.flatten()) {
+        if let Element::Object(vehicle) = element {
+            let _ = vehicle.write(&account, &TimeZone::UTC, &mut lines);
+        }
+    }
+    Some(lines)
+}
+
 /// Listens for devices that speak GA/T 1400.
 pub struct ViidSource {
     /// Where to listen; loopback.
@@ -373,24 +394,34 @@ impl Asked {
         // Which object a line is of.
         let mut of_line = Vec::new();
         let mut statuses = Vec::with_capacity(objects.len());
+        let mut refused = Vec::new();
         for element in objects {
-            let Element::Object(vehicle) = element else {
-                statuses.push(self.statuses.of("", Code::JsonContent, "this is no object"));
-                continue;
+            let (id, written) = match &element {
+                Element::Object(vehicle) => {
+                    (vehicle.id().unwrap_or_default(), vehicle.write(account, zone, &mut lines))
+                }
+                Element::Other => ("", Err(Refused::NoObject)),
             };
-            let id = vehicle.id().unwrap_or_default();
-            statuses.push(match vehicle.write(account, zone, &mut lines) {
+            let (code, text) = match written {
                 Ok(()) => {
                     of_line.push(statuses.len());
-                    self.statuses.of(id, Code::Ok, "OK")
+                    (Code::Ok, "OK".to_owned())
                 }
-                Err(Refused::Content(why)) => self.statuses.of(id, Code::JsonContent, why),
-                Err(Refused::NotIts(why)) => self.statuses.of(id, Code::InvalidOperation, why),
-            });
+                Err(why) => {
+                    refused.push((why.cause(), String::new()));
+                    let code = if why == Refused::NotIts { Code::InvalidOperation } else { Code::JsonContent };
+                    (code, why.to_string())
+                }
+            };
+            statuses.push(self.statuses.of(id, code, text));
+        }
+        if !refused.is_empty() {
+            self.hand_over(&account.device_id, Payload::Refused(refused)).await?;
         }
         if of_line.is_empty() {
             return Ok(statuses);
         }
+        let lines = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
         let outcome = self.hand_over(&account.device_id, lines).await?;
         for (line, cause) in outcome.rejected {
             if let Some(status) = of_line.get(line as usize).and_then(|at| statuses.get_mut(*at)) {
@@ -400,14 +431,13 @@ impl Asked {
         Ok(statuses)
     }
 
-    async fn hand_over(&self, device_id: &str, lines: Vec<u8>) -> Result<Outcome, Refusal> {
+    async fn hand_over(&self, device_id: &str, payload: Payload) -> Result<Outcome, Refusal> {
         let busy = || {
             self.shared.feed.count_refused(1);
             Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is busy; nothing was taken")
         };
         let (sender, receiver) = oneshot::channel();
         let reply = Box::new(move |outcome| drop(sender.send(outcome)));
-        let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
         self.shared.feed.offer(Arc::from(format!("viid {device_id}")), payload, reply).map_err(|_| busy())?;
         receiver.await.map_err(|_| busy())
     }
@@ -476,16 +506,6 @@ impl Refusal {
 
 impl From<BodyFault> for Refusal {
     fn from(fault: BodyFault) -> Self {
-        let (http, why) = match fault {
-            BodyFault::TooLarge(max) => (StatusCode::PAYLOAD_TOO_LARGE, format!("a body has at most {max} bytes")),
-            BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()),
-            BodyFault::EndedEarly => (StatusCode::BAD_REQUEST, "the body ended early".to_owned()),
-            BodyFault::UnknownEncoding => {
-                let why = "send it plain or with content-encoding gzip or zstd".to_owned();
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, why)
-            }
-            BodyFault::NotInflated(why) => (StatusCode::BAD_REQUEST, format!("the body cannot be inflated: {why}")),
-        };
-        Self::new(http, Code::JsonFormat, why)
+        Self::new(fault.status(), Code::JsonFormat, fault.to_string())
     }
 }

@@ -11,6 +11,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize as DeserializeDerive, Serialize};
 
+use weir_engine::record::{Cause, Reason};
+
 use super::accounts::Account;
 use super::local_time;
 
@@ -124,8 +126,7 @@ struct Line<'a> {
     event_id: &'a str,
     ts: &'a str,
     device: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    site: Option<&'a str>,
+    site: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     lane: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,12 +144,37 @@ struct Line<'a> {
 }
 
 /// Why an object was not taken.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Its content is not what it should be.
-    Content(String),
+    /// It is something else than an object.
+    NoObject,
+    /// This field is missing.
+    Missing(&'static str),
     /// It is another device's.
-    NotIts(String),
+    NotIts,
+}
+
+impl Refused {
+    /// As it stands in the dead letter.
+    pub(super) fn cause(self) -> Cause {
+        match self {
+            Self::NoObject => Reason::Json { at: 0, what: "an object of the list is none" },
+            Self::Missing(field) => Reason::Missing { column: field.to_owned() },
+            Self::NotIts => Reason::NotAValue { column: "DeviceID".to_owned() },
+        }
+        .into()
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoObject => f.write_str("this is no object"),
+            Self::Missing("PlateNo") => f.write_str("PlateNo is missing, and HasPlate is not 0"),
+            Self::Missing(field) => write!(f, "{field} is missing"),
+            Self::NotIts => f.write_str("this account may not bring what that device saw"),
+        }
+    }
 }
 
 impl Vehicle {
@@ -158,27 +184,26 @@ impl Vehicle {
 
     /// Appends it to NDJSON. Times that name no zone are of this one.
     pub(super) fn write(&self, account: &Account, zone: &TimeZone, to: &mut Vec<u8>) -> Result<(), Refused> {
-        let missing = |what: &str| Refused::Content(format!("{what} is missing"));
-        let event_id = self.id().ok_or_else(|| missing("MotorVehicleID"))?;
+        let event_id = self.id().ok_or(Refused::Missing("MotorVehicleID"))?;
         let device = self.device_id.text().unwrap_or(&account.device_id);
         if !account.may_bring(device) {
-            let own = &account.device_id;
-            return Err(Refused::NotIts(format!("{own} may not bring what {device} saw")));
+            return Err(Refused::NotIts);
         }
         let time = self.pass_time.text().or(self.appear_time.text()).or(self.mark_time.text());
-        let time = time.ok_or_else(|| missing("PassTime"))?;
+        let time = time.ok_or(Refused::Missing("PassTime"))?;
         let utc = local_time::to_utc(time, zone);
         let has_none = self.has_plate.text().is_some_and(|text| text == "0" || text.eq_ignore_ascii_case("false"));
         let plate = self.plate_no.text().filter(|text| *text != NO_PLATE);
         if plate.is_none() && !has_none && self.plate_no.text() != Some(NO_PLATE) {
-            return Err(missing("PlateNo, and HasPlate is not 0,"));
+            return Err(Refused::Missing("PlateNo"));
         }
         let line = Line {
             kind: "vehicle",
             event_id,
             ts: utc.as_deref().unwrap_or(time),
             device,
-            site: self.tollgate_id.text(),
+            // A device stands somewhere: that is its site, if it belongs to no tollgate.
+            site: self.tollgate_id.text().unwrap_or(device),
             lane: self.lane_no.text(),
             plate: plate.filter(|_| !has_none),
             plate_color: self.plate_color.text().and_then(plate_color),
@@ -384,7 +409,7 @@ mod tests {
                 Vehicle::write(&vehicle, accounts.of(ID).unwrap(), &zone, &mut line)?;
                 Ok(serde_json::from_slice(&line).unwrap())
             }
-            Element::Other => Err(Refused::Content("no object".to_owned())),
+            Element::Other => Err(Refused::NoObject),
         };
         parsed.into_objects().into_iter().map(line).collect()
     }
@@ -398,7 +423,7 @@ mod tests {
             "SubImageList": { "SubImageInfoObject": [{ "Data": "/9j/4AAQ" }] }, "StorageUrl1": "http://10.0.0.9/1.jpg",
         }]}});
         let expected = serde_json::json!({
-            "kind": "vehicle", "event_id": "17", "ts": "2023-11-01T00:00:01Z", "device": ID, "lane": "3",
+            "kind": "vehicle", "event_id": "17", "ts": "2023-11-01T00:00:01Z", "device": ID, "site": ID, "lane": "3",
             "plate": "陕A12345", "plate_color": "blue", "vehicle_class": "K33", "speed_kmh": 42.5, "confidence": 0.96,
         });
         assert_eq!(lines(&full.to_string()), [Ok(expected.clone())]);
@@ -416,7 +441,6 @@ mod tests {
 
     #[test]
     fn each_object_is_judged_by_itself() {
-        let content = |what: &str| Err(Refused::Content(what.to_owned()));
         let body = serde_json::json!({ "MotorVehicleObject": [
             { "DeviceID": ID, "PassTime": "20231101080001", "PlateNo": "陕A12345" },
             { "MotorVehicleID": "a", "PlateNo": "陕A12345" },
@@ -428,12 +452,12 @@ mod tests {
             { "MotorVehicleID": "g", "PassTime": "yesterday", "PlateNo": "无车牌" },
         ]});
         let lines = lines(&body.to_string());
-        assert_eq!(lines[0], content("MotorVehicleID is missing"));
-        assert_eq!(lines[1], content("PassTime is missing"));
-        assert_eq!(lines[2], content("PlateNo, and HasPlate is not 0, is missing"));
-        assert_eq!(lines[3], content("no object"));
-        assert_eq!(lines[4], content("no object"));
-        assert!(matches!(&lines[5], Err(Refused::NotIts(_))));
+        assert_eq!(lines[0], Err(Refused::Missing("MotorVehicleID")));
+        assert_eq!(lines[1], Err(Refused::Missing("PassTime")));
+        assert_eq!(lines[2], Err(Refused::Missing("PlateNo")));
+        assert_eq!(lines[3], Err(Refused::NoObject));
+        assert_eq!(lines[4], Err(Refused::NoObject));
+        assert_eq!(lines[5], Err(Refused::NotIts));
         let [.., without, odd] = &lines[..] else { panic!() };
         let without = without.as_ref().unwrap();
         assert_eq!((&without["plate"], &without["device"]), (&serde_json::Value::Null, &ID.into()));

@@ -130,7 +130,10 @@ fn ids_of_a_second_that_fill_several_records_are_all_known_again() {
             Keeper::open(&spec, key, &survey, journal_from, with, rng, |second, id| known.push((second, id))).unwrap();
         if life == 0 {
             keeper.begin(job(0, false)).unwrap();
-            keeper.publish(Job { fresh: given.clone(), events_from: 5, ..job(0, false) }).unwrap();
+            // What one checkpoint has kept the next one keeps, until it is forgotten.
+            let (before, after) = given.split_at(2);
+            keeper.publish(Job { fresh: before.to_vec(), events_from: 4, ..job(0, false) }).unwrap();
+            keeper.publish(Job { fresh: after.to_vec(), events_from: 5, ..job(0, false) }).unwrap();
             keeper.events.close().unwrap();
         }
     }
@@ -237,6 +240,19 @@ fn a_start_takes_the_newest_that_is_whole_and_counts_on() {
     assert_eq!(epochs(&looked()), [3, 4, 5, 6], "the number of the damaged one is not used again");
     survey.give_up();
     assert!(survey.newest.is_none() && survey.whole.is_empty());
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+    let disk = SimulatedDisk::new();
+    live(&disk, None, &mut 0).unwrap();
+    let spec = spec(&disk);
+    let fails = || disk.fail_at(disk.calls() + 1, Fault::Error(std::io::ErrorKind::PermissionDenied));
+    fails();
+    assert!(survey(&spec, Pseudonyms::from_root(&[7; 32]).state_key()).is_err());
+    fails();
+    assert!(look(spec.vfs.as_ref(), &spec.folder).is_err());
+    assert_eq!(look(spec.vfs.as_ref(), &spec.folder).unwrap().len(), KEPT);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_connectors::loopback_address;
-use weir_connectors::source::HttpLimits;
+use weir_connectors::source::{HttpLimits, PushDialect, PushPlace};
 use weir_engine::Format;
 use weir_engine::decode::{MapSpec, MappedField};
 use weir_rules::diagnostic::{codes, did_you_mean};
@@ -43,6 +43,7 @@ pub(crate) enum SourceKind {
     Tcp { address: SocketAddr, idle_timeout_ms: i64, once: bool },
     Http { address: SocketAddr, route: String, limits: HttpLimits },
     Viid(Box<ViidDecl>),
+    Push { address: SocketAddr, route: String, dialect: PushDialect, place: PushPlace, limits: HttpLimits },
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -52,6 +53,7 @@ enum Type {
     Tcp,
     Http,
     Viid,
+    Push(PushDialect),
 }
 
 /// Fields a mapped source may declare.
@@ -67,13 +69,21 @@ pub(super) fn parse_source(
 ) -> Option<SourceDecl> {
     let mut map = MapReader::open(file, node, format!("source `{}`", name.0), diagnostics)?;
     if !map.has("type") {
-        map.missing("type", "file, stdin, tcp, http or viid", diagnostics);
+        map.missing("type", "file, stdin, tcp, http, viid, isapi, plate_recognizer or ngsi", diagnostics);
     }
-    let types =
-        [("file", Type::File), ("stdin", Type::Stdin), ("tcp", Type::Tcp), ("http", Type::Http), ("viid", Type::Viid)];
+    let types = [
+        ("file", Type::File),
+        ("stdin", Type::Stdin),
+        ("tcp", Type::Tcp),
+        ("http", Type::Http),
+        ("viid", Type::Viid),
+        ("isapi", Type::Push(PushDialect::Isapi)),
+        ("plate_recognizer", Type::Push(PushDialect::PlateRecognizer)),
+        ("ngsi", Type::Push(PushDialect::Ngsi)),
+    ];
     let ty = map.take_choice("type", &types, diagnostics);
     // What devices that speak a protocol say is no matter of configuration.
-    let is_free = ty != Some(Type::Viid);
+    let is_free = !matches!(ty, Some(Type::Viid | Type::Push(_)));
     let formats = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("arrow", Format::ArrowIpc)];
     let format = if is_free { map.take_choice("format", &formats, diagnostics) } else { None };
     let record_kind = if is_free { map.take_text("kind", diagnostics) } else { None };
@@ -125,6 +135,7 @@ pub(super) fn parse_source(
             once: map.take_bool("once", diagnostics).unwrap_or(false),
         }),
         Type::Http => parse_http(file, &mut map, diagnostics),
+        Type::Push(dialect) => parse_push(file, &mut map, dialect, diagnostics),
         Type::Viid => viid::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
     };
     let by_name = |pattern: &Path| {
@@ -158,8 +169,33 @@ pub(super) fn parse_source(
 fn parse_http(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Option<SourceKind> {
     let address = parse_address(file, map, diagnostics);
     let limits = parse_limits(HttpLimits::default(), map, diagnostics);
-    let route = match map.take_text("route", diagnostics) {
-        Some((text, _)) if text.starts_with('/') && !text.contains(['{', '*']) => text.to_owned(),
+    let route = parse_route(file, map, "/records", diagnostics)?;
+    address.map(|address| SourceKind::Http { address, route, limits })
+}
+
+/// A source of devices that post events of their own form.
+fn parse_push(
+    file: &Arc<SourceFile>,
+    map: &mut MapReader<'_>,
+    dialect: PushDialect,
+    diagnostics: &mut Diagnostics,
+) -> Option<SourceKind> {
+    let address = parse_address(file, map, diagnostics);
+    let limits = parse_limits(HttpLimits::default(), map, diagnostics);
+    let mut text = |key| map.take_text(key, diagnostics).map(|(text, _)| text.to_owned());
+    let place = PushPlace { site: text("site"), zone: text("zone") };
+    let route = parse_route(file, map, "/events", diagnostics)?;
+    address.map(|address| SourceKind::Push { address, route, dialect, place, limits })
+}
+
+fn parse_route(
+    file: &Arc<SourceFile>,
+    map: &mut MapReader<'_>,
+    default: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<String> {
+    match map.take_text("route", diagnostics) {
+        Some((text, _)) if text.starts_with('/') && !text.contains(['{', '*']) => Some(text.to_owned()),
         Some((_, node)) => {
             diagnostics.push(Diagnostic::new(
                 &codes::BAD_SOURCE,
@@ -167,11 +203,10 @@ fn parse_http(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut
                 node.span.clone(),
                 "a route starts with `/` and holds no pattern",
             ));
-            return None;
+            None
         }
-        None => "/records".to_owned(),
-    };
-    address.map(|address| SourceKind::Http { address, route, limits })
+        None => Some(default.to_owned()),
+    }
 }
 
 fn parse_limits(mut limits: HttpLimits, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> HttpLimits {

@@ -1,0 +1,222 @@
+//! Devices and platforms that post each event as it happens, in a form of their own: `POST` of one event, or of a few.
+//!
+//! Of a body the fields are taken that are named in the dialect's file, and no others; pictures beside them are passed over
+//! as they come in. 200 with an account once all of it has been judged (and is durable, where a state folder is kept),
+//! also for a heartbeat, which brings nothing; 400 for what is not of this form; 503 with `Retry-After` when there is no
+//! room.
+
+mod form;
+mod isapi;
+mod ngsi;
+mod plate_recognizer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use weir_engine::source::{Format, Outcome, Payload};
+use weir_engine::{Feed, Source, SourceError};
+
+use super::OnBound;
+use super::web::{self, BodyFault, HttpLimits, PeerRates, account, compression, discard, plain, read_body};
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushDialect {
+    /// Hikvision ISAPI: event notifications of number-plate cameras and people counters.
+    Isapi,
+    /// Plate Recognizer Stream: its webhook.
+    PlateRecognizer,
+    /// NGSI: entities of smart-data models, as brokers notify of them.
+    Ngsi,
+}
+
+impl PushDialect {
+    /// The NDJSON of canonical records in a body. An error says what is wrong with it, without its values.
+    fn lines(self, body: &str, of: &PushPlace) -> Result<Vec<u8>, String> {
+        let records = match self {
+            Self::Isapi => isapi::records(body),
+            Self::PlateRecognizer => plate_recognizer::records(body),
+            Self::Ngsi => ngsi::records(body),
+        }?;
+        let mut lines = Vec::new();
+        for mut record in records {
+            record.put("site", of.site.as_deref());
+            record.put("zone", of.zone.as_deref());
+            // A device stands somewhere: that is its site, if there is no other name for it.
+            record.put("site", record.0.get("device").cloned());
+            serde_json::to_writer(&mut lines, &record.0).expect("a record is plain data");
+            lines.push(b'\n');
+        }
+        Ok(lines)
+    }
+}
+
+/// Where devices are that do not say it.
+#[derive(Debug, Clone, Default)]
+pub struct PushPlace {
+    /// Site of every record that names none.
+    pub site: Option<String>,
+    /// Zone of every record that names none.
+    pub zone: Option<String>,
+}
+
+/// A canonical record that is being put together.
+struct Record(Map<String, Value>);
+
+impl Record {
+    fn of(kind: &str) -> Self {
+        Self(Map::from_iter([("kind".to_owned(), kind.into())]))
+    }
+
+    /// Sets a column, if there is something to set and it is not set yet.
+    fn put(&mut self, column: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.0.entry(column).or_insert_with(|| value.into());
+        }
+    }
+}
+
+/// Listens for events that are posted.
+pub struct PushSource {
+    /// Where to listen; loopback.
+    pub address: SocketAddr,
+    /// Path that takes events.
+    pub path: String,
+    /// What is spoken.
+    pub dialect: PushDialect,
+    /// Where the devices are.
+    pub place: PushPlace,
+    /// Bounds.
+    pub limits: HttpLimits,
+    /// Called with the address it got.
+    pub on_bound: Option<OnBound>,
+    /// Where its connections run.
+    pub runtime: Handle,
+}
+
+struct Shared {
+    feed: Feed,
+    dialect: PushDialect,
+    place: PushPlace,
+    limits: HttpLimits,
+    rates: PeerRates,
+}
+
+impl Source for PushSource {
+    fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
+        let Self { address, path, dialect, place, limits, on_bound, runtime } = *self;
+        let per_second = f64::from(limits.requests_per_second_max);
+        let rates = PeerRates::new(per_second, per_second);
+        let shared = Arc::new(Shared { feed: feed.clone(), dialect, place, limits: limits.clone(), rates });
+        let router = |peer| Router::new().route(&path, post(receive)).with_state((Arc::clone(&shared), peer));
+        let serving = web::serve(address, on_bound.as_ref(), &limits, &feed, router);
+        runtime.block_on(serving).map_err(|error| SourceError::new(format!("push {address}"), error))
+    }
+}
+
+/// The lines in the body of a request.
+async fn lines_of(
+    dialect: PushDialect,
+    headers: &HeaderMap,
+    body: Body,
+    place: &PushPlace,
+    limits: &HttpLimits,
+) -> Result<Vec<u8>, Refusal> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let compression = compression(text(header::CONTENT_ENCODING))?;
+    let bytes = match text(header::CONTENT_TYPE).map(multer::parse_boundary) {
+        Some(Ok(boundary)) => form::event(dialect, body, boundary, limits).await?,
+        _ => {
+            let bytes = read_body(body, limits).await?;
+            plain(bytes, compression, limits.body_bytes_max)?.to_vec()
+        }
+    };
+    let event = String::from_utf8(bytes).map_err(|_| Refusal::Form("the event is not UTF-8".to_owned()))?;
+    // Some put a byte-order mark before their XML.
+    dialect.lines(event.trim_start_matches('\u{feff}'), place).map_err(Refusal::Form)
+}
+
+/// The lines in a body under this content type, as the source takes them; `None` if it is refused.
+pub async fn push_lines_of(dialect: PushDialect, content_type: &str, body: Bytes, bytes_max: usize) -> Option<Vec<u8>> {
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type.parse().ok()?)]);
+    let limits = HttpLimits { body_bytes_max: bytes_max, ..HttpLimits::default() };
+    lines_of(dialect, &headers, body.into(), &PushPlace::default(), &limits).await.ok()
+}
+
+enum Refusal {
+    Busy,
+    TooMany,
+    Body(BodyFault),
+    Form(String),
+}
+
+impl From<BodyFault> for Refusal {
+    fn from(fault: BodyFault) -> Self {
+        Self::Body(fault)
+    }
+}
+
+async fn receive(State((shared, peer)): State<(Arc<Shared>, SocketAddr)>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut body = Some(body);
+    let taken = shared.take(peer, &parts.headers, &mut body).await;
+    if let Some(unread) = body {
+        discard(unread, &shared.limits).await;
+    }
+    match taken {
+        Ok(outcome) => answer(StatusCode::OK, &account(&outcome)),
+        Err(refusal) => {
+            let (status, why) = match refusal {
+                Refusal::Busy => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "the pipeline is busy; nothing was taken".to_owned())
+                }
+                Refusal::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many requests".to_owned()),
+                Refusal::Body(fault) => (fault.status(), fault.to_string()),
+                Refusal::Form(why) => (StatusCode::BAD_REQUEST, why),
+            };
+            if status != StatusCode::BAD_REQUEST {
+                shared.feed.count_refused(1);
+            }
+            answer(status, &serde_json::json!({ "error": why }))
+        }
+    }
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        return (status, json, [(header::RETRY_AFTER, "1")], body.to_string()).into_response();
+    }
+    (status, json, body.to_string()).into_response()
+}
+
+impl Shared {
+    async fn take(&self, peer: SocketAddr, headers: &HeaderMap, body: &mut Option<Body>) -> Result<Outcome, Refusal> {
+        if !self.rates.take(peer.ip()) {
+            return Err(Refusal::TooMany);
+        }
+        if self.feed.stopping() {
+            return Err(Refusal::Busy);
+        }
+        let body = body.take().expect("it is read once");
+        let lines = lines_of(self.dialect, headers, body, &self.place, &self.limits).await?;
+        if lines.is_empty() {
+            return Ok(Outcome::default());
+        }
+        let (sender, receiver) = oneshot::channel();
+        let reply = Box::new(move |outcome| drop(sender.send(outcome)));
+        let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
+        self.feed.offer(Arc::from(format!("push {peer}")), payload, reply).map_err(|_| Refusal::Busy)?;
+        receiver.await.map_err(|_| Refusal::Busy)
+    }
+}
