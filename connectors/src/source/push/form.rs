@@ -21,8 +21,8 @@ pub(super) async fn event(
     let mut form = Multipart::with_constraints(body.into_data_stream(), boundary, constraints);
     let fault = |error: multer::Error| match error {
         multer::Error::StreamSizeExceeded { .. } => BodyFault::TooLarge(limits.body_bytes_max).into(),
-        // It says what is wrong with the form and not what stands in it.
-        error => Refusal::Form(format!("this is no form: {error}")),
+        // What it says may quote the form.
+        _ => Refusal::Form("this is no form, or it ends too early".to_owned()),
     };
     let reading = async {
         let mut event = None;
