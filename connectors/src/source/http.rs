@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use weir_engine::decode::json::array_elements;
 use weir_engine::source::{Format, Outcome, Payload};
 use weir_engine::{Feed, Source, SourceError};
@@ -98,11 +97,7 @@ impl IntoResponse for Answer {
             ),
             Self::Judged(outcome) => (StatusCode::OK, account(&outcome)),
         };
-        let json = [(header::CONTENT_TYPE, "application/json")];
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            return (status, json, [(header::RETRY_AFTER, "1")], body.to_string()).into_response();
-        }
-        (status, json, body.to_string()).into_response()
+        web::answer(status, &body)
     }
 }
 
@@ -132,10 +127,7 @@ async fn take(shared: &Shared, peer: SocketAddr, request: Request) -> Result<Out
     let bytes = read_body(body, &shared.limits).await?;
     let bytes = plain(bytes, compression, shared.limits.body_bytes_max)?;
     let payload = payload(bytes, kind)?;
-    let (sender, receiver) = oneshot::channel();
-    let reply = Box::new(move |outcome| drop(sender.send(outcome)));
-    shared.feed.offer(Arc::from(format!("http {peer}")), payload, reply).map_err(|_| Answer::Busy)?;
-    receiver.await.map_err(|_| Answer::Busy)
+    web::judged(&shared.feed, format!("http {peer}"), payload).await.map_err(|_| Answer::Busy)
 }
 
 #[derive(Clone, Copy, PartialEq)]

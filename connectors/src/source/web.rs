@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use weir_engine::Feed;
-use weir_engine::source::{Compression, Outcome, inflate};
+use weir_engine::source::{Busy, Compression, Outcome, Payload, inflate};
 
 use super::{OnBound, STOP_POLL};
 
@@ -160,6 +161,28 @@ pub(super) async fn read_body(body: Body, limits: &HttpLimits) -> Result<Bytes, 
 pub(super) async fn discard(body: Body, limits: &HttpLimits) {
     let mut limited = Limited::new(body, limits.body_bytes_max);
     let _ = tokio::time::timeout(limits.body_timeout, async { while let Some(Ok(_)) = limited.frame().await {} }).await;
+}
+
+/// A JSON answer; one that says to come back says when.
+pub(super) fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    if comes_back(status) {
+        return (status, json, [(header::RETRY_AFTER, "1")], body.to_string()).into_response();
+    }
+    (status, json, body.to_string()).into_response()
+}
+
+/// Whether nothing was taken for want of room, and may be later.
+pub(super) fn comes_back(status: StatusCode) -> bool {
+    matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Hands records over and waits until they are judged.
+pub(super) async fn judged(feed: &Feed, stream: String, payload: Payload) -> Result<Outcome, Busy> {
+    let (sender, receiver) = oneshot::channel();
+    let reply = Box::new(move |outcome| drop(sender.send(outcome)));
+    feed.offer(Arc::from(stream), payload, reply)?;
+    receiver.await.map_err(|_| Busy)
 }
 
 /// What was compressed, up to so many bytes.

@@ -45,7 +45,7 @@ impl Source for Gate {
     fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
         let mut framer = feed.framer("gate");
         for first in (0..(BEFORE + AWAY + AFTER) * PER_SECOND).step_by(BLOCK as usize) {
-            match first / BLOCK * BLOCK {
+            match first {
                 at if at == BEFORE / 2 * PER_SECOND => drop(ALLOCATOR.take_peak()),
                 at if at == BEFORE * PER_SECOND => self.before.store(ALLOCATOR.take_peak(), Ordering::Relaxed),
                 _ => {}

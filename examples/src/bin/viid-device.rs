@@ -2,8 +2,8 @@
 //!
 //! Usage: `viid-device ADDRESS DEVICE_ID USER PASSWORD [PASSAGES]`, with a source such as
 //! `{ type: viid, address: 127.0.0.1:7100, server_id: "...", accounts: accounts.csv, timezone: Asia/Shanghai }`. It
-//! registers, sends, loses its connection, comes back and sends what has waited. Without PASSWORD it prints the line for
-//! the accounts: `viid-device account DEVICE_ID USER REALM` asks for the password on standard input.
+//! registers, sends, loses its connection, comes back and sends what has waited. `viid-device account DEVICE_ID USER REALM`
+//! reads a password from standard input and prints a file of accounts with this one in it.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufRead};

@@ -17,12 +17,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use weir_engine::source::{Format, Outcome, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
@@ -174,7 +173,7 @@ async fn receive(State((shared, peer)): State<(Arc<Shared>, SocketAddr)>, reques
         discard(unread, &shared.limits).await;
     }
     match taken {
-        Ok(outcome) => answer(StatusCode::OK, &account(&outcome)),
+        Ok(outcome) => web::answer(StatusCode::OK, &account(&outcome)),
         Err(refusal) => {
             let (status, why) = match refusal {
                 Refusal::Busy => {
@@ -184,20 +183,12 @@ async fn receive(State((shared, peer)): State<(Arc<Shared>, SocketAddr)>, reques
                 Refusal::Body(fault) => (fault.status(), fault.to_string()),
                 Refusal::Form(why) => (StatusCode::BAD_REQUEST, why),
             };
-            if status != StatusCode::BAD_REQUEST {
+            if web::comes_back(status) {
                 shared.feed.count_refused(1);
             }
-            answer(status, &serde_json::json!({ "error": why }))
+            web::answer(status, &serde_json::json!({ "error": why }))
         }
     }
-}
-
-fn answer(status: StatusCode, body: &Value) -> Response {
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-        return (status, json, [(header::RETRY_AFTER, "1")], body.to_string()).into_response();
-    }
-    (status, json, body.to_string()).into_response()
 }
 
 impl Shared {
@@ -213,10 +204,7 @@ impl Shared {
         if lines.is_empty() {
             return Ok(Outcome::default());
         }
-        let (sender, receiver) = oneshot::channel();
-        let reply = Box::new(move |outcome| drop(sender.send(outcome)));
         let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
-        self.feed.offer(Arc::from(format!("push {peer}")), payload, reply).map_err(|_| Refusal::Busy)?;
-        receiver.await.map_err(|_| Refusal::Busy)
+        web::judged(&self.feed, format!("push {peer}"), payload).await.map_err(|_| Refusal::Busy)
     }
 }

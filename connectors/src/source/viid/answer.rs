@@ -1,8 +1,10 @@
 //! Answers as GA/T 1400.4 has them: a status for each object.
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
 use serde::Serialize;
+
+use crate::source::web;
 
 /// Status codes of the standard (GA/T 1400.3, table B.45, as its users have them).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,11 @@ impl Status {
         &self.id
     }
 
+    /// The same of something else.
+    pub(super) fn about(self, id: &str) -> Self {
+        Self { id: id.to_owned(), ..self }
+    }
+
     pub(super) fn is_ok(&self) -> bool {
         self.code == Code::Ok as u8
     }
@@ -58,16 +65,12 @@ impl Status {
 
 /// An answer about the request as a whole.
 pub(super) fn one(http: StatusCode, status: &Status) -> Response {
-    json(http, &serde_json::json!({ "ResponseStatusObject": status }))
+    web::answer(http, &serde_json::json!({ "ResponseStatusObject": status }))
 }
 
 /// An answer about each object.
 pub(super) fn list(http: StatusCode, statuses: &[Status]) -> Response {
-    json(http, &serde_json::json!({ "ResponseStatusListObject": { "ResponseStatusObject": statuses } }))
-}
-
-pub(super) fn json(http: StatusCode, body: &serde_json::Value) -> Response {
-    (http, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    web::answer(http, &serde_json::json!({ "ResponseStatusListObject": { "ResponseStatusObject": statuses } }))
 }
 
 /// The same answer with one header more.

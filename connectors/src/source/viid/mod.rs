@@ -27,7 +27,6 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use weir_engine::source::{Format, Outcome, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
@@ -382,7 +381,7 @@ impl Asked {
             }
             let judged = self.judge(account, vehicles).await?;
             let first_fault = judged.into_iter().find(|status| !status.is_ok());
-            statuses.push(first_fault.unwrap_or_else(|| self.statuses.of(&id, Code::Ok, "OK")));
+            statuses.push(first_fault.map_or_else(|| self.statuses.of(&id, Code::Ok, "OK"), |it| it.about(&id)));
         }
         Ok(answer::list(StatusCode::OK, &statuses))
     }
@@ -432,14 +431,10 @@ impl Asked {
     }
 
     async fn hand_over(&self, device_id: &str, payload: Payload) -> Result<Outcome, Refusal> {
-        let busy = || {
+        web::judged(&self.shared.feed, format!("viid {device_id}"), payload).await.map_err(|_| {
             self.shared.feed.count_refused(1);
             Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is busy; nothing was taken")
-        };
-        let (sender, receiver) = oneshot::channel();
-        let reply = Box::new(move |outcome| drop(sender.send(outcome)));
-        self.shared.feed.offer(Arc::from(format!("viid {device_id}")), payload, reply).map_err(|_| busy())?;
-        receiver.await.map_err(|_| busy())
+        })
     }
 
     /// Tollgates are known by what is configured; who tells of his is answered and nothing is kept.
@@ -456,7 +451,7 @@ impl Asked {
         let time = serde_json::json!({ "SystemTimeObject": {
             "VIIDServerID": server, "TimeMode": "1", "LocalTime": local_time, "TimeZone": self.shared.timezone,
         }});
-        answer::json(StatusCode::OK, &time)
+        web::answer(StatusCode::OK, &time)
     }
 
     /// Asks who it is.
@@ -470,7 +465,6 @@ impl Asked {
         let response = answer::one(http, &self.statuses.of(&self.shared.server_id, code, why));
         match challenge {
             Some(challenge) => answer::with(response, header::WWW_AUTHENTICATE, &challenge),
-            None if code == Code::Busy => answer::with(response, header::RETRY_AFTER, "1"),
             None => response,
         }
     }

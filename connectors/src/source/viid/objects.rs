@@ -316,7 +316,7 @@ pub(super) enum Element<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Element<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut elements = OneOrMore::deserialize(deserializer)?;
-        // A list in a list is no object.
+        // A list of one in its place will do; any other is no object.
         let one = if elements.0.len() == 1 { elements.0.pop() } else { None };
         Ok(one.unwrap_or(Element::Other))
     }

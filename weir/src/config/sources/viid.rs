@@ -40,21 +40,12 @@ pub(super) fn parse(
     timezone: Option<&str>,
     diagnostics: &mut Diagnostics,
 ) -> Option<SourceKind> {
-    let mut complain = |span, message: &str, help: &str| {
-        diagnostics.push(Diagnostic::new(&codes::BAD_SOURCE, file, span, message).help(help));
-    };
-    if timezone.is_none() && !map.has("timezone") {
-        complain(map.head(), "times of GA/T 1400 name no zone", "add `timezone`, as in Asia/Shanghai");
-    }
-    if map.has("address") && !map.has("accounts") {
-        let help = "a CSV with device_id, user, ha1; make ha1 with: printf '%s' 'USER:REALM:PASSWORD' | md5sum";
-        complain(map.head(), "`accounts` is missing: nobody may register without one", help);
-    }
     let address = parse_address(file, map, diagnostics);
     let realm = map.take_text("realm", diagnostics);
     let realm = realm.map_or_else(|| "viid".to_owned(), |(text, _)| text.to_owned());
     let server_id = map.require_text("server_id", "twenty digits that devices know this server by", diagnostics);
-    let accounts = map.take_text("accounts", diagnostics);
+    let help = "a CSV with device_id, user, ha1; make ha1 with: printf '%s' 'USER:REALM:PASSWORD' | md5sum";
+    let accounts = map.require_text("accounts", help, diagnostics);
     let accounts = accounts.map(|(text, node)| Named { path: keys::path_of(path, text), span: node.span.clone() });
     let offline_after_ms = map.take_duration_ms("offline_after", diagnostics).unwrap_or(OFFLINE_AFTER_MS);
     let peer_header = map.take_text("peer_header", diagnostics);
@@ -62,6 +53,9 @@ pub(super) fn parse(
     let mut complain = |span, message: String, help: &str| {
         diagnostics.push(Diagnostic::new(&codes::BAD_SOURCE, file, span, message).help(help));
     };
+    if timezone.is_none() {
+        complain(map.head(), "times of GA/T 1400 name no zone".to_owned(), "add `timezone`, as in Asia/Shanghai");
+    }
     if realm.contains(['"', '\\']) || !realm.is_ascii() {
         complain(map.place_of("realm"), "a realm is ASCII without quotes".to_owned(), "such as viid");
     }
