@@ -4,11 +4,13 @@
 //! `received = evaluated + duplicate + late + rejected + shed + in_flight`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::live::{Live, LiveBoard};
 
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 /// What became of the records of one source.
@@ -152,12 +154,24 @@ pub struct SinkCounts {
     pub trouble: Option<String>,
 }
 
+/// A source that cannot do its work for now, and tries again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTrouble {
+    /// Since when, by the wall clock.
+    pub since_ms: i64,
+    /// How often it has tried since.
+    pub tries: u64,
+    /// What it met last.
+    pub message: String,
+}
+
 /// Live figures for a progress line, readable from any thread.
 #[derive(Debug, Default)]
 pub struct Progress {
     received: AtomicU64,
     alerts: AtomicU64,
     pub(crate) board: LiveBoard,
+    troubles: Mutex<BTreeMap<Arc<str>, SourceTrouble>>,
 }
 
 impl Progress {
@@ -169,6 +183,23 @@ impl Progress {
     /// Where zones and devices stand; a quarter of a second old at most while records come, and empty at first.
     pub fn live(&self) -> Live {
         self.board.read()
+    }
+
+    /// Notes what a source has met; `None` once it goes on.
+    pub(crate) fn note_trouble(&self, source: &Arc<str>, trouble: Option<(i64, String)>) {
+        let mut troubles = self.troubles.lock();
+        let Some((now_ms, message)) = trouble else {
+            troubles.remove(source);
+            return;
+        };
+        let fresh = SourceTrouble { since_ms: now_ms, tries: 0, message: String::new() };
+        let known = troubles.entry(Arc::clone(source)).or_insert(fresh);
+        (known.tries, known.message) = (known.tries + 1, message);
+    }
+
+    /// Sources that cannot do their work for now, by name.
+    pub fn troubles(&self) -> BTreeMap<Arc<str>, SourceTrouble> {
+        self.troubles.lock().clone()
     }
 
     /// Records judged so far.

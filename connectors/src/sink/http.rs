@@ -10,7 +10,7 @@ use reqwest::{Client, StatusCode, header};
 use tokio::runtime::Handle;
 use weir_engine::{Output, Sink, SinkError};
 
-use weir_engine::backoff::Backoff;
+use super::Patience;
 
 /// The sink cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ impl HttpSink {
 
     async fn post(&self, output: &Output) -> Result<bool, SinkError> {
         let body = output.to_json();
-        let mut backoff = Backoff::new(self.retry_for);
+        let mut patience = Patience::new(self.retry_for);
         loop {
             let mut request = self.client.post(&self.url).body(body.clone());
             if let Some(key) = output.idempotency_key() {
@@ -67,14 +67,7 @@ impl HttpSink {
                 Ok(status) => status.to_string(),
                 Err(error) => error.without_url().to_string(),
             };
-            match backoff.pause() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None if self.retry_for.is_zero() => return Err(SinkError::new(format!("{}: {trouble}", self.url))),
-                None => {
-                    let seconds = self.retry_for.as_secs();
-                    return Err(SinkError::new(format!("{}: gave up after {seconds} s: {trouble}", self.url)));
-                }
-            }
+            tokio::time::sleep(patience.next(&self.url, &trouble)?).await;
         }
     }
 }

@@ -2,10 +2,47 @@
 
 mod file;
 mod http;
+mod mqtt;
+mod nats;
+mod postgres;
 mod stdout;
 mod tcp;
 
 pub use file::FileSink;
 pub use http::{HttpSink, HttpSinkError};
+pub use mqtt::MqttSink;
+pub use nats::NatsSink;
+pub use postgres::PostgresSink;
 pub use stdout::{StdoutFormat, StdoutSink};
 pub use tcp::TcpSink;
+
+use std::time::Duration;
+
+use weir_engine::SinkError;
+use weir_engine::backoff::Backoff;
+
+/// How long a sink tries before it has failed, or leaves it to the outbox to ask again.
+struct Patience {
+    retry_for: Duration,
+    backoff: Backoff,
+}
+
+impl Patience {
+    fn new(retry_for: Duration) -> Self {
+        Self { retry_for, backoff: Backoff::new(retry_for) }
+    }
+
+    /// How long to wait before the next attempt, after this trouble; an error if there is none.
+    fn next(&mut self, place: &str, trouble: &dyn std::fmt::Display) -> Result<Duration, SinkError> {
+        self.backoff.pause().ok_or_else(|| {
+            if self.retry_for.is_zero() {
+                return SinkError::new(format!("{place}: {trouble}"));
+            }
+            SinkError::new(format!("{place}: gave up after {} s: {trouble}", self.retry_for.as_secs()))
+        })
+    }
+
+    fn wait(&mut self, place: &str, trouble: &dyn std::fmt::Display) -> Result<(), SinkError> {
+        self.next(place, trouble).map(std::thread::sleep)
+    }
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use weir_engine::{Output, Sink, SinkError};
 
-use weir_engine::backoff::Backoff;
+use super::Patience;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,19 +46,10 @@ impl Sink for TcpSink {
             lines.push_str(&output.to_json());
             lines.push('\n');
         }
-        let mut backoff = Backoff::new(self.retry_for);
+        let mut patience = Patience::new(self.retry_for);
         while let Err(error) = self.write(lines.as_bytes()) {
             self.stream = None;
-            match backoff.pause() {
-                Some(pause) => std::thread::sleep(pause),
-                None if self.retry_for.is_zero() => {
-                    return Err(SinkError::new(format!("tcp {}: {error}", self.address)));
-                }
-                None => {
-                    let seconds = self.retry_for.as_secs();
-                    return Err(SinkError::new(format!("tcp {}: gave up after {seconds} s: {error}", self.address)));
-                }
-            }
+            patience.wait(&format!("tcp {}", self.address), &error)?;
         }
         Ok(())
     }

@@ -2,6 +2,9 @@
 
 mod file;
 mod http;
+mod messages;
+mod mqtt;
+mod nats;
 mod parquet;
 mod push;
 mod stdin;
@@ -11,6 +14,9 @@ mod web;
 
 pub use file::{FileProgress, FileSource};
 pub use http::{HttpSource, payload_of};
+pub use messages::message_lines_of;
+pub use mqtt::MqttSource;
+pub use nats::NatsSource;
 pub use parquet::parquet_batches;
 pub use push::{PushDialect, PushPlace, PushSource, push_lines_of};
 pub use stdin::StdinSource;
@@ -19,10 +25,24 @@ pub use viid::{ViidAccounts, ViidAccountsError, ViidSource, viid_lines_of};
 pub use web::HttpLimits;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use weir_engine::Feed;
+use weir_engine::backoff::Backoff;
 
 /// How often a source that waits looks whether it should stop.
 const STOP_POLL: Duration = Duration::from_millis(50);
 
 /// Called with the address a listener got, so that port 0 can be used.
 pub type OnBound = Arc<dyn Fn(std::net::SocketAddr) + Send + Sync>;
+
+/// Shortest time between two attempts to reach a server.
+const RECONNECT_MIN: Duration = Duration::from_secs(1);
+
+/// Waits before a server is tried again, or until the source should stop.
+async fn pause(feed: &Feed, backoff: &mut Backoff) {
+    let until = Instant::now() + RECONNECT_MIN + backoff.pause().unwrap_or_default();
+    while Instant::now() < until && !feed.stopping() {
+        tokio::time::sleep(STOP_POLL).await;
+    }
+}

@@ -338,7 +338,7 @@ impl Stream {
     ];
 
     /// Its word.
-    pub(crate) fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         Self::WORDS[self as usize].0
     }
 
@@ -425,17 +425,22 @@ impl Output {
         })
     }
 
-    /// A key under which a receiver can tell repeats: the alert's id and revision.
-    pub fn idempotency_key(&self) -> Option<String> {
+    /// What it is known by, and which revision of it this is; the highest counts.
+    pub fn identity(&self) -> Option<(String, u32)> {
         match self {
-            Self::Alert(alert) => Some(format!("{}-{}", alert.alert_id, alert.revision)),
+            Self::Alert(alert) => Some((alert.alert_id.clone(), alert.revision)),
             Self::Window(window) => {
                 let key: Vec<&str> = window.key.values().map(String::as_str).collect();
-                let (rule, end_ms, revision) = (&window.rule, window.end_ms, window.revision);
-                Some(format!("{rule}-{}-{end_ms}-{revision}", key.join(",")))
+                Some((format!("{}-{}-{}", window.rule, key.join(","), window.end_ms), window.revision))
             }
-            Self::Proposal(proposal) => Some(proposal.proposal_id.clone()),
+            Self::Proposal(proposal) => Some((proposal.proposal_id.clone(), 0)),
             Self::Late(_) | Self::DeadLetter(_) | Self::Notice(_) | Self::Shed(_) => None,
         }
+    }
+
+    /// A key under which a receiver can tell repeats: what it is known by, and its revision where it can have several.
+    pub fn idempotency_key(&self) -> Option<String> {
+        let (id, revision) = self.identity()?;
+        Some(if matches!(self, Self::Proposal(_)) { id } else { format!("{id}-{revision}") })
     }
 }

@@ -334,6 +334,7 @@ impl Pipeline {
         let Blueprint { limits, clock, .. } = &*self.blueprint;
         let bound_us = limits.latency_bound_ms * 1000;
         let plan = self.plans.current();
+        let progress = Arc::clone(&self.progress);
         let (partition, sink_threads, keeping, found) = match self.going_on {
             None => {
                 let (router, sink_threads) = Router::start(self.sinks, limits.sink_queue_max, bound_us, clock);
@@ -362,7 +363,7 @@ impl Pipeline {
                 let keeps = matches!(&replayed, Ok((_, Some(_))));
                 keeps.then(|| sequencer.look(|partition| partition.files_of(source)).into())
             };
-            let source_threads = start_sources(sources, &self.blueprint, &self.intake, positions);
+            let source_threads = start_sources(sources, &self.blueprint, &self.intake, &progress, positions);
             let failure = shards.into_iter().find_map(|thread| thread.join().ok().flatten());
             (replayed, source_threads, failure)
         });
@@ -419,12 +420,15 @@ fn start_sources(
     sources: Vec<(SourceSpec, Box<dyn Source>)>,
     blueprint: &Blueprint,
     intake: &Arc<Intake>,
+    progress: &Arc<Progress>,
     positions: impl Fn(u16) -> Option<Arc<[Position]>>,
 ) -> Vec<thread::JoinHandle<Option<String>>> {
     let mut threads = Vec::new();
     for (index, (spec, source)) in sources.into_iter().enumerate() {
         let feed = Feed {
             source: index as u16,
+            name: Arc::from(spec.name.as_str()),
+            progress: Arc::clone(progress),
             format: spec.format,
             intake: Arc::clone(intake),
             clock: Arc::clone(&blueprint.clock),

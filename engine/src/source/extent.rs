@@ -1,4 +1,5 @@
-//! Where in a file records lie, so that another run can find the place again, or read the records once more.
+//! Where in a file, or in the stream of a broker, records lie, so that another run can find the place again, or read the
+//! records once more.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use crate::vfs::VfsFile;
 
 /// Bytes at the start of a file by which it is known again.
 const HEAD_BYTES_MAX: usize = 1_024;
+/// Stands where the device of a file stands, for what is none.
+const NO_DEVICE: u64 = u64::MAX;
 
 /// A file, as it can be found again: its name may lead elsewhere by then, and its inode may be another's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,15 @@ impl FileId {
         let mut bytes = [0; HEAD_BYTES_MAX];
         let len = file.read_at(0, &mut bytes)?;
         Ok(Self { path: path.to_owned(), identity, head_bytes: len as u32, head: pseudonyms.record(&bytes[..len]) })
+    }
+
+    /// A stream of messages at a broker, by a name that no other stream ever has. Its messages are numbered, and the
+    /// number of the last one takes the place of bytes.
+    pub(crate) fn of_stream(name: &str) -> Self {
+        let mut half = [0; 8];
+        half.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..8]);
+        let identity = (NO_DEVICE, u64::from_le_bytes(half));
+        Self { path: name.to_owned(), identity, head_bytes: 0, head: String::new() }
     }
 
     /// The same file under another name.
@@ -75,6 +87,23 @@ pub(crate) struct Position {
     pub(crate) header: Option<Vec<String>>,
     /// Whether they are the file's own bytes.
     pub(crate) is_plain: bool,
+}
+
+/// A stream of messages at a broker, and how far it has been taken.
+#[derive(Debug, Clone)]
+pub struct StreamPlace {
+    /// `None` where no state is kept: nobody will ask again.
+    pub(crate) file: Option<Arc<FileId>>,
+    /// Number of the last message that earlier runs have taken; `None` if they have taken none.
+    pub taken: Option<u64>,
+}
+
+impl StreamPlace {
+    /// The messages up to this number.
+    pub(crate) fn extent(&self, number: u64) -> Option<Extent> {
+        let file = self.file.clone()?;
+        Some(Extent { file, from: 0, to: number, records_to: number, header: None, is_plain: false })
+    }
 }
 
 /// Where to go on in a file.

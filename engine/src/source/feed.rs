@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::{
     Block, Class, ClassBoard, Extent, FileId, FilePlace, Format, Framer, Intake, Payload, Position, Reply, ShedTally,
-    SourceError,
+    SourceError, StreamPlace,
 };
 use crate::clock::Clock;
+use crate::metrics::Progress;
 use crate::record::Pseudonyms;
 use crate::vfs::{Stat, VfsFile};
 
@@ -22,6 +23,8 @@ pub struct Busy;
 #[derive(Clone)]
 pub struct Feed {
     pub(crate) source: u16,
+    pub(crate) name: Arc<str>,
+    pub(crate) progress: Arc<Progress>,
     pub(crate) format: Format,
     pub(crate) intake: Arc<Intake>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -193,6 +196,23 @@ impl Feed {
         self.intake.push_sifted(kept.map(|payload| Block { payload, ..block }), shed);
     }
 
+    /// How far earlier runs have taken a stream of messages at a broker. `name` is one that no other stream of this source
+    /// ever has, even one that is made anew in its place.
+    pub fn place_in_stream(&self, name: &str) -> StreamPlace {
+        let Some(positions) = &self.positions else { return StreamPlace { file: None, taken: None } };
+        let file = FileId::of_stream(name);
+        let taken = positions.iter().find(|known| known.file == file).map(|known| known.to);
+        StreamPlace { file: Some(Arc::new(file)), taken }
+    }
+
+    /// Hands over messages of a broker, waiting for room, and asks for an answer. `upto` is where the stream has been taken
+    /// once these messages are: what one run has taken of it, none takes again.
+    pub fn take_messages(&self, stream: Arc<str>, payload: Payload, upto: Option<(&StreamPlace, u64)>, reply: Reply) {
+        let mut block = self.block(stream, 0, payload, Some(reply));
+        block.extent = upto.and_then(|(place, number)| place.extent(number));
+        self.intake.push(block);
+    }
+
     /// Hands over one payload if there is room, and asks for an answer.
     ///
     /// # Errors
@@ -210,6 +230,11 @@ impl Feed {
     /// Hands over records as columns. Columns have the names of the schema.
     pub fn send_columns(&self, batch: RecordBatch) {
         self.send(Arc::from("embedded"), 0, Payload::Columns(batch));
+    }
+
+    /// Says that the source cannot do its work for now and will try again, or (`None`) that it goes on.
+    pub fn say_trouble(&self, trouble: Option<String>) {
+        self.progress.note_trouble(&self.name, trouble.map(|message| (self.clock.wall_ms(), message)));
     }
 
     /// Counts records that were turned away before they were read, such as with 503.

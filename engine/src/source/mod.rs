@@ -23,7 +23,7 @@ use crate::record::Cause;
 pub use admission::Class;
 pub(crate) use admission::{ClassBoard, Classes, Shed, ShedTally, SourceClass};
 pub(crate) use extent::Position;
-pub use extent::{Extent, FileId, FilePlace};
+pub use extent::{Extent, FileId, FilePlace, StreamPlace};
 pub use feed::{Busy, Feed};
 pub(crate) use framing::records_of;
 pub use framing::{FrameError, Framer};

@@ -68,6 +68,11 @@ fn describe(status: &Value) -> String {
         "process {}, {state}: {} records judged, {} alerts told",
         status["pid"], status["received"], status["alerts"]
     )];
+    for trouble in status["sources_in_trouble"].as_array().into_iter().flatten() {
+        let (source, since) = (text(&trouble["source"]), text(&trouble["since"]));
+        let (tries, error) = (&trouble["tries"], text(&trouble["error"]));
+        lines.push(format!("source {source}: TRYING AGAIN since {since}, {tries} tries so far: {error}"));
+    }
     for list in status["lists"].as_array().into_iter().flatten() {
         lines.push(format!(
             "list {} ({}): version {} of {}, {} entries, {} deltas",

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use weir_connectors::sink::{FileSink, HttpSink, StdoutFormat, StdoutSink, TcpSink};
+use weir_connectors::sink::{FileSink, HttpSink, MqttSink, NatsSink, PostgresSink, StdoutFormat, StdoutSink, TcpSink};
 use weir_connectors::source::{
-    FileProgress, FileSource, HttpSource, OnBound, PushSource, StdinSource, TcpSource, ViidAccounts, ViidSource,
+    FileProgress, FileSource, HttpSource, MqttSource, NatsSource, OnBound, PushSource, StdinSource, TcpSource,
+    ViidAccounts, ViidSource,
 };
 use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
@@ -18,6 +19,7 @@ use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec, StateSpec};
 
 use crate::report::Report;
 
+use super::sources::{MqttDecl, NatsDecl};
 use super::{Config, Loaded, SinkDecl, SinkKind, SourceDecl, SourceKind, ViidDecl};
 
 /// Longest token file.
@@ -60,7 +62,7 @@ pub(crate) fn assemble(
     let sources = config.sources.len();
     for declared in config.sources.clone() {
         let accounts = loaded.accounts.get(&declared.name).cloned().unwrap_or_default();
-        let (spec, source, progress) = build_source(declared, accounts, vfs, runtime);
+        let (spec, source, progress) = build_source(declared, accounts, vfs, runtime)?;
         files.extend(progress);
         builder = builder.boxed_source(spec, source);
     }
@@ -85,16 +87,20 @@ fn epoch_now() -> String {
     format_time(SystemClock::default().wall_ms())[..7].to_owned()
 }
 
+/// How a source is known, what reads it, and how far that is.
+type BuiltSource = (SourceSpec, Box<dyn Source>, Option<Arc<FileProgress>>);
+
 fn build_source(
     declared: SourceDecl,
     accounts: ViidAccounts,
     vfs: &Arc<dyn Vfs>,
     runtime: &Handle,
-) -> (SourceSpec, Box<dyn Source>, Option<Arc<FileProgress>>) {
+) -> Result<BuiltSource, String> {
     let name = declared.name.clone();
+    let fault = |error: String| format!("source `{}`: {error}", declared.name);
     let announce: OnBound = Arc::new(move |address| eprintln!("weir: source `{name}` listens on {address}"));
     let spec = SourceSpec {
-        name: declared.name,
+        name: declared.name.clone(),
         format: declared.format,
         kind: declared.record_kind,
         timezone: declared.timezone,
@@ -129,6 +135,29 @@ fn build_source(
             on_bound: Some(announce),
             runtime: runtime.clone(),
         }),
+        SourceKind::Mqtt(declared) => {
+            let MqttDecl { server, version, client_id, topics, at_least_once, session_expiry_ms, topic_as } = *declared;
+            Box::new(MqttSource {
+                broker: server.mqtt(version, &client_id, vfs.as_ref()).map_err(fault)?,
+                topics,
+                at_least_once,
+                session_expiry: Duration::from_millis(session_expiry_ms as u64),
+                topic_as,
+                runtime: runtime.clone(),
+            })
+        }
+        SourceKind::Nats(declared) => {
+            let NatsDecl { server, stream, subject, consumer, from_start, subject_as } = *declared;
+            Box::new(NatsSource {
+                server: server.nats(&consumer, vfs.as_ref()).map_err(fault)?,
+                stream,
+                subject,
+                consumer,
+                from_start,
+                subject_as,
+                runtime: runtime.clone(),
+            })
+        }
         SourceKind::Viid(declared) => {
             let mut nonce_key = [0; 32];
             OsRng.fill(&mut nonce_key);
@@ -148,7 +177,7 @@ fn build_source(
             })
         }
     };
-    (spec, source, progress)
+    Ok((spec, source, progress))
 }
 
 /// A sink of its kind. Where outputs are kept (`kept`) it tries once, and the outbox asks it again.
@@ -173,6 +202,18 @@ fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle)
                 .transpose()?;
             let retry_for = retry_for(*retry_for_ms);
             Box::new(HttpSink::new(url, token.as_deref(), retry_for, runtime.clone()).map_err(|error| fault(&error))?)
+        }
+        SinkKind::Mqtt { server, version, client_id, topic, retry_for_ms } => {
+            let broker = server.mqtt(*version, client_id, vfs.as_ref()).map_err(|error| fault(&error))?;
+            Box::new(MqttSink::new(broker, topic.clone(), retry_for(*retry_for_ms), runtime.clone()))
+        }
+        SinkKind::Nats { server, subject, retry_for_ms } => {
+            let server = server.nats(&format!("weir-{}", sink.name), vfs.as_ref()).map_err(|error| fault(&error))?;
+            Box::new(NatsSink::new(server, subject.clone(), retry_for(*retry_for_ms), runtime.clone()))
+        }
+        SinkKind::Postgres { server, table, retry_for_ms } => {
+            let server = server.postgres(vfs.as_ref()).map_err(|error| fault(&error))?;
+            Box::new(PostgresSink::new(server, table.clone(), retry_for(*retry_for_ms), runtime.clone()))
         }
         SinkKind::Tcp { address, retry_for_ms } => Box::new(TcpSink::new(*address, retry_for(*retry_for_ms))),
     })

@@ -9,6 +9,7 @@ mod keys;
 mod lists;
 mod load;
 mod parse;
+mod server;
 mod sinks;
 mod sources;
 mod zones;
@@ -18,6 +19,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use weir_connectors::client::MqttVersion;
 use weir_engine::{Limits, StateSpec, Stream};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Catalog, Diagnostic, SourceFile};
@@ -26,6 +28,7 @@ pub(crate) use assemble::assemble;
 pub(crate) use keys::{read_key, root_key};
 pub(crate) use lists::{ListContext, load_lists};
 pub(crate) use load::{Loaded, load, read_pack};
+pub(crate) use server::ServerDecl;
 pub(crate) use sources::{SourceDecl, SourceKind, ViidDecl, load_accounts};
 
 /// A sink as declared.
@@ -47,10 +50,23 @@ pub(crate) enum SinkKind {
     File { path: PathBuf },
     Http { url: String, token_file: Option<PathBuf>, retry_for_ms: i64 },
     Tcp { address: std::net::SocketAddr, retry_for_ms: i64 },
+    Mqtt { server: Box<ServerDecl>, version: MqttVersion, client_id: String, topic: String, retry_for_ms: i64 },
+    Nats { server: Box<ServerDecl>, subject: String, retry_for_ms: i64 },
+    Postgres { server: Box<ServerDecl>, table: String, retry_for_ms: i64 },
+}
+
+impl SinkKind {
+    /// The server it connects to.
+    fn server(&self) -> Option<&ServerDecl> {
+        match self {
+            Self::Mqtt { server, .. } | Self::Nats { server, .. } | Self::Postgres { server, .. } => Some(server),
+            _ => None,
+        }
+    }
 }
 
 /// A path in the configuration, and where it stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Named {
     pub(crate) path: PathBuf,
     pub(crate) span: Range<usize>,

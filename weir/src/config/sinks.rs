@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use weir_connectors::client::MqttVersion;
 use weir_engine::Stream;
 use weir_rules::diagnostic::codes;
 use weir_rules::yaml::{MapReader, Node};
 use weir_rules::{Diagnostic, Diagnostics, SourceFile};
 
+use super::server::{self, parse_server};
+use super::sources::MQTT_VERSIONS;
 use super::{SinkDecl, SinkKind, beside};
 
 #[derive(Clone, Copy)]
@@ -16,6 +19,9 @@ enum Type {
     File,
     Http,
     Tcp,
+    Mqtt,
+    Nats,
+    Postgres,
 }
 
 /// How long a sink tries before it has failed, where nothing is said.
@@ -30,9 +36,17 @@ pub(super) fn parse_sink(
 ) -> Option<SinkDecl> {
     let mut map = MapReader::open(file, node, format!("sink `{}`", name.0), diagnostics)?;
     if !map.has("type") {
-        map.missing("type", "stdout, file, http or tcp", diagnostics);
+        map.missing("type", "stdout, file, http, tcp, mqtt, nats or postgres", diagnostics);
     }
-    let types = [("stdout", Type::Stdout), ("file", Type::File), ("http", Type::Http), ("tcp", Type::Tcp)];
+    let types = [
+        ("stdout", Type::Stdout),
+        ("file", Type::File),
+        ("http", Type::Http),
+        ("tcp", Type::Tcp),
+        ("mqtt", Type::Mqtt),
+        ("nats", Type::Nats),
+        ("postgres", Type::Postgres),
+    ];
     let ty = map.take_choice("type", &types, diagnostics);
     let streams = parse_streams(file, &mut map, diagnostics);
     let purposes: Vec<_> = map
@@ -92,10 +106,82 @@ pub(super) fn parse_sink(
                 },
             )
         }
+        Type::Mqtt => {
+            let server = parse_server(file, path, &mut map, server::MQTT, diagnostics);
+            let version = map.take_choice("version", &MQTT_VERSIONS, diagnostics).unwrap_or(MqttVersion::V5);
+            let client_id = map.take_text("client_id", diagnostics);
+            let client_id = client_id.map_or_else(|| format!("weir-sink-{}", name.0), |(text, _)| text.to_owned());
+            let topic = plain_address(file, &mut map, "topic", "such as weir/alerts", diagnostics);
+            let retry_for_ms = map.take_duration_ms("retry_for", diagnostics).unwrap_or(RETRY_FOR_DEFAULT_MS);
+            server.zip(topic).map(|(server, topic)| SinkKind::Mqtt {
+                server: Box::new(server),
+                version,
+                client_id,
+                topic,
+                retry_for_ms,
+            })
+        }
+        Type::Nats => {
+            let server = parse_server(file, path, &mut map, server::NATS, diagnostics);
+            let subject =
+                plain_address(file, &mut map, "subject", "such as weir.alerts; a stream must take it", diagnostics);
+            let retry_for_ms = map.take_duration_ms("retry_for", diagnostics).unwrap_or(RETRY_FOR_DEFAULT_MS);
+            server.zip(subject).map(|(server, subject)| SinkKind::Nats {
+                server: Box::new(server),
+                subject,
+                retry_for_ms,
+            })
+        }
+        Type::Postgres => {
+            let server = parse_server(file, path, &mut map, server::POSTGRES, diagnostics);
+            let table = map.take_text("table", diagnostics);
+            let is_name = |text: &str| {
+                let first = |it: u8| it.is_ascii_lowercase() || it == b'_';
+                text.len() < 64
+                    && text.bytes().next().is_some_and(first)
+                    && text.bytes().all(|it| first(it) || it.is_ascii_digit())
+            };
+            if let Some((text, node)) = &table
+                && !(text.split('.').count() <= 2 && text.split('.').all(is_name))
+            {
+                diagnostics.push(
+                    Diagnostic::new(
+                        &codes::BAD_VALUE,
+                        file,
+                        node.span.clone(),
+                        format!("`{text}` is no name of a table"),
+                    )
+                    .help("small letters, digits and `_`, such as weir_alerts, or with a schema, border.weir_alerts"),
+                );
+            }
+            let table = table.map_or_else(|| "weir_outputs".to_owned(), |(text, _)| text.to_owned());
+            let retry_for_ms = map.take_duration_ms("retry_for", diagnostics).unwrap_or(RETRY_FOR_DEFAULT_MS);
+            server.map(|server| SinkKind::Postgres { server: Box::new(server), table, retry_for_ms })
+        }
     };
     map.finish(diagnostics);
     let (name, span) = (name.0.to_owned(), name.1.span.clone());
     Some(SinkDecl { name, span, purposes, streams, actuator, reviewers, kind: kind? })
+}
+
+/// A topic or subject that something is sent to: it holds no pattern.
+fn plain_address(
+    file: &Arc<SourceFile>,
+    map: &mut MapReader<'_>,
+    key: &'static str,
+    help: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<String> {
+    let (text, node) = map.require_text(key, help, diagnostics)?;
+    if !text.is_empty() && !text.contains(['+', '#', '*', '>', ' ', '\0']) {
+        return Some(text.to_owned());
+    }
+    let message = format!("`{text}` is no {key} to send to");
+    diagnostics.push(
+        Diagnostic::new(&codes::BAD_VALUE, file, node.span.clone(), message)
+            .help("patterns and blanks are for those who read"),
+    );
+    None
 }
 
 fn parse_streams(file: &Arc<SourceFile>, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics) -> Vec<Stream> {

@@ -1,6 +1,8 @@
 //! Runs the real binary in a folder of its own.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
+mod told;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub use told::{Told, nobody};
 
 /// A folder with a configuration in it.
 pub struct Place {
@@ -66,6 +71,15 @@ impl Place {
         listening(&mut self.command(&all)).expect("weir listens")
     }
 
+    /// Starts `weir run` with sources that do not listen.
+    pub fn launch(&self, args: &[&str]) -> Running {
+        let all: Vec<&str> = ["run", "--json"].iter().chain(args).copied().collect();
+        let mut child = self.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Running { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) }
+    }
+
     /// The same by way of another command; `None` if it ends before anything listens.
     pub fn start_as(&self, command: &[&str]) -> Option<Running> {
         let mut all = Command::new(command[0]);
@@ -116,6 +130,12 @@ impl Running {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
     pub fn id(&self) -> u32 {

@@ -138,6 +138,8 @@ pub(super) fn live(
     assert!(intake.replay_ended(queue));
     let feed = |positions: Vec<Position>| Feed {
         source: 0,
+        name: Arc::from("gate"),
+        progress: Arc::default(),
         format: Format::Ndjson,
         intake: Arc::clone(&intake),
         clock: clock.clone(),

@@ -15,10 +15,13 @@ use weir_rules::schema::{ColumnType, check_protected_name};
 use weir_rules::yaml::{MapReader, Node};
 use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile};
 
-use super::beside;
+use super::{ServerDecl, beside};
 
+mod brokers;
 mod viid;
 
+pub(in crate::config) use brokers::MQTT_VERSIONS;
+pub(crate) use brokers::{MqttDecl, NatsDecl};
 pub(crate) use viid::{ViidDecl, load_accounts};
 
 /// A source as declared.
@@ -43,7 +46,20 @@ pub(crate) enum SourceKind {
     Tcp { address: SocketAddr, idle_timeout_ms: i64, once: bool },
     Http { address: SocketAddr, route: String, limits: HttpLimits },
     Viid(Box<ViidDecl>),
+    Mqtt(Box<MqttDecl>),
+    Nats(Box<NatsDecl>),
     Push { address: SocketAddr, route: String, dialect: PushDialect, place: PushPlace, limits: HttpLimits },
+}
+
+impl SourceKind {
+    /// The server it connects to.
+    pub(super) fn server(&self) -> Option<&ServerDecl> {
+        match self {
+            Self::Mqtt(declared) => Some(&declared.server),
+            Self::Nats(declared) => Some(&declared.server),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -53,6 +69,8 @@ enum Type {
     Tcp,
     Http,
     Viid,
+    Mqtt,
+    Nats,
     Push(PushDialect),
 }
 
@@ -69,13 +87,15 @@ pub(super) fn parse_source(
 ) -> Option<SourceDecl> {
     let mut map = MapReader::open(file, node, format!("source `{}`", name.0), diagnostics)?;
     if !map.has("type") {
-        map.missing("type", "file, stdin, tcp, http, viid, isapi, plate_recognizer or ngsi", diagnostics);
+        map.missing("type", "file, stdin, tcp, http, mqtt, nats, viid, isapi, plate_recognizer or ngsi", diagnostics);
     }
     let types = [
         ("file", Type::File),
         ("stdin", Type::Stdin),
         ("tcp", Type::Tcp),
         ("http", Type::Http),
+        ("mqtt", Type::Mqtt),
+        ("nats", Type::Nats),
         ("viid", Type::Viid),
         ("isapi", Type::Push(PushDialect::Isapi)),
         ("plate_recognizer", Type::Push(PushDialect::PlateRecognizer)),
@@ -85,7 +105,12 @@ pub(super) fn parse_source(
     // What devices that speak a protocol say is no matter of configuration.
     let is_free = !matches!(ty, Some(Type::Viid | Type::Push(_)));
     let formats = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("arrow", Format::ArrowIpc)];
-    let format = if is_free { map.take_choice("format", &formats, diagnostics) } else { None };
+    // A message of a broker holds JSON.
+    let format = if is_free && !matches!(ty, Some(Type::Mqtt | Type::Nats)) {
+        map.take_choice("format", &formats, diagnostics)
+    } else {
+        None
+    };
     let record_kind = if is_free { map.take_text("kind", diagnostics) } else { None };
     let record_kind = record_kind.and_then(|(text, node)| {
         if catalog.kind(text).is_some() {
@@ -136,6 +161,8 @@ pub(super) fn parse_source(
         }),
         Type::Http => parse_http(file, &mut map, diagnostics),
         Type::Push(dialect) => parse_push(file, &mut map, dialect, diagnostics),
+        Type::Mqtt => brokers::parse_mqtt(file, path, name.0, &mut map, diagnostics),
+        Type::Nats => brokers::parse_nats(file, path, name.0, &mut map, diagnostics),
         Type::Viid => viid::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
     };
     let by_name = |pattern: &Path| {

@@ -1,0 +1,84 @@
+//! The conformance suite: what every source and every sink is held to, against real servers (Mosquitto, nats-server, PostgreSQL)
+//! on free ports, and clients that behave as real ones do.
+#![allow(unreachable_pub, missing_docs, clippy::new_without_default, reason = "nobody outside sees them")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod receivers;
+mod senders;
+mod servers;
+mod sinks;
+mod sources;
+
+use sinks::delivers;
+use sources::whole_life;
+
+#[test]
+fn source_file() {
+    whole_life(Box::new(senders::File::new()));
+}
+
+#[test]
+fn source_tcp() {
+    whole_life(Box::new(senders::Tcp::new()));
+}
+
+#[test]
+fn source_http() {
+    whole_life(Box::new(senders::Http::new()));
+}
+
+#[test]
+fn source_viid() {
+    whole_life(Box::new(senders::Viid::new()));
+}
+
+#[test]
+fn source_mqtt_5() {
+    whole_life(Box::new(senders::Mqtt::new("5")));
+}
+
+#[test]
+fn source_mqtt_3() {
+    whole_life(Box::new(senders::Mqtt::new("3.1.1")));
+}
+
+#[test]
+fn source_nats() {
+    whole_life(Box::new(senders::Nats::new(false)));
+}
+
+#[test]
+fn source_nats_queue() {
+    whole_life(Box::new(senders::Nats::new(true)));
+}
+
+#[test]
+fn sink_http() {
+    delivers(Box::new(receivers::Http::new()));
+}
+
+#[test]
+fn sink_tcp() {
+    delivers(Box::new(receivers::Tcp::new()));
+}
+
+#[test]
+fn sink_mqtt_5() {
+    delivers(Box::new(receivers::Mqtt::new("5")));
+}
+
+#[test]
+fn sink_mqtt_3() {
+    delivers(Box::new(receivers::Mqtt::new("3.1.1")));
+}
+
+#[test]
+fn sink_nats() {
+    delivers(Box::new(receivers::Nats::new()));
+}
+
+#[test]
+fn sink_postgres() {
+    delivers(Box::new(receivers::Postgres::new()));
+}

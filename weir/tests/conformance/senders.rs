@@ -1,0 +1,405 @@
+//! Clients that behave as the real ones do: what is not acknowledged they send again.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir_examples::viid::{Device, ha1, passage};
+
+use crate::common::{Place, eventually, nobody};
+use crate::servers::Server;
+
+/// Records of one message, request or write.
+const BATCH: usize = 100;
+
+pub trait Sender: Send {
+    /// The source, as it is configured.
+    fn source(&self) -> String;
+
+    /// Writes what the source needs beside the configuration.
+    fn prepare(&self, _place: &Place) {}
+
+    /// Sends these records until all of them are acknowledged.
+    fn send(&mut self, numbers: Range<u64>);
+
+    /// Sends records that cannot be read; how many dead letters there will be.
+    fn send_rubbish(&mut self) -> usize;
+
+    /// Whether what is lost on its way is sent again.
+    fn is_acknowledged(&self) -> bool {
+        true
+    }
+
+    /// Whether weir knows where it has come to, and takes nothing twice.
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    /// The server between us and weir.
+    fn server(&mut self) -> Option<&mut Server> {
+        None
+    }
+
+    /// The id by which a record is known.
+    fn id(&self, number: u64) -> String {
+        number.to_string()
+    }
+
+    fn number(&self, id: &str) -> u64 {
+        id.parse().unwrap()
+    }
+
+    fn device(&self, number: u64) -> String {
+        format!("d{}", number % 3)
+    }
+}
+
+/// A record. Ten come in a second; one far ahead comes a day later.
+fn record(number: u64) -> String {
+    let ms = 1_795_420_800_000 + number * 100;
+    let device = format!("d{}", number % 3);
+    json!({ "kind": "vehicle", "event_id": number.to_string(), "ts": ms, "site": "CP-01", "device": device })
+        .to_string()
+}
+
+fn batches(numbers: Range<u64>) -> Vec<String> {
+    let numbers: Vec<u64> = numbers.collect();
+    numbers.chunks(BATCH).map(|some| some.iter().map(|n| record(*n) + "\n").collect()).collect()
+}
+
+const RUBBISH: &str = "{\"kind\":\"vehicle\",\"plate\":\"canary\"\n[1]\n";
+
+/// A file that grows.
+pub struct File {
+    path: tempfile::TempPath,
+}
+
+impl File {
+    pub fn new() -> Self {
+        Self { path: tempfile::NamedTempFile::new().unwrap().into_temp_path() }
+    }
+
+    fn append(&self, lines: &str) {
+        let mut file = std::fs::OpenOptions::new().append(true).open(&self.path).unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+    }
+}
+
+impl Sender for File {
+    fn source(&self) -> String {
+        format!("    type: file\n    path: {}\n    follow: true", self.path.display())
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, numbers: Range<u64>) {
+        for lines in batches(numbers) {
+            self.append(&lines);
+        }
+    }
+
+    fn send_rubbish(&mut self) -> usize {
+        self.append(RUBBISH);
+        2
+    }
+}
+
+/// Lines over TCP, which nobody acknowledges.
+pub struct Tcp {
+    address: SocketAddr,
+    stream: Option<TcpStream>,
+}
+
+impl Tcp {
+    pub fn new() -> Self {
+        Self { address: nobody(), stream: None }
+    }
+
+    fn write(&mut self, lines: &str) {
+        let address = self.address;
+        let connect = || {
+            let mut stream = None;
+            eventually("weir listens", || {
+                stream = TcpStream::connect(address).ok();
+                stream.is_some()
+            });
+            stream.unwrap()
+        };
+        self.stream.get_or_insert_with(connect).write_all(lines.as_bytes()).unwrap();
+    }
+}
+
+impl Sender for Tcp {
+    fn source(&self) -> String {
+        format!("    type: tcp\n    address: {}", self.address)
+    }
+
+    fn send(&mut self, numbers: Range<u64>) {
+        for lines in batches(numbers) {
+            self.write(&lines);
+        }
+    }
+
+    fn send_rubbish(&mut self) -> usize {
+        self.write(RUBBISH);
+        2
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        false
+    }
+}
+
+/// Requests of NDJSON.
+pub struct Http {
+    address: SocketAddr,
+}
+
+impl Http {
+    pub fn new() -> Self {
+        Self { address: nobody() }
+    }
+}
+
+/// Posts until the answer is 200. One that is lost on its way is not an answer.
+fn post_until_taken(address: SocketAddr, path: &str, content_type: &str, body: &[u8]) {
+    eventually("it is taken", || {
+        TcpStream::connect(address).is_ok()
+            && std::panic::catch_unwind(|| {
+                crate::common::post(address, path, &[("content-type", content_type)], body).0 == 200
+            })
+            .unwrap_or(false)
+    });
+}
+
+impl Sender for Http {
+    fn source(&self) -> String {
+        format!("    type: http\n    address: {}", self.address)
+    }
+
+    fn send(&mut self, numbers: Range<u64>) {
+        for lines in batches(numbers) {
+            post_until_taken(self.address, "/records", "application/x-ndjson", lines.as_bytes());
+        }
+    }
+
+    fn send_rubbish(&mut self) -> usize {
+        post_until_taken(self.address, "/records", "application/x-ndjson", RUBBISH.as_bytes());
+        2
+    }
+}
+
+/// A camera of GA/T 1400.
+pub struct Viid {
+    address: SocketAddr,
+    device: Device,
+    registered: bool,
+}
+
+const VIID_ID: &str = "61010000001190000001";
+
+impl Viid {
+    pub fn new() -> Self {
+        let address = nobody();
+        Self { address, device: Device::new(address, VIID_ID, "gate", "s3cr3t"), registered: false }
+    }
+
+    fn deliver(&mut self) {
+        let Self { device, registered, .. } = self;
+        eventually("the camera is let in, and its backlog taken", || {
+            *registered = *registered || device.register().is_ok();
+            let statuses = device.deliver();
+            // It asks to be let in again by itself when weir has forgotten it.
+            *registered &= statuses.is_ok();
+            statuses.is_ok() && device.backlog() == 0
+        });
+    }
+}
+
+impl Sender for Viid {
+    fn source(&self) -> String {
+        format!(
+            "    type: viid\n    address: {}\n    server_id: \"61010000002020000001\"\n    accounts: accounts.csv\n    timezone: UTC",
+            self.address
+        )
+    }
+
+    fn prepare(&self, place: &Place) {
+        place.write("accounts.csv", format!("device_id,user,ha1\n{VIID_ID},gate,{}\n", ha1("gate", "viid", "s3cr3t")));
+    }
+
+    fn send(&mut self, numbers: Range<u64>) {
+        for number in numbers {
+            self.device.pass(vehicle(number));
+            if self.device.backlog() >= BATCH {
+                self.deliver();
+            }
+        }
+        self.deliver();
+    }
+
+    fn send_rubbish(&mut self) -> usize {
+        let mut bad = vehicle(0);
+        bad["MotorVehicleID"] = "bad".into();
+        bad["PassTime"] = "canary".into();
+        let answer = self.device.post("/VIID/MotorVehicles", &json!({ "MotorVehicleObject": [bad, 1] })).unwrap();
+        assert_eq!(answer.status, 200);
+        2
+    }
+
+    fn id(&self, number: u64) -> String {
+        vehicle(number)["MotorVehicleID"].as_str().unwrap().to_owned()
+    }
+
+    fn number(&self, id: &str) -> u64 {
+        let digits = |range: Range<usize>| id[range].parse::<u64>().unwrap();
+        // Behind its own twenty digits and two more stand year, month, day, hour, minute and second.
+        let (day, hour, minute, second) = (digits(28..30), digits(30..32), digits(32..34), digits(34..36));
+        (day - 1) * 86_400 + hour * 3_600 + minute * 60 + second
+    }
+
+    fn device(&self, _: u64) -> String {
+        VIID_ID.to_owned()
+    }
+}
+
+/// One passage in a second.
+fn vehicle(number: u64) -> Value {
+    let (day, second) = (1 + number / 86_400, number % 86_400);
+    let time = format!("202611{day:02}{:02}{:02}{:02}", second / 3_600, second / 60 % 60, second % 60);
+    passage(VIID_ID, number % 100_000, &time, "陕A12345")
+}
+
+/// Messages to topics of Mosquitto, by its own client.
+pub struct Mqtt {
+    server: Server,
+    version: &'static str,
+}
+
+impl Mqtt {
+    pub fn new(version: &'static str) -> Self {
+        Self { server: Server::mosquitto().started(), version }
+    }
+
+    /// Publishes lines, each a message of QoS 1, until the server has all of them.
+    fn publish(&self, lines: &str) {
+        let port = self.server.address.port().to_string();
+        eventually("the server takes it", || {
+            let mut publish = Command::new("mosquitto_pub");
+            publish.args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", "gates/7/passages", "-V", "5", "-l"]);
+            let mut child = publish.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("mosquitto-clients");
+            let written = child.stdin.take().unwrap().write_all(lines.as_bytes());
+            child.wait().unwrap().success() && written.is_ok()
+        });
+    }
+}
+
+impl Sender for Mqtt {
+    fn source(&self) -> String {
+        format!(
+            "    type: mqtt\n    url: mqtt://{}\n    topics: [gates/+/passages]\n    version: \"{}\"",
+            self.server.address, self.version
+        )
+    }
+
+    fn send(&mut self, numbers: Range<u64>) {
+        for lines in batches(numbers) {
+            self.publish(&lines);
+        }
+    }
+
+    fn send_rubbish(&mut self) -> usize {
+        self.publish(RUBBISH);
+        2
+    }
+
+    fn server(&mut self) -> Option<&mut Server> {
+        Some(&mut self.server)
+    }
+}
+
+/// Messages of a stream of nats-server.
+pub struct Nats {
+    server: Server,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Nats {
+    pub fn new(is_queue: bool) -> Self {
+        use async_nats::jetstream::stream::{Config, RetentionPolicy};
+        let server = Server::nats().started();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let retention = if is_queue { RetentionPolicy::WorkQueue } else { RetentionPolicy::Limits };
+        runtime.block_on(async {
+            let client = async_nats::connect(server.address.to_string()).await.unwrap();
+            let config =
+                Config { name: "GATES".into(), subjects: vec!["gates.>".into()], retention, ..Config::default() };
+            async_nats::jetstream::new(client).create_stream(config).await.unwrap();
+        });
+        Self { server, runtime }
+    }
+
+    fn publish(&self, messages: &[(String, String)]) {
+        use async_nats::jetstream::message::PublishMessage;
+        let address = self.server.address.to_string();
+        self.runtime.block_on(async {
+            for attempt in 0.. {
+                assert!(attempt < 100, "the server takes it");
+                let Ok(client) = async_nats::connect(&address).await else {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                };
+                let context = async_nats::jetstream::new(client);
+                let mut all = true;
+                for (id, message) in messages {
+                    // The server tells one that is sent again by its id.
+                    let message = PublishMessage::build().payload(message.clone().into()).message_id(id);
+                    let sent = context.send_publish("gates.7", message).await;
+                    all &= match sent {
+                        Ok(answer) => answer.await.is_ok(),
+                        Err(_) => false,
+                    };
+                    if !all {
+                        break;
+                    }
+                }
+                if all {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl Sender for Nats {
+    fn source(&self) -> String {
+        format!("    type: nats\n    url: nats://{}\n    stream: GATES\n    subject: gates.*", self.server.address)
+    }
+
+    fn send(&mut self, numbers: Range<u64>) {
+        for number in numbers.clone().step_by(10) {
+            let to = (number + 10).min(numbers.end);
+            let lines: Vec<String> = (number..to).map(record).collect();
+            self.publish(&[(format!("records-{number}"), format!("[{}]", lines.join(",")))]);
+        }
+    }
+
+    fn send_rubbish(&mut self) -> usize {
+        let lines = RUBBISH.lines().enumerate().map(|(at, line)| (format!("rubbish-{at}"), line.replace("[1]", "1")));
+        self.publish(&lines.collect::<Vec<_>>());
+        2
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn server(&mut self) -> Option<&mut Server> {
+        Some(&mut self.server)
+    }
+}

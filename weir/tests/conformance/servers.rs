@@ -1,0 +1,164 @@
+//! Real servers, each in a folder of its own and on a free port.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::common::{eventually, nobody};
+
+/// How a server is started in a folder, to listen there.
+type Starting = Box<dyn Fn(&Path, SocketAddr) -> Command + Send>;
+
+/// A server that runs until it is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    folder: tempfile::TempDir,
+    command: Starting,
+    child: Option<Child>,
+    /// The signal it is stopped by.
+    signal: &'static str,
+}
+
+impl Server {
+    fn new(signal: &'static str, command: impl Fn(&Path, SocketAddr) -> Command + Send + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { address: nobody(), folder, command: Box::new(command), child: None, signal }
+    }
+
+    /// Mosquitto, which keeps sessions and messages in its folder.
+    pub fn mosquitto() -> Self {
+        // It writes them as it ends.
+        Self::new("-TERM", |folder, address| {
+            let config = format!(
+                "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
+                 max_queued_messages 0\nmax_inflight_messages 1000\nuser root\n",
+                address.port(),
+                folder.display()
+            );
+            fs::write(folder.join("mosquitto.conf"), config).unwrap();
+            let mut command = Command::new("mosquitto");
+            command.arg("-c").arg(folder.join("mosquitto.conf"));
+            command
+        })
+    }
+
+    /// nats-server with JetStream.
+    pub fn nats() -> Self {
+        // What it has acknowledged is in its files, or on its way into them, when it is killed.
+        Self::new("-KILL", |folder, address| {
+            let mut command = Command::new("nats-server");
+            command.args(["-a", "127.0.0.1", "-p", &address.port().to_string(), "-js", "-sd"]).arg(folder);
+            command
+        })
+    }
+
+    /// PostgreSQL with a user `weir`, password `s3cr3t`, and a database `registry`.
+    pub fn postgres() -> Self {
+        let server = Self::new("-INT", |folder, address| {
+            let mut command = as_postgres(&postgres_program("postgres"));
+            command.arg("-D").arg(folder.join("data")).args(["-h", "127.0.0.1", "-p", &address.port().to_string()]);
+            command.arg("-k").arg(folder);
+            command
+        });
+        let folder = server.folder.path();
+        fs::write(folder.join("password"), "s3cr3t").unwrap();
+        if is_root() {
+            assert!(Command::new("chown").args(["-R", "postgres"]).arg(folder).status().unwrap().success());
+        }
+        let mut initdb = as_postgres(&postgres_program("initdb"));
+        initdb.arg("-D").arg(folder.join("data")).arg("--pwfile").arg(folder.join("password"));
+        initdb.args(["-U", "weir", "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]);
+        let done = initdb.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        server
+    }
+
+    /// Starts it, and waits until it lets us in.
+    pub fn start(&mut self) {
+        let mut command = (self.command)(self.folder.path(), self.address);
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.child = Some(child.unwrap_or_else(|error| panic!("{name}: {error}; `./test` installs it")));
+        let address = self.address;
+        eventually("the server listens", || TcpStream::connect(address).is_ok());
+    }
+
+    pub fn started(mut self) -> Self {
+        self.start();
+        self
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Of a program that is run as another user it is the child of our child that counts.
+            let _ = Command::new("pkill").args([self.signal, "-P", &child.id().to_string()]).status();
+            let _ = Command::new("kill").args([self.signal, &child.id().to_string()]).status();
+            child.wait().unwrap();
+            let address = self.address;
+            eventually("the server is gone", || TcpStream::connect(address).is_err());
+        }
+    }
+
+    /// What a query says, without headings.
+    pub fn psql(&self, query: &str) -> String {
+        self.try_psql(query).unwrap_or_else(|| panic!("{query}"))
+    }
+
+    /// The same; `None` if the server has nothing to say.
+    pub fn try_psql(&self, query: &str) -> Option<String> {
+        let port = self.address.port().to_string();
+        let mut psql = Command::new("psql");
+        psql.args(["-h", "127.0.0.1", "-p", &port, "-U", "weir", "-d", "registry", "-AtqX", "-c", query]);
+        let said = psql.env("PGPASSWORD", "s3cr3t").output().unwrap();
+        said.status.success().then(|| String::from_utf8(said.stdout).unwrap().trim_end().to_owned())
+    }
+
+    /// Makes the database; it lets people in a moment after it listens.
+    pub fn create_database(&self) {
+        let port = self.address.port().to_string();
+        eventually("there is a database", || {
+            let mut psql = Command::new("psql");
+            psql.args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "weir",
+                "-d",
+                "postgres",
+                "-c",
+                "CREATE DATABASE registry",
+            ]);
+            psql.env("PGPASSWORD", "s3cr3t").output().unwrap().status.success()
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0)
+}
+
+/// PostgreSQL does not run as root.
+fn as_postgres(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+    command
+}
+
+/// Debian keeps its programs in a folder of each version.
+fn postgres_program(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").map(|it| it.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    let found = versions.iter().map(|version| version.path().join("bin").join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| name.into())
+}

@@ -1,0 +1,173 @@
+//! What every source is held to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::{Place, eventually, text};
+use crate::senders::Sender;
+
+const PACK: &str = r#"weir: 1
+pack: p
+owner: o
+purposes: { road: { legal_basis: act 2 } }
+rules:
+  - { id: seen, kind: match, from: vehicle, where: device IS NOT NULL, say: "{event_id}", purpose: road }
+  - { id: passages, kind: window, from: vehicle, key: [site], measure: reads, window: { every: 1m }, lateness: 10m, emit: windows, purpose: road }
+"#;
+
+/// Records of each part of a source's life.
+const PART: u64 = 600;
+/// Records that end all windows before them, one of each device.
+const LAST: u64 = 1_000_000;
+const DEVICES: u64 = 3;
+
+pub fn place(source: &str) -> Place {
+    let place = Place::new();
+    let config = format!(
+        "weir: 1\npacks: [pack.yaml]\n\
+         state: {{ dir: state, key_file: key, segment: 4MiB, reserve: 4MiB, status_file: status.json }}\n\
+         sources:\n  gate:\n{source}\n\
+         sinks:\n  out: {{ type: file, path: out.ndjson, purposes: [road], emit: [alerts, windows] }}\n  \
+         refused: {{ type: file, path: refused.ndjson, emit: [dead_letters] }}\n"
+    );
+    place.write("pack.yaml", PACK).write("weir.yaml", config).write("key", [7; 32]);
+    place
+}
+
+struct Life {
+    place: Place,
+    sender: Box<dyn Sender>,
+}
+
+impl Life {
+    fn new(sender: Box<dyn Sender>) -> Self {
+        let place = place(&sender.source());
+        sender.prepare(&place);
+        Self { place, sender }
+    }
+
+    fn alerts(&self) -> Vec<Value> {
+        // The last line may be under way.
+        let whole = self.place.read("out.ndjson");
+        let whole = &whole[..whole.rfind('\n').map_or(0, |at| at + 1)];
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The ids of records that alerts speak of, in the order in which they were told first.
+    fn told(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let alerts = self.alerts().into_iter().filter(|it| it["rule"] == "seen");
+        let ids = alerts.map(|it| it["say"].as_str().unwrap().to_owned());
+        ids.filter(|id| seen.insert(id.clone())).collect()
+    }
+
+    fn await_all(&self, numbers: Range<u64>) {
+        let wanted: BTreeSet<String> = numbers.map(|n| self.sender.id(n)).collect();
+        let started = Instant::now();
+        loop {
+            let told: BTreeSet<String> = self.told().into_iter().collect();
+            if wanted.is_subset(&told) {
+                return;
+            }
+            let missing = wanted.difference(&told).count();
+            let status = self.place.read("status.json");
+            assert!(started.elapsed() < Duration::from_mins(1), "{missing} of {} missing; {status}", wanted.len());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Records come, are judged once and in order; what is wrong is told; weir is killed, the server restarted, weir held up: nothing
+/// that was acknowledged is lost, nothing doubled.
+pub fn whole_life(sender: Box<dyn Sender>) {
+    let mut life = Life::new(sender);
+    let mut running = life.place.launch(&["weir.yaml"]);
+
+    // Order, and what is wrong.
+    life.sender.send(0..PART / 2);
+    let rubbish = life.sender.send_rubbish();
+    life.sender.send(PART / 2..PART);
+    life.await_all(0..PART);
+    eventually("what is wrong is told", || life.place.lines("refused.ndjson").len() == rubbish);
+    for letter in life.place.lines("refused.ndjson") {
+        assert_eq!(letter["source"], "gate", "{letter}");
+        assert!(!letter["cause"].as_str().unwrap_or_default().is_empty(), "{letter}");
+        assert!(!letter.to_string().contains("canary"), "{letter}");
+    }
+    let mut to = PART;
+
+    // Killed under load.
+    if life.sender.is_acknowledged() {
+        for pause_ms in [30, 120] {
+            let sender = &mut life.sender;
+            running = std::thread::scope(|scope| {
+                let sending = scope.spawn(move || sender.send(to..to + PART));
+                std::thread::sleep(Duration::from_millis(pause_ms));
+                running.kill();
+                let next = life.place.launch(&["weir.yaml"]);
+                sending.join().unwrap();
+                next
+            });
+            to += PART;
+        }
+        life.await_all(0..to);
+    }
+
+    // The server goes and comes back.
+    if life.sender.server().is_some() {
+        life.sender.send(to..to + PART / 2);
+        life.sender.server().unwrap().stop();
+        eventually("the trouble is told", || life.place.read("status.json").contains("\"tries\":"));
+        let told = text(&life.place.weir(&["status", "weir.yaml"]).stdout);
+        assert!(told.contains("source gate: TRYING AGAIN since 20"), "{told}");
+        life.sender.server().unwrap().start();
+        life.sender.send(to + PART / 2..to + PART);
+        to += PART;
+        life.await_all(0..to);
+        eventually("the trouble is over", || life.place.read("status.json").contains("\"sources_in_trouble\":[]"));
+    }
+
+    // Held up: whoever sends waits, or the server holds what comes.
+    let sender = &mut life.sender;
+    std::thread::scope(|scope| {
+        running.signal("-STOP");
+        let sending = scope.spawn(move || sender.send(to..to + PART));
+        std::thread::sleep(Duration::from_millis(500));
+        running.signal("-CONT");
+        sending.join().unwrap();
+    });
+    to += PART;
+    life.await_all(0..to);
+
+    // The windows have counted each once, whatever happened meanwhile.
+    life.sender.send(LAST..LAST + DEVICES);
+    let counted = || -> u64 {
+        let windows = life.alerts().into_iter().filter(|it| it["rule"] == "passages");
+        let windows = windows
+            .map(|it| (it["start_ms"].to_string() + &it["key"].to_string(), it["value"].as_f64().unwrap() as u64));
+        windows.collect::<BTreeMap<String, u64>>().into_values().sum()
+    };
+    eventually("the windows end", || counted() >= to);
+    assert_eq!(counted(), to, "each record is counted once");
+
+    let started = Instant::now();
+    let summary = running.stop();
+    assert!(started.elapsed() < Duration::from_secs(10), "it ends soon after it is asked to");
+    if life.sender.is_exact() {
+        assert_eq!(summary["sources"]["gate"]["duplicate"], 0, "it takes each once, by its place and not by its id");
+    }
+    let told = life.told();
+    let mut last: BTreeMap<String, u64> = BTreeMap::new();
+    for (id, number) in told.iter().map(|id| (id, life.sender.number(id))) {
+        if let Some(before) = last.insert(life.sender.device(number), number) {
+            assert!(before < number, "{id} of {} comes after {before}", life.sender.device(number));
+        }
+    }
+    assert_eq!(told.len() as u64, to + DEVICES);
+    let ids: BTreeSet<String> =
+        life.alerts().iter().filter(|it| it["rule"] == "seen").map(|it| it["alert_id"].to_string()).collect();
+    assert_eq!(ids.len() as u64, to + DEVICES, "one alert a record");
+}
