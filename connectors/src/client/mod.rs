@@ -1,10 +1,12 @@
 //! What a source and a sink of one broker share: how it is reached.
 
+pub(crate) mod kafka;
 pub(crate) mod mqtt;
 pub(crate) mod nats;
 pub(crate) mod postgres;
 mod tls;
 
+pub use kafka::{KafkaCluster, KafkaSasl, KafkaTrust};
 pub use mqtt::{MqttBroker, MqttVersion};
 pub use nats::{NatsLogin, NatsServer};
 pub use postgres::PostgresServer;

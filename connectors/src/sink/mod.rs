@@ -2,6 +2,7 @@
 
 mod file;
 mod http;
+mod kafka;
 mod mqtt;
 mod nats;
 mod postgres;
@@ -10,6 +11,7 @@ mod tcp;
 
 pub use file::FileSink;
 pub use http::{HttpSink, HttpSinkError};
+pub use kafka::KafkaSink;
 pub use mqtt::MqttSink;
 pub use nats::NatsSink;
 pub use postgres::PostgresSink;

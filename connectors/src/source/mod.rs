@@ -2,6 +2,7 @@
 
 mod file;
 mod http;
+mod kafka;
 mod messages;
 mod mqtt;
 mod nats;
@@ -14,6 +15,7 @@ mod web;
 
 pub use file::{FileProgress, FileSource};
 pub use http::{HttpSource, payload_of};
+pub use kafka::KafkaSource;
 pub use messages::message_lines_of;
 pub use mqtt::MqttSource;
 pub use nats::NatsSource;

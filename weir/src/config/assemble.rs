@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use weir_connectors::sink::{FileSink, HttpSink, MqttSink, NatsSink, PostgresSink, StdoutFormat, StdoutSink, TcpSink};
+use weir_connectors::sink::{
+    FileSink, HttpSink, KafkaSink, MqttSink, NatsSink, PostgresSink, StdoutFormat, StdoutSink, TcpSink,
+};
 use weir_connectors::source::{
-    FileProgress, FileSource, HttpSource, MqttSource, NatsSource, OnBound, PushSource, StdinSource, TcpSource,
-    ViidAccounts, ViidSource,
+    FileProgress, FileSource, HttpSource, KafkaSource, MqttSource, NatsSource, OnBound, PushSource, StdinSource,
+    TcpSource, ViidAccounts, ViidSource,
 };
 use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
@@ -19,7 +21,7 @@ use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec, StateSpec};
 
 use crate::report::Report;
 
-use super::sources::{MqttDecl, NatsDecl};
+use super::sources::{KafkaDecl, MqttDecl, NatsDecl};
 use super::{Config, Loaded, SinkDecl, SinkKind, SourceDecl, SourceKind, ViidDecl};
 
 /// Longest token file.
@@ -158,6 +160,13 @@ fn build_source(
                 runtime: runtime.clone(),
             })
         }
+        SourceKind::Kafka(declared) => {
+            let KafkaDecl { server, sasl, topics, group, instance, shared_by_brokers, from_start, topic_as } =
+                *declared;
+            let cluster = server.kafka(sasl, vfs.as_ref()).map_err(fault)?;
+            let runtime = runtime.clone();
+            Box::new(KafkaSource { cluster, topics, group, instance, shared_by_brokers, from_start, topic_as, runtime })
+        }
         SourceKind::Viid(declared) => {
             let mut nonce_key = [0; 32];
             OsRng.fill(&mut nonce_key);
@@ -210,6 +219,10 @@ fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle)
         SinkKind::Nats { server, subject, retry_for_ms } => {
             let server = server.nats(&format!("weir-{}", sink.name), vfs.as_ref()).map_err(|error| fault(&error))?;
             Box::new(NatsSink::new(server, subject.clone(), retry_for(*retry_for_ms), runtime.clone()))
+        }
+        SinkKind::Kafka { server, sasl, topic, retry_for_ms } => {
+            let cluster = server.kafka(*sasl, vfs.as_ref()).map_err(|error| fault(&error))?;
+            Box::new(KafkaSink::new(cluster, topic.clone(), retry_for(*retry_for_ms), runtime.clone()))
         }
         SinkKind::Postgres { server, table, retry_for_ms } => {
             let server = server.postgres(vfs.as_ref()).map_err(|error| fault(&error))?;

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_connectors::client::MqttVersion;
+use weir_connectors::client::{KafkaSasl, MqttVersion};
 use weir_engine::{Limits, StateSpec, Stream};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Catalog, Diagnostic, SourceFile};
@@ -52,6 +52,7 @@ pub(crate) enum SinkKind {
     Tcp { address: std::net::SocketAddr, retry_for_ms: i64 },
     Mqtt { server: Box<ServerDecl>, version: MqttVersion, client_id: String, topic: String, retry_for_ms: i64 },
     Nats { server: Box<ServerDecl>, subject: String, retry_for_ms: i64 },
+    Kafka { server: Box<ServerDecl>, sasl: KafkaSasl, topic: String, retry_for_ms: i64 },
     Postgres { server: Box<ServerDecl>, table: String, retry_for_ms: i64 },
 }
 
@@ -59,7 +60,10 @@ impl SinkKind {
     /// The server it connects to.
     fn server(&self) -> Option<&ServerDecl> {
         match self {
-            Self::Mqtt { server, .. } | Self::Nats { server, .. } | Self::Postgres { server, .. } => Some(server),
+            Self::Mqtt { server, .. }
+            | Self::Nats { server, .. }
+            | Self::Kafka { server, .. }
+            | Self::Postgres { server, .. } => Some(server),
             _ => None,
         }
     }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_connectors::client::{
-    ClientConfig, Login, MqttBroker, MqttVersion, NatsLogin, NatsServer, PostgresServer, tls_config,
+    ClientConfig, KafkaCluster, KafkaSasl, KafkaTrust, Login, MqttBroker, MqttVersion, NatsLogin, NatsServer,
+    PostgresServer, tls_config,
 };
 use weir_engine::vfs::Vfs;
 use weir_rules::diagnostic::codes;
@@ -29,6 +30,7 @@ pub(super) type Scheme = (&'static str, Tls, u16);
 
 pub(super) const MQTT: &[Scheme] = &[("mqtt", Tls::Never, 1883), ("mqtts", Tls::Always, 8883)];
 pub(super) const NATS: &[Scheme] = &[("nats", Tls::Never, 4222), ("tls", Tls::Always, 4222)];
+pub(super) const KAFKA: &[Scheme] = &[("kafka", Tls::Never, 9092), ("kafkas", Tls::Always, 9093)];
 pub(super) const POSTGRES: &[Scheme] = &[("postgres", Tls::BeyondThisMachine, 5432)];
 
 /// How weir logs in.
@@ -184,6 +186,21 @@ impl ServerDecl {
             version,
             client_id: client_id.to_owned(),
             login: self.login(vfs).map_err(|(_, message)| message)?,
+        })
+    }
+
+    /// As a Kafka cluster.
+    pub(super) fn kafka(&self, sasl: KafkaSasl, vfs: &dyn Vfs) -> Result<KafkaCluster, String> {
+        let trust = match &self.ca_file {
+            Some(named) => KafkaTrust::Pem(secret(named, vfs).map_err(|(_, message)| message)?),
+            None => KafkaTrust::System,
+        };
+        let login = self.login(vfs).map_err(|(_, message)| message)?;
+        Ok(KafkaCluster {
+            host: self.host.clone(),
+            port: self.port,
+            tls: self.tls.then_some(trust),
+            login: login.map(|login| (sasl, login)),
         })
     }
 

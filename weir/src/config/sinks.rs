@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_connectors::client::MqttVersion;
+use weir_connectors::client::{KafkaSasl, MqttVersion};
 use weir_engine::Stream;
 use weir_rules::diagnostic::codes;
 use weir_rules::yaml::{MapReader, Node};
 use weir_rules::{Diagnostic, Diagnostics, SourceFile};
 
 use super::server::{self, parse_server};
-use super::sources::MQTT_VERSIONS;
+use super::sources::{KAFKA_SASL, MQTT_VERSIONS};
 use super::{SinkDecl, SinkKind, beside};
 
 #[derive(Clone, Copy)]
@@ -21,6 +21,7 @@ enum Type {
     Tcp,
     Mqtt,
     Nats,
+    Kafka,
     Postgres,
 }
 
@@ -36,7 +37,7 @@ pub(super) fn parse_sink(
 ) -> Option<SinkDecl> {
     let mut map = MapReader::open(file, node, format!("sink `{}`", name.0), diagnostics)?;
     if !map.has("type") {
-        map.missing("type", "stdout, file, http, tcp, mqtt, nats or postgres", diagnostics);
+        map.missing("type", "stdout, file, http, tcp, mqtt, nats, kafka or postgres", diagnostics);
     }
     let types = [
         ("stdout", Type::Stdout),
@@ -45,6 +46,7 @@ pub(super) fn parse_sink(
         ("tcp", Type::Tcp),
         ("mqtt", Type::Mqtt),
         ("nats", Type::Nats),
+        ("kafka", Type::Kafka),
         ("postgres", Type::Postgres),
     ];
     let ty = map.take_choice("type", &types, diagnostics);
@@ -129,6 +131,18 @@ pub(super) fn parse_sink(
             server.zip(subject).map(|(server, subject)| SinkKind::Nats {
                 server: Box::new(server),
                 subject,
+                retry_for_ms,
+            })
+        }
+        Type::Kafka => {
+            let server = parse_server(file, path, &mut map, server::KAFKA, diagnostics);
+            let sasl = map.take_choice("sasl", &KAFKA_SASL, diagnostics).unwrap_or(KafkaSasl::ScramSha512);
+            let topic = plain_address(file, &mut map, "topic", "such as weir-alerts", diagnostics);
+            let retry_for_ms = map.take_duration_ms("retry_for", diagnostics).unwrap_or(RETRY_FOR_DEFAULT_MS);
+            server.zip(topic).map(|(server, topic)| SinkKind::Kafka {
+                server: Box::new(server),
+                sasl,
+                topic,
                 retry_for_ms,
             })
         }

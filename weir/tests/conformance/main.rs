@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod options;
 mod receivers;
 mod senders;
 mod servers;
@@ -51,6 +52,22 @@ fn source_nats() {
 #[test]
 fn source_nats_queue() {
     whole_life(Box::new(senders::Nats::new(true)));
+}
+
+#[test]
+fn source_kafka() {
+    whole_life(Box::new(senders::Kafka::new("instance: post-1")));
+}
+
+#[test]
+fn source_kafka_is_shared() {
+    // The broker that can be had hands classic groups out without waiting for those who have to let go first.
+    sources::shared(senders::Kafka::new("group_protocol: consumer"));
+}
+
+#[test]
+fn sink_kafka() {
+    delivers(Box::new(receivers::Kafka::new()));
 }
 
 #[test]

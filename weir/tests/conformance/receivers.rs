@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::common::{Told, nobody};
-use crate::servers::Server;
+use crate::servers::{Kafka as Cluster, Outage, Server};
 
 pub trait Receiver {
     /// The sink, as it is configured, without its purposes.
@@ -294,5 +294,41 @@ impl Receiver for Postgres {
 
     fn tells_repeats(&self) -> bool {
         true
+    }
+}
+
+/// A topic of Kafka.
+pub struct Kafka {
+    cluster: Cluster,
+}
+
+impl Kafka {
+    pub fn new() -> Self {
+        let mut cluster = Cluster::start();
+        assert!(cluster.broker.create_topic("alerts", 1));
+        cluster.stop();
+        Self { cluster }
+    }
+}
+
+impl Receiver for Kafka {
+    fn sink(&self) -> String {
+        format!("    type: kafka\n    url: kafka://{}\n    topic: alerts", self.cluster.address())
+    }
+
+    fn start(&mut self) {
+        self.cluster.start();
+    }
+
+    fn stop(&mut self) {
+        self.cluster.stop();
+    }
+
+    fn can_stop(&self) -> bool {
+        true
+    }
+
+    fn told(&self) -> Vec<String> {
+        self.cluster.messages("alerts").iter().map(|alert| id(alert)).collect()
     }
 }

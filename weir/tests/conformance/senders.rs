@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use weir_examples::viid::{Device, ha1, passage};
 
 use crate::common::{Place, eventually, nobody};
-use crate::servers::Server;
+use crate::servers::{Kafka as Cluster, Outage, Server};
 
 /// Records of one message, request or write.
 const BATCH: usize = 100;
@@ -39,7 +39,7 @@ pub trait Sender: Send {
     }
 
     /// The server between us and weir.
-    fn server(&mut self) -> Option<&mut Server> {
+    fn server(&mut self) -> Option<&mut dyn Outage> {
         None
     }
 
@@ -318,7 +318,7 @@ impl Sender for Mqtt {
         2
     }
 
-    fn server(&mut self) -> Option<&mut Server> {
+    fn server(&mut self) -> Option<&mut dyn Outage> {
         Some(&mut self.server)
     }
 }
@@ -399,7 +399,59 @@ impl Sender for Nats {
         true
     }
 
-    fn server(&mut self) -> Option<&mut Server> {
+    fn server(&mut self) -> Option<&mut dyn Outage> {
         Some(&mut self.server)
+    }
+}
+
+/// Messages of a topic of three partitions.
+pub struct Kafka {
+    cluster: Cluster,
+    /// What else is said of the group.
+    more: &'static str,
+}
+
+impl Kafka {
+    pub fn new(more: &'static str) -> Self {
+        let cluster = Cluster::start();
+        assert!(cluster.broker.create_topic("gates", 3));
+        Self { cluster, more }
+    }
+
+    /// Produces messages, each with its key, until the cluster has all of them.
+    fn produce(&self, messages: &[(String, String)]) {
+        for (key, message) in messages {
+            self.cluster.produce("gates", key, message);
+        }
+    }
+}
+
+impl Sender for Kafka {
+    fn source(&self) -> String {
+        format!(
+            "    type: kafka\n    url: kafka://{}\n    topics: [gates]\n    group: posts\n    {}",
+            self.cluster.address(),
+            self.more
+        )
+    }
+
+    fn send(&mut self, numbers: Range<u64>) {
+        // A device's records stay in order: they go to one partition.
+        let messages: Vec<(String, String)> = numbers.map(|n| (self.device(n), record(n))).collect();
+        self.produce(&messages);
+    }
+
+    fn send_rubbish(&mut self) -> usize {
+        let lines = RUBBISH.lines().map(|line| ("d0".to_owned(), line.to_owned()));
+        self.produce(&lines.collect::<Vec<_>>());
+        2
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn server(&mut self) -> Option<&mut dyn Outage> {
+        Some(&mut self.cluster)
     }
 }

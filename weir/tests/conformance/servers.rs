@@ -5,10 +5,21 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use krafka::testing::FakeBroker;
+
 use crate::common::{eventually, nobody};
 
 /// How a server is started in a folder, to listen there.
 type Starting = Box<dyn Fn(&Path, SocketAddr) -> Command + Send>;
+
+/// A server that can be away for a while.
+pub trait Outage {
+    /// Starts it, and waits until it lets us in.
+    fn start(&mut self);
+
+    /// Stops it; what it has acknowledged it has kept.
+    fn stop(&mut self);
+}
 
 /// A server that runs until it is dropped.
 pub struct Server {
@@ -74,8 +85,7 @@ impl Server {
         server
     }
 
-    /// Starts it, and waits until it lets us in.
-    pub fn start(&mut self) {
+    fn launch(&mut self) {
         let mut command = (self.command)(self.folder.path(), self.address);
         let name = command.get_program().to_string_lossy().into_owned();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
@@ -89,7 +99,7 @@ impl Server {
         self
     }
 
-    pub fn stop(&mut self) {
+    fn end(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Of a program that is run as another user it is the child of our child that counts.
             let _ = Command::new("pkill").args([self.signal, "-P", &child.id().to_string()]).status();
@@ -136,9 +146,19 @@ impl Server {
     }
 }
 
+impl Outage for Server {
+    fn start(&mut self) {
+        self.launch();
+    }
+
+    fn stop(&mut self) {
+        self.end();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        self.end();
     }
 }
 
@@ -161,4 +181,52 @@ fn postgres_program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").map(|it| it.flatten().collect::<Vec<_>>()).unwrap_or_default();
     let found = versions.iter().map(|version| version.path().join("bin").join(name)).find(|path| path.exists());
     found.unwrap_or_else(|| name.into())
+}
+
+/// A Kafka cluster of one broker within this process: no real one is in any registry. It speaks the protocol over TCP, and keeps
+/// its logs while it is away.
+pub struct Kafka {
+    pub broker: FakeBroker,
+    runtime: tokio::runtime::Runtime,
+    producer: krafka::producer::Producer,
+}
+
+impl Kafka {
+    pub fn start() -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (broker, producer) = runtime.block_on(async {
+            let broker = FakeBroker::start().await.unwrap();
+            let kafka = krafka::Kafka::builder(broker.bootstrap_servers()).connect().await.unwrap();
+            let producer = kafka.producer().build().await.unwrap();
+            (broker, producer)
+        });
+        Self { broker, runtime, producer }
+    }
+
+    pub fn address(&self) -> String {
+        self.broker.bootstrap_servers()
+    }
+
+    /// Produces a message, as often as it takes.
+    pub fn produce(&self, topic: &str, key: &str, value: &str) {
+        let record = || krafka::Record::new(topic, value.to_owned()).key(key.to_owned());
+        eventually("the cluster takes it", || self.runtime.block_on(self.producer.send(record())).is_ok());
+    }
+
+    /// What a topic holds, in the order of its partitions.
+    pub fn messages(&self, topic: &str) -> Vec<String> {
+        let records = self.broker.all_records(topic).unwrap_or_default();
+        let text = |it: krafka::ConsumerRecord| String::from_utf8(it.value.unwrap().to_vec()).unwrap();
+        records.into_iter().map(text).collect()
+    }
+}
+
+impl Outage for Kafka {
+    fn start(&mut self) {
+        self.broker.restart(0);
+    }
+
+    fn stop(&mut self) {
+        self.broker.crash(0);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::common::{Place, eventually, text};
-use crate::senders::Sender;
+use crate::senders::{Kafka, Sender};
 
 const PACK: &str = r#"weir: 1
 pack: p
@@ -170,4 +170,61 @@ pub fn whole_life(sender: Box<dyn Sender>) {
     let ids: BTreeSet<String> =
         life.alerts().iter().filter(|it| it["rule"] == "seen").map(|it| it["alert_id"].to_string()).collect();
     assert_eq!(ids.len() as u64, to + DEVICES, "one alert a record");
+}
+
+/// Two members of one group: the second joins in the middle, and leaves again. Each record is judged by one of them, once.
+pub fn shared(mut sender: Kafka) {
+    let places = [place(&sender.source()), place(&sender.source())];
+    let told = |place: &Place| -> Vec<String> {
+        let whole = place.read("out.ndjson");
+        let whole = &whole[..whole.rfind('\n').map_or(0, |at| at + 1)];
+        let alerts = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        alerts.filter(|it| it["rule"] == "seen").map(|it| it["say"].as_str().unwrap().to_owned()).collect()
+    };
+    let await_all = |wanted: u64| {
+        let started = Instant::now();
+        while places.iter().map(|place| told(place).len() as u64).sum::<u64>() < wanted {
+            assert!(
+                started.elapsed() < Duration::from_mins(1),
+                "{}, {}",
+                told(&places[0]).len(),
+                told(&places[1]).len()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let first = places[0].launch(&["weir.yaml"]);
+    sender.send(0..PART);
+    await_all(PART);
+    // It joins while records come, and gets a share.
+    let second = std::thread::scope(|scope| {
+        let sender = &mut sender;
+        let sending = scope.spawn(move || sender.send(PART..2 * PART));
+        let second = places[1].launch(&["weir.yaml"]);
+        sending.join().unwrap();
+        second
+    });
+    await_all(2 * PART);
+    let mut to = 2 * PART;
+    while told(&places[1]).is_empty() {
+        assert!(to < 20 * PART, "the second gets no share");
+        sender.send(to..to + DEVICES);
+        to += DEVICES;
+        await_all(to);
+    }
+    sender.send(to..to + PART);
+    to += PART;
+    await_all(to);
+    std::thread::scope(|scope| {
+        let sender = &mut sender;
+        let sending = scope.spawn(move || sender.send(to..to + PART));
+        assert!(second.stop()["sources"]["gate"]["evaluated"].as_u64().unwrap() > 0);
+        sending.join().unwrap();
+    });
+    to += PART;
+    await_all(to);
+    first.stop();
+    let all: Vec<String> = places.iter().flat_map(told).collect();
+    let distinct: BTreeSet<&String> = all.iter().collect();
+    assert_eq!((all.len() as u64, distinct.len() as u64), (to, to), "each is judged by one of them");
 }

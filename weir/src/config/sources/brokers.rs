@@ -1,9 +1,9 @@
-//! `type: mqtt` and `type: nats`: records as messages of a broker.
+//! `type: mqtt`, `nats` and `kafka`: records as messages of a broker.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_connectors::client::MqttVersion;
+use weir_connectors::client::{KafkaSasl, MqttVersion};
 use weir_rules::diagnostic::codes;
 use weir_rules::schema::check_protected_name;
 use weir_rules::yaml::MapReader;
@@ -39,6 +39,23 @@ pub(crate) struct NatsDecl {
     pub(crate) from_start: bool,
     pub(crate) subject_as: Option<String>,
 }
+
+/// Topics of Kafka as declared.
+#[derive(Debug, Clone)]
+pub(crate) struct KafkaDecl {
+    pub(crate) server: ServerDecl,
+    pub(crate) sasl: KafkaSasl,
+    pub(crate) topics: Vec<String>,
+    pub(crate) group: String,
+    pub(crate) instance: Option<String>,
+    pub(crate) shared_by_brokers: bool,
+    pub(crate) from_start: bool,
+    pub(crate) topic_as: Option<String>,
+}
+
+/// How a password is checked, by the words for it.
+pub(in crate::config) const KAFKA_SASL: [(&str, KafkaSasl); 3] =
+    [("plain", KafkaSasl::Plain), ("scram-sha-256", KafkaSasl::ScramSha256), ("scram-sha-512", KafkaSasl::ScramSha512)];
 
 /// The versions by the words for them.
 pub(in crate::config) const MQTT_VERSIONS: [(&str, MqttVersion); 2] =
@@ -121,6 +138,54 @@ pub(super) fn parse_nats(
         consumer: consumer.map_or(default, |(text, _)| text.to_owned()),
         from_start,
         subject_as,
+    })))
+}
+
+pub(super) fn parse_kafka(
+    file: &Arc<SourceFile>,
+    path: &Path,
+    name: &str,
+    map: &mut MapReader<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<SourceKind> {
+    let server = parse_server(file, path, map, server::KAFKA, diagnostics);
+    let sasl = map.take_choice("sasl", &KAFKA_SASL, diagnostics).unwrap_or(KafkaSasl::ScramSha512);
+    let group = map.take_text("group", diagnostics);
+    let group = group.map_or_else(|| format!("weir-{name}"), |(text, _)| text.to_owned());
+    let from_start = map.take_choice("from", &[("start", true), ("now", false)], diagnostics).unwrap_or(true);
+    let instance = map.take_text("instance", diagnostics).map(|(text, _)| text.to_owned());
+    let protocols = [("classic", false), ("consumer", true)];
+    let shared_by_brokers = map.take_choice("group_protocol", &protocols, diagnostics).unwrap_or(false);
+    let topic_as = column(file, map, "topic_as", diagnostics);
+    if !map.has("topics") {
+        map.missing("topics", "what to take, such as [gate-passages]", diagnostics);
+    }
+    let topics = map.take_texts("topics", diagnostics)?;
+    // By Kafka's own rule for names.
+    let is_name = |text: &str| {
+        let plain = |it: u8| it.is_ascii_alphanumeric() || b"._-".contains(&it);
+        !text.is_empty() && text.len() <= 249 && text.bytes().all(plain) && text != "." && text != ".."
+    };
+    for (text, node) in topics.iter().filter(|(text, _)| !is_name(text)) {
+        diagnostics.push(
+            Diagnostic::new(&codes::BAD_SOURCE, file, node.span.clone(), format!("`{text}` is no topic of Kafka"))
+                .help("letters, digits, `.`, `_` and `-`; patterns are not subscribed to"),
+        );
+    }
+    if topics.is_empty() || topics.len() > TOPICS_MAX {
+        let message = format!("1 to {TOPICS_MAX} topics are taken");
+        diagnostics.push(Diagnostic::new(&codes::BAD_SOURCE, file, map.place_of("topics"), message));
+    }
+    let topics = topics.into_iter().map(|(text, _)| text.to_owned()).collect();
+    Some(SourceKind::Kafka(Box::new(KafkaDecl {
+        server: server?,
+        sasl,
+        topics,
+        group,
+        instance,
+        shared_by_brokers,
+        from_start,
+        topic_as,
     })))
 }
 

@@ -20,8 +20,8 @@ use super::{ServerDecl, beside};
 mod brokers;
 mod viid;
 
-pub(in crate::config) use brokers::MQTT_VERSIONS;
-pub(crate) use brokers::{MqttDecl, NatsDecl};
+pub(in crate::config) use brokers::{KAFKA_SASL, MQTT_VERSIONS};
+pub(crate) use brokers::{KafkaDecl, MqttDecl, NatsDecl};
 pub(crate) use viid::{ViidDecl, load_accounts};
 
 /// A source as declared.
@@ -48,6 +48,7 @@ pub(crate) enum SourceKind {
     Viid(Box<ViidDecl>),
     Mqtt(Box<MqttDecl>),
     Nats(Box<NatsDecl>),
+    Kafka(Box<KafkaDecl>),
     Push { address: SocketAddr, route: String, dialect: PushDialect, place: PushPlace, limits: HttpLimits },
 }
 
@@ -57,6 +58,7 @@ impl SourceKind {
         match self {
             Self::Mqtt(declared) => Some(&declared.server),
             Self::Nats(declared) => Some(&declared.server),
+            Self::Kafka(declared) => Some(&declared.server),
             _ => None,
         }
     }
@@ -71,6 +73,7 @@ enum Type {
     Viid,
     Mqtt,
     Nats,
+    Kafka,
     Push(PushDialect),
 }
 
@@ -87,7 +90,11 @@ pub(super) fn parse_source(
 ) -> Option<SourceDecl> {
     let mut map = MapReader::open(file, node, format!("source `{}`", name.0), diagnostics)?;
     if !map.has("type") {
-        map.missing("type", "file, stdin, tcp, http, mqtt, nats, viid, isapi, plate_recognizer or ngsi", diagnostics);
+        map.missing(
+            "type",
+            "file, stdin, tcp, http, mqtt, nats, kafka, viid, isapi, plate_recognizer or ngsi",
+            diagnostics,
+        );
     }
     let types = [
         ("file", Type::File),
@@ -96,6 +103,7 @@ pub(super) fn parse_source(
         ("http", Type::Http),
         ("mqtt", Type::Mqtt),
         ("nats", Type::Nats),
+        ("kafka", Type::Kafka),
         ("viid", Type::Viid),
         ("isapi", Type::Push(PushDialect::Isapi)),
         ("plate_recognizer", Type::Push(PushDialect::PlateRecognizer)),
@@ -106,7 +114,7 @@ pub(super) fn parse_source(
     let is_free = !matches!(ty, Some(Type::Viid | Type::Push(_)));
     let formats = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("arrow", Format::ArrowIpc)];
     // A message of a broker holds JSON.
-    let format = if is_free && !matches!(ty, Some(Type::Mqtt | Type::Nats)) {
+    let format = if is_free && !matches!(ty, Some(Type::Mqtt | Type::Nats | Type::Kafka)) {
         map.take_choice("format", &formats, diagnostics)
     } else {
         None
@@ -163,6 +171,7 @@ pub(super) fn parse_source(
         Type::Push(dialect) => parse_push(file, &mut map, dialect, diagnostics),
         Type::Mqtt => brokers::parse_mqtt(file, path, name.0, &mut map, diagnostics),
         Type::Nats => brokers::parse_nats(file, path, name.0, &mut map, diagnostics),
+        Type::Kafka => brokers::parse_kafka(file, path, name.0, &mut map, diagnostics),
         Type::Viid => viid::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
     };
     let by_name = |pattern: &Path| {

@@ -1,0 +1,103 @@
+//! What `weir check` says of the options of connectors, and the examples of docs/connectors.md.
+
+use crate::common::{Place, text, workspace};
+use weir_examples::viid::ha1;
+
+const PACK: &str = "weir: 1
+pack: p
+owner: o
+purposes: { road_safety: { legal_basis: act 2 } }
+rules:
+  - { id: seen, kind: match, from: vehicle, where: lane = '1', purpose: road_safety }
+";
+const SOURCES: &str = "sources:\n  a: { type: stdin }\n";
+const SINKS: &str = "sinks:\n  b: { type: stdout, purposes: [road_safety] }\n";
+
+/// A folder with a configuration of these sources and sinks, and the files they name.
+fn place(sources: &str, sinks: &str) -> Place {
+    let place = Place::new();
+    let accounts = format!("device_id,user,ha1\n61010000001190000001,gate,{}\n", ha1("gate", "viid", "s3cr3t"));
+    place.write("pack.yaml", PACK).write("accounts.csv", accounts).write("password", "s3cr3t\n").write("token", "t");
+    place.write("weir.yaml", format!("weir: 1\npacks: [pack.yaml]\n{sources}{sinks}"));
+    place
+}
+
+fn check(place: &Place) -> (bool, String) {
+    let checked = place.weir(&["check", "weir.yaml"]);
+    (checked.status.success(), text(&checked.stdout) + &text(&checked.stderr))
+}
+
+#[test]
+fn every_example_of_the_book_is_sound() {
+    let book = std::fs::read_to_string(workspace().join("docs/connectors.md")).unwrap();
+    let blocks: Vec<&str> = book.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 6, "{} examples", blocks.len());
+    for block in blocks {
+        let place = if block.starts_with("sources:") { place(block, SINKS) } else { place(SOURCES, block) };
+        let (sound, said) = check(&place);
+        assert!(sound, "{block}\n{said}");
+    }
+}
+
+/// A connector with one thing wrong, what is said of it, and where.
+#[test]
+fn what_is_wrong_is_told_with_its_line() {
+    for (kind, wrong, wanted) in [
+        ("source", "type: mqtt, topics: [a]", "has no `url`"),
+        ("source", "type: mqtt, url: \"mqtt://127.0.0.1\"", "has no `topics`"),
+        ("source", "type: mqtt, url: \"mqtt://broker.example\", topics: [a]", "over TLS only"),
+        ("source", "type: mqtt, url: \"nats://127.0.0.1\", topics: [a]", "no address of such a server"),
+        ("source", "type: mqtt, url: \"mqtt://u:p@127.0.0.1\", topics: [a]", "no address of such a server"),
+        ("source", "type: mqtt, url: \"mqtt://127.0.0.1\", topics: [\"a/#/b\"]", "topics are subscribed to"),
+        ("source", "type: mqtt, url: \"mqtt://127.0.0.1\", topics: [a], version: \"4\"", "not a value of `version`"),
+        ("source", "type: mqtt, url: \"mqtt://127.0.0.1\", topics: [a], format: csv", "format"),
+        ("source", "type: mqtt, url: \"mqtt://127.0.0.1\", topics: [a], user: x", "go together"),
+        (
+            "source",
+            "type: mqtt, url: \"mqtt://127.0.0.1\", topics: [a], user: x, password_file: none",
+            "cannot be read",
+        ),
+        ("source", "type: mqtt, url: \"mqtt://127.0.0.1\", topics: [a], ca_file: token", "no use for `ca_file`"),
+        (
+            "source",
+            "type: mqtt, url: \"mqtts://broker.example\", topics: [a], ca_file: token",
+            "no authority is trusted",
+        ),
+        ("source", "type: mqtt, url: \"mqtt://127.0.0.1\", topics: [a], topic_as: religion", "religion"),
+        ("source", "type: nats, url: \"nats://127.0.0.1\"", "has no `stream`"),
+        ("source", "type: nats, url: \"nats://127.0.0.1\", stream: a.b", "no name of NATS"),
+        ("source", "type: nats, url: \"nats://127.0.0.1\", stream: a, from: middle", "not a value of `from`"),
+        (
+            "source",
+            "type: nats, url: \"nats://127.0.0.1\", stream: a, token_file: token, user: x, password_file: password",
+            "in two ways",
+        ),
+        ("source", "type: kafka, url: \"kafka://127.0.0.1\"", "has no `topics`"),
+        ("source", "type: kafka, url: \"kafka://127.0.0.1\", topics: [\"a*\"]", "no topic of Kafka"),
+        ("source", "type: kafka, url: \"kafka://127.0.0.1\", topics: [a], sasl: gssapi", "not a value of `sasl`"),
+        ("sink", "type: mqtt, url: \"mqtt://127.0.0.1\", topic: \"a/+\"", "no topic to send to"),
+        ("sink", "type: nats, url: \"nats://127.0.0.1\"", "has no `subject`"),
+        ("sink", "type: kafka, url: \"kafka://127.0.0.1\"", "has no `topic`"),
+        ("sink", "type: kafka, url: \"http://127.0.0.1\", topic: a", "no address of such a server"),
+        (
+            "sink",
+            "type: postgres, url: \"postgres://127.0.0.1\", user: x, password_file: password",
+            "no address of such",
+        ),
+        ("sink", "type: postgres, url: \"postgres://127.0.0.1/r\"", "has no `user`"),
+        (
+            "sink",
+            "type: postgres, url: \"postgres://127.0.0.1/r\", user: x, password_file: password, table: \"a; DROP\"",
+            "no name of a table",
+        ),
+    ] {
+        let place = match kind {
+            "source" => place(&format!("sources:\n  a: {{ {wrong} }}\n"), SINKS),
+            _ => place(SOURCES, &format!("sinks:\n  b: {{ {wrong}, purposes: [road_safety] }}\n")),
+        };
+        let (sound, said) = check(&place);
+        assert!(!sound && said.contains(wanted), "{wrong}: {said}");
+        let line = if kind == "source" { "weir.yaml:4:" } else { "weir.yaml:6:" };
+        assert!(said.contains(line) && !said.contains("s3cr3t"), "{wrong}: {said}");
+    }
+}
