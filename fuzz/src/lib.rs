@@ -7,7 +7,7 @@ mod mutate;
 mod records;
 
 pub use credential::credential;
-pub use events::{push_event, viid_json};
+pub use events::{broker_message, push_event, viid_json};
 pub use log::log_recover;
 pub use mutate::Mutator;
 pub use records::{arrow_ipc_in, decode_csv, http_body, rules_eval};

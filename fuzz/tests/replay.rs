@@ -119,6 +119,11 @@ fn push_event() {
 }
 
 #[test]
+fn broker_message() {
+    replay("broker_message", MUTANTS, weir_fuzz::broker_message);
+}
+
+#[test]
 fn rules_eval() {
     replay("rules_eval", JUDGED_MUTANTS, weir_fuzz::rules_eval);
 }
