@@ -3,7 +3,7 @@
 //! `weir run` runs a configuration. For those who write rules: `weir check` says what is wrong with
 //! them, `weir test` runs their tests, `weir explain` tells what a diagnostic means or how a rule is
 //! run, `weir why-not` why an alert did not come, `weir backtest` what rules would have said, `weir
-//! diff` what a change of rules changes. `weir list` makes watchlists into snapshots. `weir status` tells how a run stands, `weir
+//! diff` what a change of rules changes. `weir connect test` tries sources and sinks. `weir list` makes watchlists into snapshots. `weir status` tells how a run stands, `weir
 //! state` what lies in its state folder. `weir generate` makes a synthetic city to try things on.
 //!
 //! Exit codes: 0 done; 1 something failed while running (a source, a sink, an undelivered alert, a
@@ -56,6 +56,8 @@ enum Command {
     Diff(command::diff::Args),
     /// Build, look at, verify and compare snapshots of watchlists.
     List(command::list::Args),
+    /// Try the sources and sinks of a configuration.
+    Connect(command::connect::Args),
     /// Tell how a running weir stands: records, alerts, lists.
     Status(command::status::Args),
     /// Look into a state folder: what waits for which sink, and whether it is sound.
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Backtest(args) => command::backtest::run(&args),
         Command::Diff(args) => command::diff::run(&args),
         Command::List(args) => command::list::run(&args),
+        Command::Connect(args) => command::connect::run(&args),
         Command::Status(args) => command::status::run(&args),
         Command::State(args) => command::state::run(&args),
         Command::DeadLetter(args) => command::dead_letter::run(&args),

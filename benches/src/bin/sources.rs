@@ -146,7 +146,9 @@ fn http(runtime: &tokio::runtime::Runtime, records: u64, durable: Option<&Path>)
             for half in bodies.chunks(bodies.len().div_ceil(2)) {
                 scope.spawn(move || {
                     let mut stream = connect(address);
-                    half.iter().for_each(|body| post(&mut stream, body));
+                    for body in half {
+                        post(&mut stream, body);
+                    }
                 });
             }
         });

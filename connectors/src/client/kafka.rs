@@ -5,8 +5,8 @@ use std::time::Duration;
 use krafka::auth::{AuthConfig, TlsConfig};
 use krafka::{Kafka, KrafkaError};
 
-use super::Login;
 use super::nats::told as chain;
+use super::{Finding, Login};
 
 /// Time for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,6 +76,28 @@ impl KafkaCluster {
             builder = builder.security(security);
         }
         builder.connect().await.map_err(|error| told(&error))
+    }
+
+    /// Tries to log in, and looks at topics.
+    pub async fn probe(&self, topics: &[String]) -> Vec<Finding> {
+        let asking = match self.connect().await {
+            Ok(kafka) => kafka.consumer_without_group().build().await.map_err(|error| told(&error)),
+            Err(trouble) => Err(trouble),
+        };
+        let asking = match asking {
+            Ok(asking) => asking,
+            Err(trouble) => return vec![Err(format!("{}: {trouble}", self.place()))],
+        };
+        let mut findings = vec![Ok(format!("{} lets us in", self.place()))];
+        for topic in topics {
+            let found =
+                asking.fetch_metadata(Some(topic)).await.map_err(|error| format!("topic {topic}: {}", told(&error)));
+            findings.push(found.and_then(|found| match found.topics.iter().find(|it| it.name == *topic) {
+                Some(found) => Ok(format!("topic {topic} has {} partitions", found.partitions.len())),
+                None => Err(format!("there is no topic {topic}")),
+            }));
+        }
+        findings
     }
 
     /// As it is named in messages.

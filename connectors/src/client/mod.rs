@@ -13,6 +13,9 @@ pub use postgres::PostgresServer;
 pub use rustls::ClientConfig;
 pub use tls::{TlsError, tls_config};
 
+/// What was tried, and how it went: for people.
+pub type Finding = Result<String, String>;
+
 /// A user and a password.
 #[derive(Clone)]
 pub struct Login {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rumqttc::{TlsConfiguration, Transport, v5};
 use rustls::ClientConfig;
 
-use super::Login;
+use super::{Finding, Login};
 
 /// A connection is given up when the broker has been silent for one and a half times this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -99,7 +99,7 @@ impl MqttBroker {
         match self.version {
             MqttVersion::V3 => {
                 let mut options = rumqttc::MqttOptions::new(&self.client_id, &self.host, self.port);
-                options.set_keep_alive(KEEP_ALIVE).set_clean_session(false).set_manual_acks(true);
+                options.set_keep_alive(KEEP_ALIVE).set_clean_session(spec.expiry.is_zero()).set_manual_acks(true);
                 options.set_transport(transport).set_inflight(spec.in_flight_max);
                 options.set_max_packet_size(MESSAGE_BYTES_MAX as usize, MESSAGE_BYTES_MAX as usize);
                 if let Some(login) = login {
@@ -112,7 +112,7 @@ impl MqttBroker {
             }
             MqttVersion::V5 => {
                 let mut options = v5::MqttOptions::new(&self.client_id, &self.host, self.port);
-                options.set_keep_alive(KEEP_ALIVE).set_clean_start(false).set_manual_acks(true);
+                options.set_keep_alive(KEEP_ALIVE).set_clean_start(spec.expiry.is_zero()).set_manual_acks(true);
                 options.set_transport(transport).set_connection_timeout(CONNECT_TIMEOUT_S);
                 options.set_session_expiry_interval(Some(u32::try_from(spec.expiry.as_secs()).unwrap_or(u32::MAX)));
                 options.set_receive_maximum(Some(spec.in_flight_max)).set_max_packet_size(Some(MESSAGE_BYTES_MAX));
@@ -127,6 +127,38 @@ impl MqttBroker {
                 (Client::V5(client), Events::V5(Box::new(events)))
             }
         }
+    }
+
+    /// Tries to log in and, if there are any, to subscribe to topics; leaves nothing behind, and no running weir alone.
+    pub async fn probe(&self, topics: &[String]) -> Vec<Finding> {
+        let other = Self { client_id: format!("{}-test", self.client_id), ..self.clone() };
+        let (client, mut events) = other.session(SessionSpec { expiry: Duration::ZERO, in_flight_max: 1 });
+        let mut findings = Vec::new();
+        let trying = async {
+            loop {
+                match events.next().await {
+                    Ok(Event::Connected) => {
+                        findings.push(Ok(format!("{} lets us in", self.place())));
+                        if topics.is_empty() {
+                            return Ok(());
+                        }
+                        client.subscribe(topics, false)?;
+                    }
+                    Ok(Event::Subscribed(answer)) => {
+                        answer?;
+                        findings.push(Ok(format!("we may subscribe to {}", topics.join(", "))));
+                        return Ok(());
+                    }
+                    Ok(_) => {}
+                    Err(trouble) => return Err(trouble),
+                }
+            }
+        };
+        let tried = tokio::time::timeout(Duration::from_secs(2 * CONNECT_TIMEOUT_S), trying).await;
+        if let Err(trouble) = tried.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
+            findings.push(Err(format!("{}: {trouble}", self.place())));
+        }
+        findings
     }
 
     /// As it is named in messages.

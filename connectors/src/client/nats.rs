@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectOptions, jetstream};
 use rustls::ClientConfig;
 use tokio::sync::watch;
 
-use super::Login;
+use super::{Finding, Login};
 
 /// Time for a connection to be made, and for an answer to come.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,6 +87,35 @@ impl NatsServer {
             Ok(Err(error)) => Err(told(&error)),
             Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
         }
+    }
+
+    /// Tries to log in, and looks at a stream.
+    pub async fn probe_stream(&self, name: &str) -> Vec<Finding> {
+        let context = match self.connect().await {
+            Ok(connection) => jetstream::new(connection.client),
+            Err(trouble) => return vec![Err(format!("{}: {trouble}", self.place()))],
+        };
+        let found = match context.get_stream(name).await {
+            Ok(stream) => {
+                let state = &stream.cached_info().state;
+                Ok(format!("stream {name} has {} messages, up to number {}", state.messages, state.last_sequence))
+            }
+            Err(error) => Err(format!("stream {name}: {}", told(&error))),
+        };
+        vec![Ok(format!("{} lets us in", self.place())), found]
+    }
+
+    /// Tries to log in, and looks whether a stream takes a subject.
+    pub async fn probe_subject(&self, subject: &str) -> Vec<Finding> {
+        let context = match self.connect().await {
+            Ok(connection) => jetstream::new(connection.client),
+            Err(trouble) => return vec![Err(format!("{}: {trouble}", self.place()))],
+        };
+        let found = match context.stream_by_subject(subject).await {
+            Ok(stream) => Ok(format!("stream {stream} takes {subject}")),
+            Err(error) => Err(format!("no stream takes {subject}: {}", told(&error))),
+        };
+        vec![Ok(format!("{} lets us in", self.place())), found]
     }
 
     /// As it is named in messages.

@@ -8,7 +8,7 @@ use tokio_postgres::tls::NoTls;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::Login;
+use super::{Finding, Login};
 
 /// Time for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,6 +48,25 @@ impl PostgresServer {
                 Ok(client)
             }
         }
+    }
+
+    /// Tries to log in, and looks whether a table is there or may be made.
+    pub async fn probe(&self, table: &str) -> Vec<Finding> {
+        let client = match self.connect(|_| ()).await {
+            Ok(client) => client,
+            Err(trouble) => return vec![Err(format!("{}: {trouble}", self.place()))],
+        };
+        let may = "SELECT CASE WHEN to_regclass($1::text) IS NULL THEN NULL \
+                   ELSE has_table_privilege(to_regclass($1::text), 'INSERT') AND has_table_privilege(to_regclass($1::text), 'UPDATE') END";
+        let found = match client.query_one(may, &[&table]).await.map(|row| row.get::<_, Option<bool>>(0)) {
+            Ok(Some(true)) => Ok(format!("table {table} is there, and we may write to it")),
+            Ok(Some(false)) => {
+                Err(format!("table {table} is there, but we may not write to it: GRANT SELECT, INSERT, UPDATE"))
+            }
+            Ok(None) => Ok(format!("there is no table {table} yet; it is made with the first output")),
+            Err(error) => Err(told(&error)),
+        };
+        vec![Ok(format!("{} lets us in", self.place())), found]
     }
 
     /// As it is named in messages.

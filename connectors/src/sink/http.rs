@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use weir_engine::{Output, Sink, SinkError};
 
 use super::Patience;
+use crate::client::Finding;
 
 /// The sink cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,18 @@ impl HttpSink {
             .build()
             .map_err(|error| fault(error.to_string()))?;
         Ok(Self { url: url.to_owned(), client, retry_for, refused: 0, runtime })
+    }
+
+    /// Asks the receiver what it takes (`OPTIONS`): whether somebody is there, without telling anything.
+    pub fn probe(&self) -> Finding {
+        let asking = async { self.client.request(reqwest::Method::OPTIONS, &self.url).send().await };
+        match self.runtime.block_on(asking) {
+            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED || answer.status() == StatusCode::FORBIDDEN => {
+                Err(format!("{} does not let us in ({}); look at `token_file`", self.url, answer.status()))
+            }
+            Ok(answer) => Ok(format!("somebody answers at {} ({}, to OPTIONS)", self.url, answer.status())),
+            Err(error) => Err(format!("{}: {}", self.url, crate::client::nats::told(&error.without_url()))),
+        }
     }
 
     async fn post(&self, output: &Output) -> Result<bool, SinkError> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod backtest;
 pub(crate) mod check;
+pub(crate) mod connect;
 pub(crate) mod dead_letter;
 pub(crate) mod diff;
 pub(crate) mod explain;

@@ -1,6 +1,7 @@
 //! A pipeline out of a configuration and what it names.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,6 +190,13 @@ fn build_source(
     Ok((spec, source, progress))
 }
 
+/// The token in a file, if there is one.
+pub(super) fn read_token(file: Option<&Path>, vfs: &dyn Vfs) -> Result<Option<String>, String> {
+    let read =
+        |path: &Path| vfs.read_text(path, TOKEN_BYTES_MAX).map_err(|error| format!("{}: {error}", path.display()));
+    file.map(read).transpose()
+}
+
 /// A sink of its kind. Where outputs are kept (`kept`) it tries once, and the outbox asks it again.
 fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle) -> Result<Box<dyn Sink>, String> {
     let retry_for = |ms: i64| if kept { Duration::ZERO } else { Duration::from_millis(ms as u64) };
@@ -203,12 +211,7 @@ fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle)
             FileSink::open(path, vfs.as_ref()).map_err(|error| fault(&format!("{}: {error}", path.display())))?,
         ),
         SinkKind::Http { url, token_file, retry_for_ms } => {
-            let token = token_file
-                .as_ref()
-                .map(|path| {
-                    vfs.read_text(path, TOKEN_BYTES_MAX).map_err(|error| fault(&format!("{}: {error}", path.display())))
-                })
-                .transpose()?;
+            let token = read_token(token_file.as_deref(), vfs.as_ref()).map_err(|error| fault(&error))?;
             let retry_for = retry_for(*retry_for_ms);
             Box::new(HttpSink::new(url, token.as_deref(), retry_for, runtime.clone()).map_err(|error| fault(&error))?)
         }

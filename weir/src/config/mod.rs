@@ -9,6 +9,7 @@ mod keys;
 mod lists;
 mod load;
 mod parse;
+mod probe;
 mod server;
 mod sinks;
 mod sources;
@@ -28,6 +29,7 @@ pub(crate) use assemble::assemble;
 pub(crate) use keys::{read_key, root_key};
 pub(crate) use lists::{ListContext, load_lists};
 pub(crate) use load::{Loaded, load, read_pack};
+pub(crate) use probe::probe;
 pub(crate) use server::ServerDecl;
 pub(crate) use sources::{SourceDecl, SourceKind, ViidDecl, load_accounts};
 

@@ -39,6 +39,9 @@ impl Told {
             bytes.extend_from_slice(&piece[..read]);
             let request = text(&bytes);
             let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
+            if head.starts_with("OPTIONS ") {
+                return stream.write_all(b"HTTP/1.1 204 No Content\r\nAllow: POST\r\nContent-Length: 0\r\n\r\n").ok();
+            }
             let header = |name: &str| {
                 head.lines()
                     .find_map(|line| line.to_lowercase().strip_prefix(name).map(|value| value.trim().to_owned()))

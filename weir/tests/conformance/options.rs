@@ -101,3 +101,18 @@ fn what_is_wrong_is_told_with_its_line() {
         assert!(said.contains(line) && !said.contains("s3cr3t"), "{wrong}: {said}");
     }
 }
+
+#[test]
+fn each_part_of_a_configuration_is_tried() {
+    let place = place("sources:\n  a: { type: file, path: none.ndjson, follow: true }\n", SINKS);
+    let config = place.read("weir.yaml") + "  c: { type: file, path: none/out.ndjson, purposes: [road_safety] }\n";
+    place.write("weir.yaml", config);
+    let tried = place.weir(&["connect", "test", "weir.yaml"]);
+    let said = text(&tried.stdout);
+    assert_eq!(tried.status.code(), Some(1), "{said}");
+    assert!(said.contains("source `a`\n  works: no file is ") && said.contains("sink `b`\n  works: "), "{said}");
+    assert!(said.contains("sink `c`\n  FAILS: ") && said.contains("cannot be written"), "{said}");
+    let unknown = place.weir(&["connect", "test", "weir.yaml", "d"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("no source or sink is `d`; there are a, b, c"));
+}

@@ -52,12 +52,14 @@ pub fn delivers(mut receiver: Box<dyn Receiver>) {
     let mut source = File::new();
     let place = place(&source.source(), &receiver.sink());
     place.write("password", "s3cr3t");
+    sources::tries(&place, "under_test", false);
     let mut running = place.launch(&["weir.yaml"]);
     source.send(0..PART);
     eventually("another sink does not wait for it", || ids(&place).len() as u64 == PART);
     assert!(receiver.told().is_empty(), "nobody is there");
     receiver.start();
     await_all(receiver.as_ref(), &place, PART);
+    sources::tries(&place, "under_test", true);
 
     if receiver.can_stop() {
         source.send(PART..PART + PART / 2);
@@ -75,6 +77,8 @@ pub fn delivers(mut receiver: Box<dyn Receiver>) {
     running.kill();
     running = place.launch(&["weir.yaml"]);
     await_all(receiver.as_ref(), &place, 3 * PART);
+    let pid = format!("\"pid\":{},", running.id());
+    eventually("it has started", || place.read("status.json").contains(&pid));
 
     let summary = running.stop();
     let under_test = &summary["sinks"]["under_test"];

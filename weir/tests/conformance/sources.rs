@@ -80,10 +80,20 @@ impl Life {
     }
 }
 
+/// What `weir connect test` says of a source or sink.
+pub fn tries(place: &Place, name: &str, works: bool) {
+    let tried = place.weir(&["connect", "test", "weir.yaml", name]);
+    let said = text(&tried.stdout) + &text(&tried.stderr);
+    assert_eq!(tried.status.code(), Some(i32::from(!works)), "{said}");
+    assert!(said.contains(&format!("`{name}`")), "{said}");
+    assert!(said.contains(if works { "  works: " } else { "  FAILS: " }), "{said}");
+}
+
 /// Records come, are judged once and in order; what is wrong is told; weir is killed, the server restarted, weir held up: nothing
 /// that was acknowledged is lost, nothing doubled.
 pub fn whole_life(sender: Box<dyn Sender>) {
     let mut life = Life::new(sender);
+    tries(&life.place, "gate", true);
     let mut running = life.place.launch(&["weir.yaml"]);
 
     // Order, and what is wrong.
@@ -123,6 +133,7 @@ pub fn whole_life(sender: Box<dyn Sender>) {
         eventually("the trouble is told", || life.place.read("status.json").contains("\"tries\":"));
         let told = text(&life.place.weir(&["status", "weir.yaml"]).stdout);
         assert!(told.contains("source gate: TRYING AGAIN since 20"), "{told}");
+        tries(&life.place, "gate", false);
         life.sender.server().unwrap().start();
         life.sender.send(to + PART / 2..to + PART);
         to += PART;
