@@ -1,8 +1,10 @@
 //! Where records come from.
 
+mod axis;
 mod file;
 mod http;
 mod kafka;
+mod local_time;
 mod messages;
 mod mqtt;
 mod nats;
@@ -13,6 +15,7 @@ mod tcp;
 mod viid;
 mod web;
 
+pub use axis::AxisSource;
 pub use file::{FileProgress, FileSource};
 pub use http::{HttpSource, payload_of};
 pub use kafka::KafkaSource;
@@ -43,7 +46,12 @@ const RECONNECT_MIN: Duration = Duration::from_secs(1);
 
 /// Waits before a server is tried again, or until the source should stop.
 async fn pause(feed: &Feed, backoff: &mut Backoff) {
-    let until = Instant::now() + RECONNECT_MIN + backoff.pause().unwrap_or_default();
+    pause_for(feed, RECONNECT_MIN + backoff.pause().unwrap_or_default()).await;
+}
+
+/// Waits for so long, or until the source should stop.
+async fn pause_for(feed: &Feed, time: Duration) {
+    let until = Instant::now() + time;
     while Instant::now() < until && !feed.stopping() {
         tokio::time::sleep(STOP_POLL).await;
     }

@@ -10,8 +10,8 @@ use weir_connectors::sink::{
     FileSink, HttpSink, KafkaSink, MqttSink, NatsSink, PostgresSink, StdoutFormat, StdoutSink, TcpSink,
 };
 use weir_connectors::source::{
-    FileProgress, FileSource, HttpSource, KafkaSource, MqttSource, NatsSource, OnBound, PushSource, StdinSource,
-    TcpSource, ViidAccounts, ViidSource,
+    AxisSource, FileProgress, FileSource, HttpSource, KafkaSource, MqttSource, NatsSource, OnBound, PushSource,
+    StdinSource, TcpSource, ViidAccounts, ViidSource,
 };
 use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
@@ -22,7 +22,8 @@ use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec, StateSpec};
 
 use crate::report::Report;
 
-use super::sources::{KafkaDecl, MqttDecl, NatsDecl};
+use super::server::login;
+use super::sources::{AxisDecl, KafkaDecl, MqttDecl, NatsDecl};
 use super::{Config, Loaded, SinkDecl, SinkKind, SourceDecl, SourceKind, ViidDecl};
 
 /// Longest token file.
@@ -168,6 +169,7 @@ fn build_source(
             let runtime = runtime.clone();
             Box::new(KafkaSource { cluster, topics, group, instance, shared_by_brokers, from_start, topic_as, runtime })
         }
+        SourceKind::Axis(declared) => Box::new(build_axis(*declared, vfs.as_ref(), runtime).map_err(fault)?),
         SourceKind::Viid(declared) => {
             let mut nonce_key = [0; 32];
             OsRng.fill(&mut nonce_key);
@@ -188,6 +190,14 @@ fn build_source(
         }
     };
     Ok((spec, source, progress))
+}
+
+/// A counter as declared.
+pub(super) fn build_axis(declared: AxisDecl, vfs: &dyn Vfs, runtime: &Handle) -> Result<AxisSource, String> {
+    let AxisDecl { url, login: declared, every_ms, timezone, place } = declared;
+    let login = declared.map(|(user, file)| login(&user, &file, vfs)).transpose().map_err(|(_, message)| message)?;
+    let every = Duration::from_millis(every_ms as u64);
+    Ok(AxisSource { url, login, every, timezone, place, runtime: runtime.clone() })
 }
 
 /// The token in a file, if there is one.

@@ -148,14 +148,13 @@ fn check_files(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) {
             );
         }
     }
-    let servers = config.sources.iter().filter_map(|it| Some((&it.name, it.kind.server()?)));
-    for (name, server) in servers.chain(config.sinks.iter().filter_map(|it| Some((&it.name, it.kind.server()?)))) {
-        if let Err((file, message)) = server.check(vfs) {
-            diagnostics.push(
-                Diagnostic::new(&codes::FILE_NOT_READ, &config.file, file.span, format!("`{name}`: {message}"))
-                    .help("the path is relative to the configuration, or `credential:NAME` of systemd"),
-            );
-        }
+    let sources = config.sources.iter().filter_map(|it| Some((&it.name, it.kind.check_secrets(vfs).err()?)));
+    let sinks = config.sinks.iter().filter_map(|it| Some((&it.name, it.kind.server()?.check(vfs).err()?)));
+    for (name, (file, message)) in sources.chain(sinks) {
+        diagnostics.push(
+            Diagnostic::new(&codes::FILE_NOT_READ, &config.file, file.span, format!("`{name}`: {message}"))
+                .help("the path is relative to the configuration, or `credential:NAME` of systemd"),
+        );
     }
     if let Some(key_file) = &config.key_file
         && let Err(message) = read_key(&key_file.path, vfs)

@@ -10,7 +10,8 @@ use weir_connectors::client::Finding;
 use weir_connectors::sink::HttpSink;
 use weir_engine::vfs::Vfs;
 
-use super::assemble::read_token;
+use super::assemble::{build_axis, read_token};
+use super::sources::AxisDecl;
 use super::{Config, SinkDecl, SinkKind, SourceDecl, SourceKind};
 
 /// Time for somebody to answer.
@@ -43,6 +44,9 @@ fn of_source(source: &SourceDecl, vfs: &dyn Vfs, runtime: &Handle) -> Vec<Findin
         SourceKind::Stdin => vec![Ok("standard input is always there".to_owned())],
         SourceKind::Tcp { address, .. } | SourceKind::Http { address, .. } | SourceKind::Push { address, .. } => {
             vec![can_listen(*address)]
+        }
+        SourceKind::Axis(declared) => {
+            vec![build_axis(AxisDecl::clone(declared), vfs, runtime).and_then(|counter| counter.probe())]
         }
         SourceKind::Viid(declared) => vec![can_listen(declared.address)],
         SourceKind::Mqtt(declared) => match declared.server.mqtt(declared.version, &declared.client_id, vfs) {

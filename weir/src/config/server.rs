@@ -142,9 +142,16 @@ pub(super) fn parse_server(
     Some(ServerDecl { host, port, database, tls, ca_file, login })
 }
 
+/// What a file holds that only we should read.
 fn secret(named: &Named, vfs: &dyn Vfs) -> Result<String, (Named, String)> {
     vfs.read_text(&named.path, SECRET_BYTES_MAX)
         .map_err(|error| (named.clone(), format!("{} cannot be read: {error}", named.path.display())))
+}
+
+/// A user with the password out of its file.
+pub(super) fn login(user: &str, password_file: &Named, vfs: &dyn Vfs) -> Result<Login, (Named, String)> {
+    let password = secret(password_file, vfs)?.trim_end_matches(['\r', '\n']).to_owned();
+    Ok(Login { user: user.to_owned(), password })
 }
 
 impl ServerDecl {
@@ -165,8 +172,7 @@ impl ServerDecl {
 
     fn login(&self, vfs: &dyn Vfs) -> Result<Option<Login>, (Named, String)> {
         let LoginDecl::User { user, password_file } = &self.login else { return Ok(None) };
-        let password = secret(password_file, vfs)?.trim_end_matches(['\r', '\n']).to_owned();
-        Ok(Some(Login { user: user.clone(), password }))
+        login(user, password_file, vfs).map(Some)
     }
 
     fn nats_login(&self, vfs: &dyn Vfs) -> Result<NatsLogin, (Named, String)> {

@@ -9,7 +9,6 @@
 mod accounts;
 mod answer;
 mod digest;
-mod local_time;
 mod objects;
 mod sessions;
 
@@ -37,8 +36,8 @@ use self::answer::{Code, Status, Statuses};
 use self::digest::{Challenges, Denied};
 use self::objects::{Element, Loose, MotorVehicles, Notifications, Refused, Vehicle};
 use self::sessions::Sessions;
-use super::OnBound;
 use super::web::{self, BodyFault, HttpLimits, PeerRates, compression, discard, plain, read_body};
+use super::{OnBound, local_time};
 
 /// Wrong passwords of one address: so many at once, and as many a minute.
 const FAILURES_A_MINUTE: f64 = 10.0;

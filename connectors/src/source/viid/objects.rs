@@ -14,7 +14,7 @@ use serde::{Deserialize as DeserializeDerive, Serialize};
 use weir_engine::record::{Cause, Reason};
 
 use super::accounts::Account;
-use super::local_time;
+use crate::source::local_time;
 
 /// Objects of one request.
 pub(super) const OBJECTS_MAX: usize = 10_000;

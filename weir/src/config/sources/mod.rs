@@ -9,17 +9,21 @@ use weir_connectors::loopback_address;
 use weir_connectors::source::{HttpLimits, PushDialect, PushPlace};
 use weir_engine::Format;
 use weir_engine::decode::{MapSpec, MappedField};
+use weir_engine::vfs::Vfs;
 use weir_rules::diagnostic::{codes, did_you_mean};
 use weir_rules::expr::{self, Scope};
 use weir_rules::schema::{ColumnType, check_protected_name};
 use weir_rules::yaml::{MapReader, Node};
 use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile};
 
-use super::{ServerDecl, beside};
+use super::server::login;
+use super::{Named, beside};
 
+mod axis;
 mod brokers;
 mod viid;
 
+pub(crate) use axis::AxisDecl;
 pub(in crate::config) use brokers::{KAFKA_SASL, MQTT_VERSIONS};
 pub(crate) use brokers::{KafkaDecl, MqttDecl, NatsDecl};
 pub(crate) use viid::{ViidDecl, load_accounts};
@@ -49,17 +53,22 @@ pub(crate) enum SourceKind {
     Mqtt(Box<MqttDecl>),
     Nats(Box<NatsDecl>),
     Kafka(Box<KafkaDecl>),
+    Axis(Box<AxisDecl>),
     Push { address: SocketAddr, route: String, dialect: PushDialect, place: PushPlace, limits: HttpLimits },
 }
 
 impl SourceKind {
-    /// The server it connects to.
-    pub(super) fn server(&self) -> Option<&ServerDecl> {
+    /// What is wrong with the files that hold its secrets, if anything is.
+    pub(super) fn check_secrets(&self, vfs: &dyn Vfs) -> Result<(), (Named, String)> {
         match self {
-            Self::Mqtt(declared) => Some(&declared.server),
-            Self::Nats(declared) => Some(&declared.server),
-            Self::Kafka(declared) => Some(&declared.server),
-            _ => None,
+            Self::Mqtt(declared) => declared.server.check(vfs),
+            Self::Nats(declared) => declared.server.check(vfs),
+            Self::Kafka(declared) => declared.server.check(vfs),
+            Self::Axis(declared) => match &declared.login {
+                Some((user, password_file)) => login(user, password_file, vfs).map(drop),
+                None => Ok(()),
+            },
+            _ => Ok(()),
         }
     }
 }
@@ -74,6 +83,7 @@ enum Type {
     Mqtt,
     Nats,
     Kafka,
+    Axis,
     Push(PushDialect),
 }
 
@@ -92,7 +102,7 @@ pub(super) fn parse_source(
     if !map.has("type") {
         map.missing(
             "type",
-            "file, stdin, tcp, http, mqtt, nats, kafka, viid, isapi, plate_recognizer or ngsi",
+            "file, stdin, tcp, http, mqtt, nats, kafka, axis, viid, isapi, plate_recognizer or ngsi",
             diagnostics,
         );
     }
@@ -104,6 +114,7 @@ pub(super) fn parse_source(
         ("mqtt", Type::Mqtt),
         ("nats", Type::Nats),
         ("kafka", Type::Kafka),
+        ("axis", Type::Axis),
         ("viid", Type::Viid),
         ("isapi", Type::Push(PushDialect::Isapi)),
         ("plate_recognizer", Type::Push(PushDialect::PlateRecognizer)),
@@ -111,7 +122,7 @@ pub(super) fn parse_source(
     ];
     let ty = map.take_choice("type", &types, diagnostics);
     // What devices that speak a protocol say is no matter of configuration.
-    let is_free = !matches!(ty, Some(Type::Viid | Type::Push(_)));
+    let is_free = !matches!(ty, Some(Type::Viid | Type::Axis | Type::Push(_)));
     let formats = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("arrow", Format::ArrowIpc)];
     // A message of a broker holds JSON.
     let format = if is_free && !matches!(ty, Some(Type::Mqtt | Type::Nats | Type::Kafka)) {
@@ -172,6 +183,7 @@ pub(super) fn parse_source(
         Type::Mqtt => brokers::parse_mqtt(file, path, name.0, &mut map, diagnostics),
         Type::Nats => brokers::parse_nats(file, path, name.0, &mut map, diagnostics),
         Type::Kafka => brokers::parse_kafka(file, path, name.0, &mut map, diagnostics),
+        Type::Axis => axis::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
         Type::Viid => viid::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
     };
     let by_name = |pattern: &Path| {

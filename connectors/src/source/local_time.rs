@@ -1,4 +1,4 @@
-//! Times as GA/T 1400 writes them: `yyyyMMddHHmmss`, in the zone of the place.
+//! Times as GA/T 1400 and Axis write them: `yyyyMMddHHmmss`, in the zone of the place.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

@@ -1,0 +1,152 @@
+//! Axis people counters: their running totals of the day, asked for again and again.
+//!
+//! A total holds all that was counted before, so that nothing is lost where an answer is; that it begins anew is seen where totals
+//! are counted. Asked with HTTP Digest where the counter wants that.
+
+use std::time::Duration;
+
+use digest_auth::AuthContext;
+use jiff::tz::TimeZone;
+use reqwest::{Client, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+use weir_engine::backoff::Backoff;
+use weir_engine::source::{Format, Payload};
+use weir_engine::{Feed, Source, SourceError};
+
+use super::{PushPlace, local_time};
+use crate::client::{Finding, Login};
+
+/// Longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Time for an answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks a counter.
+pub struct AxisSource {
+    /// What it answers with its totals (`live-sum.json`).
+    pub url: String,
+    /// Who we are to it.
+    pub login: Option<Login>,
+    /// How often it is asked.
+    pub every: Duration,
+    /// IANA name of the zone of its times.
+    pub timezone: String,
+    /// Where it is.
+    pub place: PushPlace,
+    /// Where the connection runs.
+    pub runtime: Handle,
+}
+
+/// An answer; what else is in it is passed over.
+#[derive(Debug, Deserialize)]
+struct Totals {
+    serial: String,
+    timestamp: String,
+    #[serde(rename = "in")]
+    entered: u64,
+    #[serde(rename = "out")]
+    left: u64,
+}
+
+impl Source for AxisSource {
+    fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
+        let fault = |message: String| SourceError::new(format!("axis {}", self.url), message);
+        let zone = TimeZone::get(&self.timezone).map_err(|error| fault(error.to_string()))?;
+        let client = client().map_err(fault)?;
+        self.runtime.block_on(async {
+            let mut backoff = Backoff::endless();
+            let mut last = String::new();
+            while !feed.stopping() {
+                match self.ask(&client).await.and_then(|totals| Ok((self.lines(&totals, &zone)?, totals))) {
+                    Ok((lines, totals)) => {
+                        backoff = Backoff::endless();
+                        feed.say_trouble(None);
+                        // What it said before it need not say again.
+                        if totals.timestamp != last {
+                            last = totals.timestamp;
+                            let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
+                            block_in_place(|| feed.send(self.url.as_str().into(), 0, payload));
+                        }
+                        super::pause_for(&feed, self.every).await;
+                    }
+                    Err(trouble) => {
+                        feed.say_trouble(Some(trouble));
+                        super::pause(&feed, &mut backoff).await;
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+fn client() -> Result<Client, String> {
+    // The first installed provider stays; a second attempt is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+    builder.build().map_err(|error| error.to_string())
+}
+
+impl AxisSource {
+    /// Asks once.
+    pub fn probe(&self) -> Finding {
+        let client = client()?;
+        let totals = self.runtime.block_on(self.ask(&client))?;
+        let zone = TimeZone::get(&self.timezone).map_err(|error| error.to_string())?;
+        self.lines(&totals, &zone)?;
+        Ok(format!("counter {} says {} in, {} out", totals.serial, totals.entered, totals.left))
+    }
+
+    async fn ask(&self, client: &Client) -> Result<Totals, String> {
+        let told = |error: reqwest::Error| crate::client::nats::told(&error.without_url());
+        let mut answer = client.get(&self.url).send().await.map_err(told)?;
+        if let (StatusCode::UNAUTHORIZED, Some(login)) = (answer.status(), &self.login) {
+            let challenge = answer.headers().get(header::WWW_AUTHENTICATE).and_then(|it| it.to_str().ok());
+            let mut challenge = challenge
+                .and_then(|text| digest_auth::parse(text).ok())
+                .ok_or("the counter asks for a password in another way than HTTP Digest")?;
+            let url = reqwest::Url::parse(&self.url).map_err(|error| error.to_string())?;
+            let asked = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+            let context = AuthContext::new(login.user.as_str(), login.password.as_str(), asked.as_str());
+            let proof = challenge.respond(&context).map_err(|error| error.to_string())?.to_header_string();
+            answer = client.get(&self.url).header(header::AUTHORIZATION, proof).send().await.map_err(told)?;
+        }
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            return Err("the counter does not let us in; look at `user` and `password_file`".to_owned());
+        }
+        if !answer.status().is_success() {
+            return Err(format!("the counter answers {}", answer.status()));
+        }
+        let mut bytes = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(told)? {
+            if bytes.len() + piece.len() > ANSWER_BYTES_MAX {
+                return Err(format!(
+                    "the answer is longer than {ANSWER_BYTES_MAX} bytes; is it the counter's `live-sum.json`?"
+                ));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        serde_json::from_slice(&bytes).map_err(|error| format!("the answer is no `live-sum.json`: {error}"))
+    }
+
+    /// Two records: in and out.
+    fn lines(&self, totals: &Totals, zone: &TimeZone) -> Result<String, String> {
+        let Totals { serial, timestamp, entered, left } = totals;
+        let ts = local_time::to_utc(timestamp, zone)
+            .ok_or_else(|| "the counter's time is not written as yyyyMMddHHmmss".to_owned())?;
+        let line = |direction: &str, total: &u64| {
+            let mut record = json!({
+                "kind": "person", "event_id": format!("{serial} {ts} {direction}"), "ts": ts, "device": serial,
+                "direction": direction, "total": total, "site": self.place.site.as_deref().unwrap_or(serial),
+            });
+            if let Some(zone) = &self.place.zone {
+                record["zone"] = zone.as_str().into();
+            }
+            record.to_string() + "\n"
+        };
+        Ok(line("in", entered) + &line("out", left))
+    }
+}
