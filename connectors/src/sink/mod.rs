@@ -10,7 +10,7 @@ mod stdout;
 mod tcp;
 
 pub use file::FileSink;
-pub use http::{HttpSink, HttpSinkError};
+pub use http::{HttpSink, HttpSinkError, Template};
 pub use kafka::KafkaSink;
 pub use mqtt::MqttSink;
 pub use nats::NatsSink;

@@ -220,10 +220,13 @@ fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle)
         SinkKind::File { path } => Box::new(
             FileSink::open(path, vfs.as_ref()).map_err(|error| fault(&format!("{}: {error}", path.display())))?,
         ),
-        SinkKind::Http { url, token_file, retry_for_ms } => {
+        SinkKind::Http { url, token_file, template, retry_for_ms } => {
             let token = read_token(token_file.as_deref(), vfs.as_ref()).map_err(|error| fault(&error))?;
             let retry_for = retry_for(*retry_for_ms);
-            Box::new(HttpSink::new(url, token.as_deref(), retry_for, runtime.clone()).map_err(|error| fault(&error))?)
+            Box::new(
+                HttpSink::new(url, token.as_deref(), *template, retry_for, runtime.clone())
+                    .map_err(|error| fault(&error))?,
+            )
         }
         SinkKind::Mqtt { server, version, client_id, topic, retry_for_ms } => {
             let broker = server.mqtt(*version, client_id, vfs.as_ref()).map_err(|error| fault(&error))?;

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_connectors::client::{KafkaSasl, MqttVersion};
+use weir_connectors::sink::Template;
 use weir_engine::{Limits, StateSpec, Stream};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Catalog, Diagnostic, SourceFile};
@@ -50,7 +51,7 @@ pub(crate) struct SinkDecl {
 pub(crate) enum SinkKind {
     Stdout { ndjson: bool },
     File { path: PathBuf },
-    Http { url: String, token_file: Option<PathBuf>, retry_for_ms: i64 },
+    Http { url: String, token_file: Option<PathBuf>, template: Template, retry_for_ms: i64 },
     Tcp { address: std::net::SocketAddr, retry_for_ms: i64 },
     Mqtt { server: Box<ServerDecl>, version: MqttVersion, client_id: String, topic: String, retry_for_ms: i64 },
     Nats { server: Box<ServerDecl>, subject: String, retry_for_ms: i64 },

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use weir_connectors::client::Finding;
-use weir_connectors::sink::HttpSink;
+use weir_connectors::sink::{HttpSink, Template};
 use weir_engine::vfs::Vfs;
 
 use super::assemble::{build_axis, read_token};
@@ -70,7 +70,8 @@ fn of_sink(sink: &SinkDecl, vfs: &dyn Vfs, runtime: &Handle) -> Vec<Finding> {
         SinkKind::File { path } => vec![can_append(path)],
         SinkKind::Http { url, token_file, .. } => {
             let sink = read_token(token_file.as_deref(), vfs).and_then(|token| {
-                HttpSink::new(url, token.as_deref(), Duration::ZERO, runtime.clone()).map_err(|error| error.to_string())
+                HttpSink::new(url, token.as_deref(), Template::Generic, Duration::ZERO, runtime.clone())
+                    .map_err(|error| error.to_string())
             });
             vec![sink.and_then(|sink| sink.probe())]
         }

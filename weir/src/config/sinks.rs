@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_connectors::client::{KafkaSasl, MqttVersion};
+use weir_connectors::sink::Template;
 use weir_engine::Stream;
 use weir_rules::diagnostic::codes;
 use weir_rules::yaml::{MapReader, Node};
@@ -77,12 +78,26 @@ pub(super) fn parse_sink(
         Type::Http => {
             let url = map.require_text("url", "such as http://127.0.0.1:9000/alerts", diagnostics);
             let token_file = map.take_text("token_file", diagnostics).map(|(text, _)| beside(path, text));
+            let templates = [
+                ("generic", Template::Generic),
+                ("cloudevents", Template::CloudEvents),
+                ("alertmanager", Template::Alertmanager),
+            ];
+            let place = map.place_of("template");
+            let template = map.take_choice("template", &templates, diagnostics).unwrap_or_default();
+            if let Some(stream) = streams.iter().find(|stream| !template.takes(**stream)) {
+                let message = format!("`{}` cannot be told to Alertmanager", stream.word());
+                diagnostics.push(
+                    Diagnostic::new(&codes::BAD_VALUE, file, place, message)
+                        .help("it takes alerts only; give other outputs a sink of their own"),
+                );
+            }
             let retry_for_ms = map.take_duration_ms("retry_for", diagnostics).unwrap_or(RETRY_FOR_DEFAULT_MS);
             url.and_then(|(url, node)| {
                 let plain_local =
                     ["http://127.0.0.1", "http://[::1]", "http://localhost"].iter().any(|local| url.starts_with(local));
                 if plain_local || url.starts_with("https://") {
-                    return Some(SinkKind::Http { url: url.to_owned(), token_file, retry_for_ms });
+                    return Some(SinkKind::Http { url: url.to_owned(), token_file, template, retry_for_ms });
                 }
                 diagnostics.push(
                     Diagnostic::new(

@@ -75,6 +75,11 @@ fn what_is_wrong_is_told_with_its_line() {
         ("source", "type: kafka, url: \"kafka://127.0.0.1\"", "has no `topics`"),
         ("source", "type: kafka, url: \"kafka://127.0.0.1\", topics: [\"a*\"]", "no topic of Kafka"),
         ("source", "type: kafka, url: \"kafka://127.0.0.1\", topics: [a], sasl: gssapi", "not a value of `sasl`"),
+        (
+            "sink",
+            "type: http, url: \"http://127.0.0.1\", template: alertmanager, emit: [windows]",
+            "cannot be told to Alertmanager",
+        ),
         ("sink", "type: mqtt, url: \"mqtt://127.0.0.1\", topic: \"a/+\"", "no topic to send to"),
         ("sink", "type: nats, url: \"nats://127.0.0.1\"", "has no `subject`"),
         ("sink", "type: kafka, url: \"kafka://127.0.0.1\"", "has no `topic`"),

@@ -4,6 +4,8 @@
 //! `retry_for` has passed; then the sink has failed, or leaves it to the outbox to ask again. Any other 4xx is a receiver that has understood
 //! and refuses: the output is counted as refused and the next one sent.
 
+mod template;
+
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode, header};
@@ -12,6 +14,8 @@ use weir_engine::{Output, Sink, SinkError};
 
 use super::Patience;
 use crate::client::Finding;
+
+pub use template::Template;
 
 /// The sink cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +26,7 @@ pub struct HttpSinkError(String);
 pub struct HttpSink {
     url: String,
     client: Client,
+    template: Template,
     retry_for: Duration,
     refused: u64,
     runtime: Handle,
@@ -29,12 +34,18 @@ pub struct HttpSink {
 
 impl HttpSink {
     /// A sink for this URL. `token`, read from a file, is sent as a bearer token.
-    pub fn new(url: &str, token: Option<&str>, retry_for: Duration, runtime: Handle) -> Result<Self, HttpSinkError> {
+    pub fn new(
+        url: &str,
+        token: Option<&str>,
+        template: Template,
+        retry_for: Duration,
+        runtime: Handle,
+    ) -> Result<Self, HttpSinkError> {
         let fault = |error: String| HttpSinkError(format!("{url}: {error}"));
         // The first installed provider stays; a second attempt is no error.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = header::HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(template.content_type()));
         if let Some(token) = token {
             let mut value = header::HeaderValue::from_str(&format!("Bearer {}", token.trim()))
                 .map_err(|_| fault("the token holds characters that a header cannot".to_owned()))?;
@@ -48,7 +59,7 @@ impl HttpSink {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| fault(error.to_string()))?;
-        Ok(Self { url: url.to_owned(), client, retry_for, refused: 0, runtime })
+        Ok(Self { url: url.to_owned(), client, template, retry_for, refused: 0, runtime })
     }
 
     /// Asks the receiver what it takes (`OPTIONS`): whether somebody is there, without telling anything.
@@ -64,7 +75,7 @@ impl HttpSink {
     }
 
     async fn post(&self, output: &Output) -> Result<bool, SinkError> {
-        let body = output.to_json();
+        let body = self.template.body(output);
         let mut patience = Patience::new(self.retry_for);
         loop {
             let mut request = self.client.post(&self.url).body(body.clone());
