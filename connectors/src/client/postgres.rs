@@ -88,7 +88,8 @@ where
     }
 }
 
-/// An error in the server's words, where it has any. They quote no values: those of a row are parameters.
+/// An error in the server's words, where it has any. They quote values where a row is at fault (classes 22 and 23): whoever writes
+/// rows keeps those to himself.
 pub(crate) fn told(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(said) => format!("{} ({})", said.message(), said.code().code()),

@@ -10,7 +10,7 @@ use krafka::producer::Producer;
 use tokio::runtime::Handle;
 use weir_engine::{Output, Sink, SinkError};
 
-use super::Patience;
+use super::deliver_all;
 use crate::client::KafkaCluster;
 use crate::client::kafka::told;
 
@@ -75,15 +75,14 @@ impl KafkaSink {
 
 impl Sink for KafkaSink {
     fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
-        let mut patience = Patience::new(self.retry_for);
-        let mut delivered = 0;
-        loop {
-            let (stored, result) = self.runtime.clone().block_on(self.send(&outputs[delivered..]));
-            delivered += stored;
-            let Err(trouble) = result else { return Ok(()) };
-            self.producer = None;
-            patience.wait(&self.cluster.place(), &trouble).map_err(|error| error.after(delivered))?;
-        }
+        let (place, retry_for, runtime) = (self.cluster.place(), self.retry_for, self.runtime.clone());
+        deliver_all(outputs, (&place, retry_for), |rest| {
+            let (delivered, result) = runtime.block_on(self.send(rest));
+            if result.is_err() {
+                self.producer = None;
+            }
+            (delivered, result)
+        })
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {

@@ -20,8 +20,8 @@ pub use tcp::TcpSink;
 
 use std::time::Duration;
 
-use weir_engine::SinkError;
 use weir_engine::backoff::Backoff;
+use weir_engine::{Output, SinkError};
 
 /// How long a sink tries before it has failed, or leaves it to the outbox to ask again.
 struct Patience {
@@ -46,5 +46,21 @@ impl Patience {
 
     fn wait(&mut self, place: &str, trouble: &dyn std::fmt::Display) -> Result<(), SinkError> {
         self.next(place, trouble).map(std::thread::sleep)
+    }
+}
+
+/// Sends outputs until all are handed over, or there is no patience left. `send` says how many were, and what stopped it.
+fn deliver_all(
+    outputs: &[Output],
+    (place, retry_for): (&str, Duration),
+    mut send: impl FnMut(&[Output]) -> (usize, Result<(), String>),
+) -> Result<(), SinkError> {
+    let mut patience = Patience::new(retry_for);
+    let mut delivered = 0;
+    loop {
+        let (more, result) = send(&outputs[delivered..]);
+        delivered += more;
+        let Err(trouble) = result else { return Ok(()) };
+        patience.wait(place, &trouble).map_err(|error| error.after(delivered))?;
     }
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use weir_engine::{Output, Sink, SinkError};
 
-use super::Patience;
+use super::deliver_all;
 use crate::client::MqttBroker;
 use crate::client::mqtt::{Client, Event, SessionSpec};
 
@@ -110,15 +110,14 @@ impl Session {
 
 impl Sink for MqttSink {
     fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
-        let mut patience = Patience::new(self.retry_for);
-        let mut delivered = 0;
-        loop {
-            let (acknowledged, result) = self.runtime.clone().block_on(self.send(&outputs[delivered..]));
-            delivered += acknowledged;
-            let Err(trouble) = result else { return Ok(()) };
-            self.session = None;
-            patience.wait(&self.broker.place(), &trouble).map_err(|error| error.after(delivered))?;
-        }
+        let (place, retry_for, runtime) = (self.broker.place(), self.retry_for, self.runtime.clone());
+        deliver_all(outputs, (&place, retry_for), |rest| {
+            let (delivered, result) = runtime.block_on(self.send(rest));
+            if result.is_err() {
+                self.session = None;
+            }
+            (delivered, result)
+        })
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {

@@ -11,7 +11,7 @@ use async_nats::jetstream::message::PublishMessage;
 use tokio::runtime::Handle;
 use weir_engine::{Output, Sink, SinkError};
 
-use super::Patience;
+use super::deliver_all;
 use crate::client::NatsServer;
 use crate::client::nats::{Connection, told};
 
@@ -78,14 +78,13 @@ impl NatsSink {
 
 impl Sink for NatsSink {
     fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
-        let mut patience = Patience::new(self.retry_for);
-        let mut delivered = 0;
-        loop {
-            let (stored, result) = self.runtime.clone().block_on(self.send(&outputs[delivered..]));
-            delivered += stored;
-            let Err(trouble) = result else { return Ok(()) };
-            self.connection = None;
-            patience.wait(&self.server.place(), &trouble).map_err(|error| error.after(delivered))?;
-        }
+        let (place, retry_for, runtime) = (self.server.place(), self.retry_for, self.runtime.clone());
+        deliver_all(outputs, (&place, retry_for), |rest| {
+            let (delivered, result) = runtime.block_on(self.send(rest));
+            if result.is_err() {
+                self.connection = None;
+            }
+            (delivered, result)
+        })
     }
 }

@@ -34,6 +34,8 @@ const IN_FLIGHT_MAX: i64 = 65_536;
 const PULL_MESSAGES: usize = 4_096;
 /// A consumer is made anew with every connection, so that nothing comes again by itself.
 const ACK_WAIT: Duration = Duration::from_hours(1);
+/// By this description a consumer is known to be weir's, which alone is made anew.
+const OURS: &str = "weir: made anew with every connection";
 /// How often a server that has nothing to send shows that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long what is under way has to be judged once the source stops.
@@ -116,11 +118,15 @@ impl NatsSource {
             None if self.from_start => DeliverPolicy::All,
             None => DeliverPolicy::New,
         };
-        // There may be none.
-        let _ = stream.delete_consumer(&self.consumer).await;
+        if let Ok(known) = stream.consumer_info(&self.consumer).await {
+            if known.config.description.as_deref() != Some(OURS) {
+                return Err(format!("consumer {} is somebody else's; give `consumer` another name", self.consumer));
+            }
+            stream.delete_consumer(&self.consumer).await.map_err(|error| told(&error))?;
+        }
         let config = pull::Config {
             durable_name: Some(self.consumer.clone()),
-            description: Some("weir".to_owned()),
+            description: Some(OURS.to_owned()),
             deliver_policy,
             ack_policy: if is_queue { AckPolicy::Explicit } else { AckPolicy::All },
             ack_wait: ACK_WAIT,

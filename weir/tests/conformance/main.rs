@@ -54,6 +54,18 @@ fn source_nats_queue() {
     whole_life(Box::new(senders::Nats::new(true)));
 }
 
+/// What weir has not made it does not remove.
+#[test]
+fn source_nats_leaves_others_alone() {
+    let sender = senders::Nats::new(false);
+    sender.make_consumer("theirs");
+    let place = sources::place(&(senders::Sender::source(&sender) + "\n    consumer: theirs"));
+    let running = place.launch(&["weir.yaml"]);
+    common::eventually("the trouble is told", || place.read("status.json").contains("is somebody else's"));
+    running.stop();
+    assert_eq!(sender.consumers(), ["theirs"]);
+}
+
 #[test]
 fn source_kafka() {
     whole_life(Box::new(senders::Kafka::new("instance: post-1")));

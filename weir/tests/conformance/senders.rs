@@ -344,6 +344,25 @@ impl Nats {
         Self { server, runtime }
     }
 
+    /// Makes a durable consumer, as somebody else would.
+    pub fn make_consumer(&self, name: &str) {
+        use async_nats::jetstream::consumer::pull::Config;
+        let config = Config { durable_name: Some(name.to_owned()), ..Config::default() };
+        let made = self.runtime.block_on(async { self.stream().await.create_consumer(config).await.map(drop) });
+        made.unwrap();
+    }
+
+    /// The names of the stream's consumers.
+    pub fn consumers(&self) -> Vec<String> {
+        use futures_util::TryStreamExt;
+        self.runtime.block_on(async { self.stream().await.consumer_names().try_collect().await }).unwrap()
+    }
+
+    async fn stream(&self) -> async_nats::jetstream::stream::Stream {
+        let client = async_nats::connect(self.server.address.to_string()).await.unwrap();
+        async_nats::jetstream::new(client).get_stream("GATES").await.unwrap()
+    }
+
     fn publish(&self, messages: &[(String, String)]) {
         use async_nats::jetstream::message::PublishMessage;
         let address = self.server.address.to_string();
