@@ -283,7 +283,17 @@ pub struct Mqtt {
 
 impl Mqtt {
     pub fn new(version: &'static str) -> Self {
-        Self { server: Server::mosquitto().started(), version }
+        let server = Server::mosquitto().started();
+        let port = server.address.port().to_string();
+        // What is published before anybody has subscribed goes nowhere: weir finds its session, and what waits in it.
+        let mut subscribe = Command::new("mosquitto_sub");
+        subscribe.args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-c", "-i", "weir-source-gate", "-E"]);
+        subscribe.args(["-t", "gates/+/passages", "-V", if version == "5" { "5" } else { "mqttv311" }]);
+        if version == "5" {
+            subscribe.args(["-x", "3600"]);
+        }
+        assert!(subscribe.status().expect("mosquitto-clients").success());
+        Self { server, version }
     }
 
     /// Publishes lines, each a message of QoS 1, until the server has all of them.
