@@ -2,8 +2,8 @@
 //!
 //! A source turns what a protocol brings into blocks of whole records and hands them to its
 //! [`Feed`](weir_engine::Feed); a sink hands outputs over and decides when to try again. Neither
-//! knows rules. What both need to reach a broker or a database is in [`client`]. Everything that listens binds to loopback only: this version has no TLS and no
-//! authentication.
+//! knows rules. What both need to reach a broker or a database is in [`client`]. Everything that listens
+//! binds to loopback only: this version has no TLS and no authentication there.
 #![forbid(unsafe_code)]
 
 pub mod client;

@@ -288,6 +288,8 @@ impl Events {
 /// What stopped a session, in words that help.
 fn told(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
+    // What a broker sends out of turn is quoted nowhere.
+    let text = text.split(", received:").next().unwrap_or_default().to_owned();
     if text.contains("BadUserNamePassword") || text.contains("NotAuthorized") {
         return format!("the broker does not let us in ({text}); look at `user` and `password_file`");
     }

@@ -129,7 +129,10 @@ impl AxisSource {
             }
             bytes.extend_from_slice(&piece);
         }
-        serde_json::from_slice(&bytes).map_err(|error| format!("the answer is no `live-sum.json`: {error}"))
+        // Whatever else may stand there is quoted nowhere.
+        serde_json::from_slice(&bytes).map_err(|error| {
+            format!("the answer is no `live-sum.json` (line {}, column {})", error.line(), error.column())
+        })
     }
 
     /// Two records: in and out.

@@ -21,8 +21,8 @@ use weir_engine::backoff::Backoff;
 use weir_engine::source::StreamPlace;
 use weir_engine::{Feed, Source, SourceError};
 
-use super::STOP_POLL;
 use super::messages::{BATCH_MESSAGES_MAX, Batch};
+use super::{STOP_POLL, keep_trying};
 use crate::client::KafkaCluster;
 use crate::client::kafka::told;
 
@@ -65,13 +65,9 @@ impl Source for KafkaSource {
     fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
         let runtime = self.runtime.clone();
         runtime.block_on(async {
-            let mut backoff = Backoff::endless();
             let mut taken = HashMap::new();
-            while !feed.stopping() {
-                let Err(trouble) = self.session(&feed, &mut taken, &mut backoff).await else { break };
-                feed.say_trouble(Some(format!("{}: {trouble}", self.cluster.place())));
-                super::pause(&feed, &mut backoff).await;
-            }
+            let session = async |backoff: &mut Backoff| self.session(&feed, &mut taken, backoff).await;
+            keep_trying(&feed, &self.cluster.place(), session).await;
         });
         Ok(())
     }
@@ -82,6 +78,8 @@ type Partition = (Arc<str>, i32);
 
 /// How far this run has taken a partition.
 struct Taken {
+    /// Name of the partition that no other has, not even one of a topic that is made anew.
+    name: String,
     place: StreamPlace,
     /// Number of the last message.
     to: Option<u64>,
@@ -186,11 +184,11 @@ impl KafkaSource {
             };
             let id = format!("{:032x}", u128::from_be_bytes(found.topic_id));
             for partition in found.partitions.keys() {
-                let place = feed.place_in_stream(&format!("{topic}/{partition} of {id}"));
                 let key = (Arc::from(topic.as_str()), *partition);
-                match taken.get_mut(&key) {
-                    Some(known) if known.place.is(&place) => {}
-                    _ => drop(taken.insert(key, Taken { to: place.taken, place })),
+                let name = format!("{topic}/{partition} of {id}");
+                if taken.get(&key).is_none_or(|known| known.name != name) {
+                    let place = feed.place_in_stream(&name);
+                    taken.insert(key, Taken { name, to: place.taken, place });
                 }
             }
         }

@@ -44,6 +44,17 @@ pub type OnBound = Arc<dyn Fn(std::net::SocketAddr) + Send + Sync>;
 /// Shortest time between two attempts to reach a server.
 const RECONNECT_MIN: Duration = Duration::from_secs(1);
 
+/// Holds one session with a server after the other, until one ends because the source should stop. A session that is under way
+/// well begins the pauses anew.
+async fn keep_trying(feed: &Feed, place: &str, mut session: impl AsyncFnMut(&mut Backoff) -> Result<(), String>) {
+    let mut backoff = Backoff::endless();
+    while !feed.stopping() {
+        let Err(trouble) = session(&mut backoff).await else { return };
+        feed.say_trouble(Some(format!("{place}: {trouble}")));
+        pause(feed, &mut backoff).await;
+    }
+}
+
 /// Waits before a server is tried again, or until the source should stop.
 async fn pause(feed: &Feed, backoff: &mut Backoff) {
     pause_for(feed, RECONNECT_MIN + backoff.pause().unwrap_or_default()).await;

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use weir_engine::backoff::Backoff;
 use weir_engine::{Feed, Source, SourceError};
 
-use super::STOP_POLL;
 use super::messages::{BATCH_MESSAGES_MAX, Batch};
+use super::{STOP_POLL, keep_trying};
 use crate::client::MqttBroker;
 use crate::client::mqtt::{Client, Event, Message, SessionSpec};
 
@@ -44,14 +44,8 @@ pub struct MqttSource {
 impl Source for MqttSource {
     fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
         let runtime = self.runtime.clone();
-        runtime.block_on(async {
-            let mut backoff = Backoff::endless();
-            while !feed.stopping() {
-                let Err(trouble) = self.session(&feed, &mut backoff).await else { break };
-                feed.say_trouble(Some(format!("{}: {trouble}", self.broker.place())));
-                super::pause(&feed, &mut backoff).await;
-            }
-        });
+        let session = async |backoff: &mut Backoff| self.session(&feed, backoff).await;
+        runtime.block_on(keep_trying(&feed, &self.broker.place(), session));
         Ok(())
     }
 }

@@ -23,8 +23,8 @@ use weir_engine::backoff::Backoff;
 use weir_engine::source::StreamPlace;
 use weir_engine::{Feed, Source, SourceError};
 
-use super::STOP_POLL;
 use super::messages::{BATCH_MESSAGES_MAX, Batch};
+use super::{STOP_POLL, keep_trying};
 use crate::client::NatsServer;
 use crate::client::nats::{Connection, told};
 
@@ -63,13 +63,9 @@ impl Source for NatsSource {
     fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
         let runtime = self.runtime.clone();
         runtime.block_on(async {
-            let mut backoff = Backoff::endless();
             let mut taken = None;
-            while !feed.stopping() {
-                let Err(trouble) = self.session(&feed, &mut taken, &mut backoff).await else { break };
-                feed.say_trouble(Some(format!("{}: {trouble}", self.server.place())));
-                super::pause(&feed, &mut backoff).await;
-            }
+            let session = async |backoff: &mut Backoff| self.session(&feed, &mut taken, backoff).await;
+            keep_trying(&feed, &self.server.place(), session).await;
         });
         Ok(())
     }

@@ -99,11 +99,6 @@ pub struct StreamPlace {
 }
 
 impl StreamPlace {
-    /// Whether it is in the same stream.
-    pub fn is(&self, other: &Self) -> bool {
-        self.file == other.file
-    }
-
     /// The messages up to this number.
     pub(crate) fn extent(&self, number: u64) -> Option<Extent> {
         let file = self.file.clone()?;

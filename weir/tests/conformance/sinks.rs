@@ -13,7 +13,6 @@ const PART: u64 = 500;
 
 fn place(source: &str, sink: &str) -> Place {
     let place = sources::place(source);
-    // It asks again after ten seconds at most, and the end is not to wait for that.
     let config = place.read("weir.yaml").replace("emit: [alerts, windows]", "emit: [alerts]");
     place.write("weir.yaml", format!("{config}  under_test:\n    purposes: [road]\n{sink}\n"));
     place
