@@ -106,8 +106,9 @@ fn a_counter_is_asked_for_its_totals() {
     };
     assert_eq!(said(&place), [told("in", 12), told("out", 318)]);
     // It says nothing of use for a while, then goes on.
-    *counter.says.lock().unwrap() = "<html>".to_owned();
+    *counter.says.lock().unwrap() = r#"{"serial":"canary","timestamp":"canary","in":"canary","out":1}"#.to_owned();
     eventually("the trouble is told", || place.read("status.json").contains("no `live-sum.json`"));
+    assert!(!place.read("status.json").contains("canary"));
     let mut later: Value = serde_json::from_str(&sample).unwrap();
     (later["timestamp"], later["in"]) = (json!("20170503112856"), json!(13));
     *counter.says.lock().unwrap() = later.to_string();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, GroupProtocol, OffsetAndMetadata, TopicPartition,
 };
-use krafka::{ConsumerRecord, Kafka};
+use krafka::{ConsumerRecord, Kafka, TopicInfo};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
@@ -76,9 +76,14 @@ impl Source for KafkaSource {
 /// A partition of a topic.
 type Partition = (Arc<str>, i32);
 
+/// A name of a partition that no other has: a topic that is made anew has another id.
+fn name_of(topic: &TopicInfo, partition: i32) -> String {
+    format!("{}/{partition} of {:032x}", topic.name, u128::from_be_bytes(topic.topic_id))
+}
+
 /// How far this run has taken a partition.
 struct Taken {
-    /// Name of the partition that no other has, not even one of a topic that is made anew.
+    /// By [`name_of`].
     name: String,
     place: StreamPlace,
     /// Number of the last message.
@@ -182,10 +187,9 @@ impl KafkaSource {
             let Some(found) = found.topics.into_iter().find(|it| it.name == *topic) else {
                 return Err(format!("there is no topic {topic}"));
             };
-            let id = format!("{:032x}", u128::from_be_bytes(found.topic_id));
             for partition in found.partitions.keys() {
                 let key = (Arc::from(topic.as_str()), *partition);
-                let name = format!("{topic}/{partition} of {id}");
+                let name = name_of(&found, *partition);
                 if taken.get(&key).is_none_or(|known| known.name != name) {
                     let place = feed.place_in_stream(&name);
                     taken.insert(key, Taken { name, to: place.taken, place });
@@ -225,6 +229,13 @@ impl KafkaSource {
             if records.iter().any(|it| !taken.contains_key(&(Arc::clone(&it.topic), it.partition))) {
                 return Err("a topic has new partitions".to_owned());
             }
+            // One that was taken comes again after a partition has changed hands, or another has taken its topic's name.
+            let is_known = |it: &ConsumerRecord| {
+                taken[&(Arc::clone(&it.topic), it.partition)].to.is_some_and(|to| it.offset as u64 <= to)
+            };
+            if records.iter().any(is_known) && self.is_anew(consumer, taken).await? {
+                return Err("a topic was made anew".to_owned());
+            }
             block_in_place(|| self.hand_over(feed, &records, taken, account));
             if committed.elapsed() >= COMMIT_EVERY {
                 committed = Instant::now();
@@ -232,6 +243,23 @@ impl KafkaSource {
             }
         }
         Ok(())
+    }
+
+    /// Whether a topic is another one than was looked up.
+    async fn is_anew(&self, consumer: &Consumer, taken: &HashMap<Partition, Taken>) -> Result<bool, String> {
+        for topic in &self.topics {
+            let found = consumer.fetch_metadata(Some(topic)).await.map_err(|error| told(&error))?;
+            for found in found.topics.iter().filter(|it| it.name == *topic) {
+                let is_other = |partition: &i32| {
+                    let known = taken.get(&(Arc::from(topic.as_str()), *partition));
+                    known.is_some_and(|known| known.name != name_of(found, *partition))
+                };
+                if found.partitions.keys().any(is_other) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a broker answers.

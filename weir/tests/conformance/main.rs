@@ -54,6 +54,16 @@ fn source_nats_queue() {
     whole_life(Box::new(senders::Nats::new(true)));
 }
 
+#[test]
+fn source_nats_begins_a_stream_anew_that_is_made_anew() {
+    sources::made_anew(senders::Nats::new(false), senders::Nats::make_anew);
+}
+
+#[test]
+fn source_kafka_begins_a_topic_anew_that_is_made_anew() {
+    sources::made_anew(senders::Kafka::new("from: start"), senders::Kafka::make_anew);
+}
+
 /// What weir has not made it does not remove.
 #[test]
 fn source_nats_leaves_others_alone() {

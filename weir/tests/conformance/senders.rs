@@ -354,6 +354,17 @@ impl Nats {
         Self { server, runtime }
     }
 
+    /// Removes the stream, and makes another of its name.
+    pub fn make_anew(&mut self) {
+        self.runtime.block_on(async {
+            let client = async_nats::connect(self.server.address.to_string()).await.unwrap();
+            let context = async_nats::jetstream::new(client);
+            let config = context.get_stream("GATES").await.unwrap().cached_info().config.clone();
+            context.delete_stream("GATES").await.unwrap();
+            context.create_stream(config).await.unwrap();
+        });
+    }
+
     /// Makes a durable consumer, as somebody else would.
     pub fn make_consumer(&self, name: &str) {
         use async_nats::jetstream::consumer::pull::Config;
@@ -445,6 +456,11 @@ impl Kafka {
         let cluster = Cluster::start();
         assert!(cluster.broker.create_topic("gates", 3));
         Self { cluster, more }
+    }
+
+    /// Removes the topic, and makes another of its name.
+    pub fn make_anew(&mut self) {
+        assert!(self.cluster.broker.delete_topic("gates") && self.cluster.broker.create_topic("gates", 3));
     }
 
     /// Produces messages, each with its key, until the cluster has all of them.

@@ -239,3 +239,26 @@ pub fn shared(mut sender: Kafka) {
     let distinct: BTreeSet<&String> = all.iter().collect();
     assert_eq!((all.len() as u64, distinct.len() as u64), (to, to), "each is judged by one of them");
 }
+
+/// A stream that is removed, and another of its name that numbers from its beginning again: nothing of it is taken for known, even
+/// where no state is kept.
+pub fn made_anew<S: Sender + 'static>(mut sender: S, make_anew: impl FnOnce(&mut S)) {
+    let place = place(&sender.source());
+    let config = place.read("weir.yaml");
+    let state = config.lines().find(|line| line.starts_with("state:")).unwrap();
+    place.write("weir.yaml", config.replace(state, "state: { status_file: status.json }"));
+    let running = place.launch(&["weir.yaml"]);
+    let told = || place.read("out.ndjson").matches("\"rule\":\"seen\"").count() as u64;
+    sender.send(0..PART);
+    eventually("the first stream is judged", || told() == PART);
+    make_anew(&mut sender);
+    // Fewer than there were.
+    sender.send(PART..PART + PART / 2);
+    let started = Instant::now();
+    while told() < PART + PART / 2 {
+        assert!(started.elapsed() < Duration::from_mins(1), "{} told; {}", told(), place.read("status.json"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.stop();
+    assert_eq!(told(), PART + PART / 2);
+}
