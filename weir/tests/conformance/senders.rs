@@ -460,6 +460,11 @@ impl Kafka {
 
     /// Removes the topic, and makes another of its name.
     pub fn make_anew(&mut self) {
+        let broker = &self.cluster.broker;
+        let committed = || (0..3).filter_map(|it| broker.committed_offset("posts", "gates", it)).sum::<i64>();
+        eventually("all is committed", || committed() == 600);
+        // With a topic goes what groups have committed of it, as at a real broker.
+        broker.with_state(|state| state.groups.get_mut("posts").unwrap().offsets.clear());
         assert!(self.cluster.broker.delete_topic("gates") && self.cluster.broker.create_topic("gates", 3));
     }
 
