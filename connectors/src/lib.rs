@@ -2,11 +2,12 @@
 //!
 //! A source turns what a protocol brings into blocks of whole records and hands them to its
 //! [`Feed`](weir_engine::Feed); a sink hands outputs over and decides when to try again. Neither
-//! knows rules. What both need to reach a broker or a database is in [`client`]. Everything that listens
+//! knows rules. A list may come out of a database ([`list`]). What all need to reach a broker or a database is in [`client`]. Everything that listens
 //! binds to loopback only: this version has no TLS and no authentication there.
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod list;
 pub mod sink;
 pub mod source;
 

@@ -186,7 +186,7 @@ impl Progress {
     }
 
     /// Notes what a source has met; `None` once it goes on.
-    pub(crate) fn note_trouble(&self, source: &Arc<str>, trouble: Option<(i64, String)>) {
+    pub fn note_trouble(&self, source: &Arc<str>, trouble: Option<(i64, String)>) {
         let mut troubles = self.troubles.lock();
         let Some((now_ms, message)) = trouble else {
             troubles.remove(source);

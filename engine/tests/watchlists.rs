@@ -17,7 +17,7 @@ use weir_engine::rng::{Rng, SeededRng};
 use weir_engine::vfs::FileBytes;
 use weir_engine::watchlist::{
     Effort, Extent, ListError, ListKeys, ListSource, ListSpec, Manifest, Reading, Snapshot, SnapshotBuilder,
-    SnapshotError, Watchlist, build_delta, load_inline, read_source, reseal,
+    SnapshotError, Watchlist, build_delta, changes_to, load_inline, read_source, reseal,
 };
 use weir_engine::{Limits, Output, Trial, TrialParts};
 use weir_rules::pack::Grade;
@@ -322,7 +322,8 @@ fn deltas_lead_to_the_same_list() {
             let more = entries(&mut rng, 10);
             now = unique(now.into_iter().chain(more).collect());
             let (builder, manifest) = built(&pack, &now);
-            let (file, changes) = build_delta(builder, &list, manifest);
+            let changes = changes_to(&builder, &list);
+            let file = build_delta(builder, &list, &changes, manifest);
             assert!(!changes.is_empty());
             fs::write(folder.path().join(format!("list.wlist.delta-{sequence}")), file).unwrap();
             let before = list;

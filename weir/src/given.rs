@@ -11,7 +11,7 @@ use weir_rules::diagnostic::codes;
 use weir_rules::pack::ListDecl;
 use weir_rules::{Catalog, Diagnostic, Diagnostics, Pack, SourceFile, yaml};
 
-use crate::config::{self, Config, ListContext};
+use crate::config::{self, Config, ListContext, ListFacts};
 use crate::present;
 
 /// A configuration in a folder.
@@ -152,7 +152,8 @@ fn load_of_bare(pack: &Pack, lists: Lists, diagnostics: &mut Diagnostics) -> Vec
     }
     // Without a configuration there is no population to check against; `weir run` asks for it.
     let (limits, context) = (Limits::default(), ListContext::bare());
-    config::load_lists(pack, (&limits, None), &context, &RealVfs, diagnostics, &mut Vec::new())
+    let facts = ListFacts { limits: &limits, population: None, fetched: Vec::new() };
+    config::load_lists(pack, &facts, &context, &RealVfs, diagnostics, &mut Vec::new())
 }
 
 /// The files of a path: itself; of a folder its configuration, or else the packs in it.

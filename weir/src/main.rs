@@ -17,6 +17,7 @@ mod generate;
 mod given;
 mod history;
 mod latency;
+mod lists;
 mod present;
 mod reload;
 mod report;
@@ -56,7 +57,7 @@ enum Command {
     Diff(command::diff::Args),
     /// Build, look at, verify and compare snapshots of watchlists.
     List(command::list::Args),
-    /// Try the sources and sinks of a configuration.
+    /// Try the sources, sinks and list databases of a configuration.
     Connect(command::connect::Args),
     /// Tell how a running weir stands: records, alerts, lists.
     Status(command::status::Args),

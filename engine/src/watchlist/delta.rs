@@ -32,14 +32,17 @@ pub fn changes(old: &Watchlist, new: &Watchlist) -> Changes {
     compare(&contents_of(old), &contents_of(new))
 }
 
-/// What a builder holds against a list, and the delta that leads from the list to it.
-///
-/// The list must be built with the builder's keys.
-pub fn build_delta(mut builder: SnapshotBuilder, old: &Watchlist, manifest: Manifest) -> (Vec<u8>, Changes) {
+/// What leads from a list to what a builder holds. O(n log n) in the entries of both. The list must be built with the builder's
+/// keys, or all entries differ.
+pub fn changes_to(builder: &SnapshotBuilder, old: &Watchlist) -> Changes {
     let mut entries = Vec::with_capacity(builder.len());
     builder.each(|key, raw| entries.push((builder.keys().entry(raw.entry_id), content(key, raw))));
-    let total = entries.len() as u64;
-    let changes = compare(&contents_of(old), &by_id(entries));
+    compare(&contents_of(old), &by_id(entries))
+}
+
+/// The delta that leads from a list to what a builder holds by these `changes`, as [`changes_to`] found them.
+pub fn build_delta(mut builder: SnapshotBuilder, old: &Watchlist, changes: &Changes, manifest: Manifest) -> Vec<u8> {
+    let total = builder.len() as u64;
     let mut written: Vec<Digest> = [&changes.added[..], &changes.changed].concat();
     written.sort_unstable();
     let keys = builder.keys().clone();
@@ -53,7 +56,7 @@ pub fn build_delta(mut builder: SnapshotBuilder, old: &Watchlist, manifest: Mani
         total,
         ..manifest
     };
-    (builder.finish(manifest, gone), changes)
+    builder.finish(manifest, gone)
 }
 
 fn compare(old: &[(Digest, Digest)], new: &[(Digest, Digest)]) -> Changes {

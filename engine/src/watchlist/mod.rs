@@ -39,7 +39,7 @@ use weir_rules::pack::{BadRows, ListDecl, ListKind, Pack, WhenStale};
 use weir_rules::schema::{Identifies, Normaliser};
 
 pub use build::{ENTRY_TEXT_BYTES_MAX, Key, NewEntry, SnapshotBuilder};
-pub use delta::{Changes, build_delta, changes};
+pub use delta::{Changes, build_delta, changes, changes_to};
 pub use entry::{Action, Entry};
 pub use format::{Effort, SnapshotError, reseal};
 pub use keys::ListKeys;

@@ -19,12 +19,12 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Tries a source or a sink as it is configured, and says in plain words what works and what does not. Nothing is read from a
+    /// Tries a source, a sink or the database of a list as it is configured, and says in plain words what works and what does not. Nothing is read from a
     /// source, and no receiver is told anything.
     Test {
         /// Configuration.
         config: PathBuf,
-        /// Source or sink; all of them if none is named.
+        /// Source, sink or list; all of them if none is named.
         names: Vec<String>,
     },
 }
@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     let known: Vec<&str> = {
         let sources = config.sources.iter().map(|it| it.name.as_str());
-        let mut known: Vec<&str> = sources.chain(config.sinks.iter().map(|it| it.name.as_str())).collect();
+        let lists = config.list_sources.iter().map(|it| it.list.as_str());
+        let mut known: Vec<&str> = sources.chain(config.sinks.iter().map(|it| it.name.as_str())).chain(lists).collect();
         known.dedup();
         known
     };
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     for name in names {
         let Some(found) = config::probe(&config, name, &RealVfs, runtime.handle()) else {
             let meant = did_you_mean(name, known.iter().copied()).unwrap_or_default();
-            eprintln!("weir: no source or sink is `{name}`; there are {}. {meant}", known.join(", "));
+            eprintln!("weir: no source, sink or fetched list is `{name}`; there are {}. {meant}", known.join(", "));
             return ExitCode::from(EXIT_WRONG);
         };
         for (what, findings) in found {

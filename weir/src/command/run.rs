@@ -1,13 +1,12 @@
 //! `weir run CONFIG`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use weir_engine::metrics::SinkCounts;
-use weir_engine::record::RootKey;
 use weir_engine::vfs::{RealVfs, Vfs};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Diagnostics, SourceFile, yaml};
@@ -16,7 +15,7 @@ use super::{EXIT_FAILED, EXIT_WRONG};
 use crate::config::{self, Config, ListContext, SinkKind};
 use crate::report::Report;
 use crate::status::StatusFile;
-use crate::{present, reload};
+use crate::{lists, present, reload};
 
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -48,21 +47,27 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
     let mut diagnostics = Diagnostics::new();
-    let parts = read(&args.config, vfs.as_ref(), &mut diagnostics);
+    let config = read(args, vfs.as_ref(), &mut diagnostics);
+    let (Some(config), false) = (config, diagnostics.has_errors()) else {
+        return wrong(&mut diagnostics);
+    };
+    let config = Arc::new(config);
+    let root = config::root_key(&config, vfs.as_ref());
+    let refreshes = match lists::fetch_missing(&config, &root) {
+        Ok(refreshes) => refreshes,
+        Err(error) => return fail(&error),
+    };
+    let loaded = config::load(&config, &ListContext::at_start(root.clone()), vfs.as_ref(), &mut diagnostics);
+    if diagnostics.has_errors() {
+        return wrong(&mut diagnostics);
+    }
     diagnostics.sort();
     present::diagnostics(&for_operators(&diagnostics), false);
-    let (Some((mut config, loaded, root)), false) = (parts, diagnostics.has_errors()) else {
-        return ExitCode::from(EXIT_WRONG);
-    };
-    if let Some(state) = &mut config.state {
-        state.accept_state_loss = args.accept_state_loss;
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the I/O runtime cannot be started: {error}")),
     };
     let machine_output = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout { ndjson: true });
-    let config = Arc::new(config);
     let files = if args.no_watch { Vec::new() } else { reload::files_of(&loaded.packs) };
     let report = args.report.as_ref().map(|_| Report::new(loaded.packs.iter().map(|(pack, _)| pack)));
     let assembled = match config::assemble(&config, loaded, &root, &vfs, runtime.handle(), args.shards, report.as_ref())
@@ -72,6 +77,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     let stop = assembled.pipeline.stop_handle();
     let asking = reload::start(Arc::clone(&config), root, assembled.pipeline.reload_handle(), &files);
+    let (asker, watched) = (asking.clone(), !args.no_watch);
     match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(mut signals) => {
             std::thread::spawn(move || {
@@ -94,6 +100,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let reloads = assembled.pipeline.reload_handle();
     let status =
         config.status_file.clone().map(|path| StatusFile::start(path, assembled.pipeline.progress(), reloads.clone()));
+    // Where files are watched a new one shows by itself.
+    let on_put = move || {
+        if !watched {
+            asker.ask("a list was fetched");
+        }
+    };
+    lists::start(refreshes, &assembled.pipeline.progress(), on_put);
     let progress = (!args.quiet).then(|| present::ProgressLine::start(assembled.files, assembled.pipeline.progress()));
     let result = assembled.pipeline.run();
     drop(progress);
@@ -150,8 +163,8 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::from(EXIT_FAILED)
 }
 
-fn read(path: &Path, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Option<(Config, config::Loaded, RootKey)> {
-    let name = path.display().to_string();
+fn read(args: &Args, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Option<Config> {
+    let (path, name) = (&args.config, args.config.display().to_string());
     let text = match vfs.read_text(path, yaml::TEXT_BYTES_MAX as u64 + 1) {
         Ok(text) => text,
         Err(error) => {
@@ -159,8 +172,15 @@ fn read(path: &Path, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Option<(Co
             return None;
         }
     };
-    let config = Config::parse(&SourceFile::new(name, text), path, diagnostics)?;
-    let context = ListContext::at_start(config::root_key(&config, vfs));
-    let loaded = config::load(&config, &context, vfs, diagnostics);
-    Some((config, loaded, context.root))
+    let mut config = Config::parse(&SourceFile::new(name, text), path, diagnostics)?;
+    if let Some(state) = &mut config.state {
+        state.accept_state_loss = args.accept_state_loss;
+    }
+    Some(config)
+}
+
+fn wrong(diagnostics: &mut Diagnostics) -> ExitCode {
+    diagnostics.sort();
+    present::diagnostics(&for_operators(diagnostics), false);
+    ExitCode::from(EXIT_WRONG)
 }

@@ -71,7 +71,8 @@ fn describe(status: &Value) -> String {
     for trouble in status["sources_in_trouble"].as_array().into_iter().flatten() {
         let (source, since) = (text(&trouble["source"]), text(&trouble["since"]));
         let (tries, error) = (&trouble["tries"], text(&trouble["error"]));
-        lines.push(format!("source {source}: TRYING AGAIN since {since}, {tries} tries so far: {error}"));
+        let what = if source.starts_with("list ") { source } else { format!("source {source}") };
+        lines.push(format!("{what}: TRYING AGAIN since {since}, {tries} tries so far: {error}"));
     }
     for list in status["lists"].as_array().into_iter().flatten() {
         lines.push(format!(

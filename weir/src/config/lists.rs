@@ -36,11 +36,19 @@ impl ListContext {
     }
 }
 
+/// What a configuration says of all lists.
+pub(crate) struct ListFacts<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) population: Option<u64>,
+    /// Lists that come out of a database.
+    pub(crate) fetched: Vec<&'a str>,
+}
+
 /// The lists of a pack; each path is relative to the file that declares the list. A list whose new version is refused
 /// while another is in force stays as it is, and is noted in `kept`.
 pub(crate) fn load_lists(
     pack: &Pack,
-    (limits, population): (&Limits, Option<u64>),
+    facts: &ListFacts<'_>,
     context: &ListContext,
     vfs: &dyn Vfs,
     diagnostics: &mut Diagnostics,
@@ -53,13 +61,20 @@ pub(crate) fn load_lists(
         let previous = context.in_force.iter().find(|known| is_of(known, &spec));
         let loading = Loading {
             vfs,
-            limits,
-            population,
+            limits: facts.limits,
+            population: facts.population,
             now_ms: SystemClock::default().wall_ms(),
             root: &context.root,
             effort: context.effort,
             previous,
         };
+        if previous.is_none() && facts.fetched.contains(&list.id.as_str()) && vfs.stat(&path).is_err() {
+            // Whoever starts to run has fetched it before.
+            diagnostics.push(about(&codes::LIST_WARNING, list, "is fetched when weir starts; nothing is on it here"));
+            let empty = watchlist::load_inline(&list.id, "", spec, facts.limits, loading.now_ms);
+            lists.extend(empty.map(|(empty, _)| Arc::new(empty)));
+            continue;
+        }
         match watchlist::load(&path, spec, &loading) {
             Ok((loaded, report)) => {
                 for message in report_lines(&report) {

@@ -13,7 +13,9 @@ use weir_rules::diagnostic::{codes, did_you_mean};
 use weir_rules::pack::{self, Environment, Pack, SinkFacts, ZoneFacts};
 use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, yaml};
 
-use super::{Config, ListContext, SourceDecl, SourceKind, beside, keys, load_accounts, load_lists, read_key, zones};
+use super::{
+    Config, ListContext, ListFacts, SourceDecl, SourceKind, beside, keys, load_accounts, load_lists, read_key, zones,
+};
 
 /// Longest zone table.
 const ZONES_BYTES_MAX: u64 = 64 << 20;
@@ -49,6 +51,11 @@ pub(crate) fn load(config: &Config, context: &ListContext, vfs: &dyn Vfs, diagno
         population: config.population,
         issuers: !config.issuers.is_empty(),
     };
+    let facts_of_lists = ListFacts {
+        limits: &config.limits,
+        population: config.population,
+        fetched: config.list_sources.iter().map(|it| it.list.as_str()).collect(),
+    };
     let mut kept = Vec::new();
     let mut packs: Vec<(Pack, Vec<Arc<Watchlist>>)> = Vec::new();
     for named in &config.packs {
@@ -72,7 +79,7 @@ pub(crate) fn load(config: &Config, context: &ListContext, vfs: &dyn Vfs, diagno
             continue;
         };
         pack::check_environment(&pack, &environment, diagnostics);
-        let lists = load_lists(&pack, (&config.limits, config.population), context, vfs, diagnostics, &mut kept);
+        let lists = load_lists(&pack, &facts_of_lists, context, vfs, diagnostics, &mut kept);
         packs.push((pack, lists));
     }
     check_across_packs(config, &packs, diagnostics);
@@ -150,7 +157,8 @@ fn check_files(config: &Config, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) {
     }
     let sources = config.sources.iter().filter_map(|it| Some((&it.name, it.kind.check_secrets(vfs).err()?)));
     let sinks = config.sinks.iter().filter_map(|it| Some((&it.name, it.kind.server()?.check(vfs).err()?)));
-    for (name, (file, message)) in sources.chain(sinks) {
+    let lists = config.list_sources.iter().filter_map(|it| Some((&it.list, it.server.check(vfs).err()?)));
+    for (name, (file, message)) in sources.chain(sinks).chain(lists) {
         diagnostics.push(
             Diagnostic::new(&codes::FILE_NOT_READ, &config.file, file.span, format!("`{name}`: {message}"))
                 .help("the path is relative to the configuration, or `credential:NAME` of systemd"),
@@ -217,6 +225,15 @@ fn check_across_packs(config: &Config, packs: &[(Pack, Vec<Arc<Watchlist>>)], di
         packs.iter().flat_map(|(pack, _)| &pack.purposes).map(|purpose| purpose.name.as_str()).collect();
     if packs.len() < config.packs.len() {
         return;
+    }
+    let lists: Vec<&str> = packs.iter().flat_map(|(pack, _)| &pack.lists).map(|list| list.id.as_str()).collect();
+    for source in config.list_sources.iter().filter(|source| !lists.contains(&source.list.as_str())) {
+        let message = format!("no pack declares a list `{}`", source.list);
+        diagnostics.push(
+            Diagnostic::new(&codes::BAD_VALUE, &config.file, source.span.clone(), message)
+                .help(format!("declared lists: {}", lists.join(", ")))
+                .maybe_help(did_you_mean(&source.list, lists.iter().copied())),
+        );
     }
     for sink in &config.sinks {
         for (purpose, span) in &sink.purposes {

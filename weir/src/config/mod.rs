@@ -6,6 +6,7 @@
 
 mod assemble;
 mod keys;
+mod list_sources;
 mod lists;
 mod load;
 mod parse;
@@ -28,7 +29,8 @@ use weir_rules::{Catalog, Diagnostic, SourceFile};
 
 pub(crate) use assemble::assemble;
 pub(crate) use keys::{read_key, root_key};
-pub(crate) use lists::{ListContext, load_lists};
+pub(crate) use list_sources::ListSourceDecl;
+pub(crate) use lists::{ListContext, ListFacts, load_lists};
 pub(crate) use load::{Loaded, load, read_pack};
 pub(crate) use probe::probe;
 pub(crate) use server::ServerDecl;
@@ -87,6 +89,8 @@ pub(crate) struct Config {
     pub(crate) population: Option<u64>,
     pub(crate) zones: Option<Named>,
     pub(crate) packs: Vec<Named>,
+    /// Lists that come out of a database.
+    pub(crate) list_sources: Vec<ListSourceDecl>,
     pub(crate) sources: Vec<SourceDecl>,
     pub(crate) sinks: Vec<SinkDecl>,
     pub(crate) limits: Limits,

@@ -11,6 +11,7 @@ use weir_rules::schema::parse_kinds;
 use weir_rules::yaml::{self, MapReader};
 use weir_rules::{Catalog, Diagnostic, Diagnostics, SourceFile, pack};
 
+use super::list_sources::parse_list_source;
 use super::sinks::parse_sink;
 use super::sources::parse_source;
 use super::{Config, Named, SinkDecl, beside, keys};
@@ -53,6 +54,12 @@ impl Config {
                 sinks.extend(parse_sink(file, path, (name, key), node, diagnostics));
             }
         }
+        let mut list_sources = Vec::new();
+        if let Some(mut declared) = map.take_map("list_sources", diagnostics) {
+            for (list, key, node) in declared.entries() {
+                list_sources.extend(parse_list_source(file, path, (list, key), node, diagnostics));
+            }
+        }
         let (limits, shards) =
             map.take_map("limits", diagnostics).map_or_else(Default::default, |map| parse_limits(map, diagnostics));
         let (mut key_file, mut status_file, mut state_spec) = (None, None, None);
@@ -63,6 +70,11 @@ impl Config {
             status_file = state.take_text("status_file", diagnostics).map(|(text, _)| beside(path, text));
             state_spec = parse_state(path, &mut state, key_file.is_some(), diagnostics);
             state.finish(diagnostics);
+        }
+        if key_file.is_none() && !list_sources.is_empty() {
+            let message = "what is fetched is kept as a snapshot, which is built with a `key_file`";
+            let found = Diagnostic::new(&codes::MISSING_KEY, file, map.place_of("list_sources"), message);
+            diagnostics.push(found.help("add `state: { key_file: FILE }`; head -c 32 /dev/urandom > FILE makes one"));
         }
         let keeps_dead_letters = state_spec.as_ref().is_some_and(|spec: &StateSpec| spec.dead_letters.is_some());
         for source in sources.iter().filter(|_| !keeps_dead_letters) {
@@ -105,6 +117,7 @@ impl Config {
             population,
             zones,
             packs,
+            list_sources,
             sources,
             sinks,
             limits,

@@ -35,6 +35,10 @@ pub(crate) fn probe(
     if let Some(sink) = sink {
         found.push((format!("sink `{name}`"), of_sink(sink, vfs, runtime)));
     }
+    for list in config.list_sources.iter().filter(|it| it.list == name) {
+        let findings = list.database(vfs).map_or_else(|trouble| vec![Err(trouble)], |mut database| database.probe());
+        found.push((format!("list `{name}`"), findings));
+    }
     (!found.is_empty()).then_some(found)
 }
 

@@ -68,7 +68,7 @@ impl Place {
     /// Starts `weir run` with sources that listen; gives the first address it announces.
     pub fn start(&self, args: &[&str]) -> Running {
         let all: Vec<&str> = ["run", "--json"].iter().chain(args).copied().collect();
-        listening(&mut self.command(&all)).expect("weir listens")
+        listening(&mut self.command(&all)).unwrap_or_else(|said| panic!("weir does not listen: {said}"))
     }
 
     /// Starts `weir run` with sources that do not listen.
@@ -84,22 +84,26 @@ impl Place {
     pub fn start_as(&self, command: &[&str]) -> Option<Running> {
         let mut all = Command::new(command[0]);
         listening(all.args(&command[1..]).current_dir(self.folder.path()).env("NO_COLOR", "1").stdin(Stdio::null()))
+            .ok()
     }
 }
 
-fn listening(command: &mut Command) -> Option<Running> {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().ok()?;
+/// What is said instead, if it ends before anything listens.
+fn listening(command: &mut Command) -> Result<Running, String> {
+    let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.map_err(|error| error.to_string())?;
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
+    let (mut line, mut said) = (String::new(), String::new());
     loop {
         line.clear();
         if stderr.read_line(&mut line).unwrap() == 0 {
             let _ = child.wait();
-            return None;
+            return Err(said);
         }
+        said.push_str(&line);
         if let Some(address) = line.trim().rsplit("listens on ").next().and_then(|text| text.parse().ok()) {
             std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-            return Some(Running { child, address });
+            return Ok(Running { child, address });
         }
     }
 }

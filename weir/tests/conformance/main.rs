@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod lists;
 mod options;
 mod receivers;
 mod senders;

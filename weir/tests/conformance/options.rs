@@ -22,6 +22,15 @@ fn place(sources: &str, sinks: &str) -> Place {
     place
 }
 
+/// A folder whose pack has a list that comes from there.
+fn with_list(list_sources: &str) -> Place {
+    let place = place(SOURCES, SINKS);
+    let list = "lists: { stolen: { kind: stolen_vehicle, from: a.wlist, key: plate, purpose: road_safety, authority: police } }\n";
+    let config = place.read("weir.yaml") + list_sources + "\nstate: { key_file: key }\n";
+    place.write("pack.yaml", format!("{PACK}{list}")).write("weir.yaml", config).write("key", [7; 32]);
+    place
+}
+
 fn check(place: &Place) -> (bool, String) {
     let checked = place.weir(&["check", "weir.yaml"]);
     (checked.status.success(), text(&checked.stdout) + &text(&checked.stderr))
@@ -33,7 +42,11 @@ fn every_example_of_the_book_is_sound() {
     let blocks: Vec<&str> = book.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 6, "{} examples", blocks.len());
     for block in blocks {
-        let place = if block.starts_with("sources:") { place(block, SINKS) } else { place(SOURCES, block) };
+        let place = match block {
+            _ if block.starts_with("sources:") => place(block, SINKS),
+            _ if block.starts_with("list_sources:") => with_list(block),
+            _ => place(SOURCES, block),
+        };
         let (sound, said) = check(&place);
         assert!(sound, "{block}\n{said}");
     }
@@ -95,16 +108,43 @@ fn what_is_wrong_is_told_with_its_line() {
             "type: postgres, url: \"postgres://127.0.0.1/r\", user: x, password_file: password, table: \"a; DROP\"",
             "no name of a table",
         ),
+        ("list", "type: mysql, query: SELECT 1", "not a value of `type`"),
+        ("list", "type: postgres", "has no `query`"),
+        ("list", "type: postgres, query: SELECT 1; SELECT 2", "one query"),
+        ("list", "type: postgres, query: SELECT 1, notify: \"a\\\"b\"", "no channel of PostgreSQL"),
+        ("list", "type: postgres, query: SELECT 1, every: 10ms", "once a second at most"),
+        ("list", "type: postgres, query: SELECT 1, columns: { plate: [a] }", "wants a text"),
+        ("list", "type: postgres, query: SELECT 1, user: x, password_file: none", "cannot be read"),
     ] {
         let place = match kind {
+            "list" => {
+                let login = if wrong.contains("user:") { "" } else { ", user: x, password_file: password" };
+                let server = "url: \"postgres://127.0.0.1/r\"";
+                with_list(&format!("list_sources:\n  stolen: {{ {wrong}, {server}{login} }}"))
+            }
             "source" => place(&format!("sources:\n  a: {{ {wrong} }}\n"), SINKS),
             _ => place(SOURCES, &format!("sinks:\n  b: {{ {wrong}, purposes: [road_safety] }}\n")),
         };
         let (sound, said) = check(&place);
         assert!(!sound && said.contains(wanted), "{wrong}: {said}");
-        let line = if kind == "source" { "weir.yaml:4:" } else { "weir.yaml:6:" };
+        let line = match kind {
+            "source" => "weir.yaml:4:",
+            "sink" => "weir.yaml:6:",
+            _ => "weir.yaml:8:",
+        };
         assert!(said.contains(line) && !said.contains("s3cr3t"), "{wrong}: {said}");
     }
+}
+
+#[test]
+fn a_list_that_nobody_declares_is_told() {
+    let source = "type: postgres, url: \"postgres://127.0.0.1/r\", user: x, password_file: password, query: SELECT 1";
+    let place = with_list(&format!("list_sources:\n  stolne: {{ {source} }}"));
+    let (sound, said) = check(&place);
+    assert!(!sound && said.contains("no pack declares a list `stolne`") && said.contains("`stolen`?"), "{said}");
+    let config = place.read("weir.yaml").replace("stolne", "stolen").replace("state: { key_file: key }", "");
+    place.write("weir.yaml", config);
+    assert!(check(&place).1.contains("built with a `key_file`"), "{}", check(&place).1);
 }
 
 #[test]
@@ -119,5 +159,5 @@ fn each_part_of_a_configuration_is_tried() {
     assert!(said.contains("sink `c`\n  FAILS: ") && said.contains("cannot be written"), "{said}");
     let unknown = place.weir(&["connect", "test", "weir.yaml", "d"]);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(text(&unknown.stderr).contains("no source or sink is `d`; there are a, b, c"));
+    assert!(text(&unknown.stderr).contains("no source, sink or fetched list is `d`; there are a, b, c"));
 }

@@ -1,9 +1,6 @@
 //! `weir list build`.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,20 +8,20 @@ use std::time::Instant;
 
 use serde_json::json;
 use weir_connectors::source::parquet_batches;
-use weir_engine::Limits;
 use weir_engine::clock::{Clock, SystemClock};
-use weir_engine::record::RootKey;
 use weir_engine::vfs::{RealVfs, Vfs};
 use weir_engine::watchlist::{
-    Effort, Extent, ListKeys, ListSource, ListSpec, LoadReport, Loading, Manifest, Previous, Snapshot, SnapshotBuilder,
-    SourceReport, Watchlist, build_delta, delta_files, guard, is_snapshot, load, read_columns, read_source,
+    Extent, ListSource, Snapshot, SnapshotBuilder, SourceReport, Watchlist, build_delta, changes_to, read_columns,
+    read_source,
 };
 use weir_rules::Diagnostics;
 
-use super::{KeyArgs, Trouble, root_of};
+use super::{KeyArgs, root_of};
 use crate::bar::Bar;
+use crate::config::Config;
 use crate::given::{self, Declared};
-use crate::{config, present};
+use crate::lists::{Fetcher, Order, Trouble, month_of, put};
+use crate::present;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -32,9 +29,9 @@ pub(crate) struct Args {
     path: PathBuf,
     /// Name of the list.
     list: String,
-    /// Source: CSV, NDJSON (plain, gzip, zstd) or Parquet.
+    /// Source: CSV, NDJSON (plain, gzip, zstd) or Parquet; the database of the configuration's `list_sources` if not given.
     #[arg(long)]
-    from: PathBuf,
+    from: Option<PathBuf>,
     /// File to write; where the pack looks for the list if not given, with `.delta-N` for a delta.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -66,49 +63,37 @@ pub(super) fn run(args: &Args) -> ExitCode {
     build(args).map_or_else(Trouble::end, |()| ExitCode::SUCCESS)
 }
 
-/// The list as the pack declares it, and what it is built with.
-struct Order {
-    spec: ListSpec,
-    population: Option<u64>,
-    limits: Limits,
-    root: RootKey,
-    /// Where the full snapshot lies.
-    home: PathBuf,
-}
-
 fn build(args: &Args) -> Result<(), Trouble> {
     let started = Instant::now();
-    let order = order(args)?;
+    let (order, config) = order(args)?;
     let now_ms = SystemClock::default().wall_ms();
     let previous = previous(args, &order, now_ms)?;
     let in_epoch = previous.as_ref().filter(|_| args.delta).map(|list| list.layers()[0].manifest.epoch.clone());
     let epoch = in_epoch.or_else(|| args.epoch.clone()).unwrap_or_else(|| month_of(now_ms));
-    let keys = ListKeys::derive(order.root.bytes(), &order.spec.purpose, &epoch);
+    let keys = order.keys(&epoch);
     let mut builder = SnapshotBuilder::new(Arc::new(keys.clone()), order.spec.folds());
-    let report = read(args, &order, now_ms, &mut builder)?;
-    let manifest = Manifest {
-        source: source_name(&args.from, &report.digest),
-        refused_rows: report.refused_rows,
-        check_warnings: report.check_warnings,
-        total: builder.len() as u64,
-        sequence: previous.as_ref().map_or(1, |list| list.layers()[0].manifest.sequence + 1),
-        previous: previous.as_ref().map(|list| Previous { version: list.version.clone(), total: list.len() }),
-        ..order.spec.manifest(&keys, now_ms)
-    };
+    let mut from = From::of(args, config.as_ref(), &order)?;
+    let report = from.read(&order, now_ms, &mut builder)?;
+    let source = from.name(&report.digest);
+    let manifest = order.manifest(&builder, &keys, source, &report, previous.as_ref(), now_ms);
     let file = {
         let _bar = Bar::start("writing", 1);
         match (&previous, args.delta) {
-            (Some(previous), true) => build_delta(builder, previous, manifest).0,
+            (Some(previous), true) => {
+                let changes = changes_to(&builder, previous);
+                build_delta(builder, previous, &changes, manifest)
+            }
             _ => builder.finish(manifest, Vec::new()),
         }
     };
-    let out = args.out.clone().unwrap_or_else(|| default_out(args, &order, previous.as_ref()));
+    let default_out = || if args.delta { order.delta_path(previous.as_ref()) } else { order.home.clone() };
+    let out = args.out.clone().unwrap_or_else(default_out);
     let written = put(&out, &file, &order, &keys, previous.as_ref(), now_ms)?;
-    tell(args, &out, &written, &report, started.elapsed().as_secs_f64());
+    tell(args, &from.place(), &out, &written, &report, started.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn order(args: &Args) -> Result<Order, Trouble> {
+fn order(args: &Args) -> Result<(Order, Option<Config>), Trouble> {
     let mut diagnostics = Diagnostics::new();
     let declared = given::declared_list(&args.path, &args.list, &mut diagnostics);
     if diagnostics.has_errors() {
@@ -117,7 +102,6 @@ fn order(args: &Args) -> Result<Order, Trouble> {
         return Err(Trouble::Told);
     }
     let Declared { pack, list, config } = declared.map_err(Trouble::Wrong)?;
-    let declared = &pack.lists[list];
     let key_file = args.key.key_file.clone().or_else(|| Some(config.as_ref()?.key_file.as_ref()?.path.clone()));
     let key_file = key_file.ok_or_else(|| {
         Trouble::Wrong(
@@ -125,159 +109,101 @@ fn order(args: &Args) -> Result<Order, Trouble> {
                 .to_owned(),
         )
     })?;
-    Ok(Order {
-        spec: ListSpec::new(&pack, declared),
-        population: config.as_ref().and_then(|config| config.population),
-        limits: config.as_ref().map_or_else(Limits::default, |config| config.limits.clone()),
-        root: root_of(&key_file)?,
-        home: config::beside(Path::new(&declared.file.name), &declared.from),
-    })
+    let order = Order::new(&pack, &pack.lists[list], config.as_ref(), root_of(&key_file)?);
+    Ok((order, config))
 }
 
 /// The version that is there; a delta needs one.
 fn previous(args: &Args, order: &Order, now_ms: i64) -> Result<Option<Arc<Watchlist>>, Trouble> {
     let home = if args.delta { &order.home } else { args.out.as_ref().unwrap_or(&order.home) };
-    if is_snapshot(&RealVfs, home).unwrap_or(false) {
-        let loading = loading(order, None, now_ms);
+    match order.version_at(home, now_ms) {
+        Ok(None) if args.delta => {
+            Err(Trouble::Wrong(format!("{} is no snapshot; build a full one first", home.display())))
+        }
+        Ok(previous) => Ok(previous),
+        Err(error) if args.delta => Err(Trouble::Wrong(error.to_string())),
         // A version that is not sound any more is no reason not to build the next one.
-        match load(home, ListSpec { max_growth: None, ..order.spec.clone() }, &loading) {
-            Ok((list, _)) => return Ok(Some(list)),
-            Err(error) if args.delta => return Err(Trouble::Wrong(error.to_string())),
-            Err(error) => eprintln!("weir: the version that is there is not counted on: {error}"),
-        }
-    } else if args.delta {
-        return Err(Trouble::Wrong(format!("{} is no snapshot; build a full one first", home.display())));
-    }
-    Ok(None)
-}
-
-fn loading<'a>(order: &'a Order, previous: Option<&'a Arc<Watchlist>>, now_ms: i64) -> Loading<'a> {
-    Loading {
-        vfs: &RealVfs,
-        limits: &order.limits,
-        population: order.population,
-        now_ms,
-        root: &order.root,
-        effort: Effort::AllCores,
-        previous,
-    }
-}
-
-fn read(args: &Args, order: &Order, now_ms: i64, builder: &mut SnapshotBuilder) -> Result<SourceReport, Trouble> {
-    let name = args.from.display().to_string();
-    let wrong = |error: &dyn std::fmt::Display| Trouble::Wrong(format!("{name}: {error}"));
-    let source = ListSource {
-        columns: args.columns.iter().cloned().collect::<BTreeMap<_, _>>(),
-        fixed: args.fixed.iter().cloned().collect(),
-    };
-    let stat = RealVfs.stat(&args.from).map_err(|error| wrong(&error))?;
-    if args.from.extension().is_some_and(|extension| extension == "parquet") {
-        let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
-        let mut batches = parquet_batches(&args.from, &vfs).map_err(|error| wrong(&error))?;
-        let bar = Bar::start("reading", 0);
-        return read_columns(&mut batches, &name, &order.spec, &source, &order.limits, now_ms, &bar.done, builder)
-            .map_err(|error| Trouble::Wrong(error.to_string()));
-    }
-    let bar = Bar::start("reading", stat.len);
-    let file = RealVfs.open(&args.from).map_err(|error| wrong(&error))?;
-    read_source(Box::new(file), &name, &name, &order.spec, &source, &order.limits, now_ms, &bar.done, builder)
-        .map_err(|error| Trouble::Wrong(error.to_string()))
-}
-
-fn source_name(path: &Path, digest: &str) -> String {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    format!("{name} {digest}").trim_end().to_owned()
-}
-
-fn month_of(ms: i64) -> String {
-    weir_engine::alert::format_time(ms)[..7].to_owned()
-}
-
-fn default_out(args: &Args, order: &Order, previous: Option<&Arc<Watchlist>>) -> PathBuf {
-    if !args.delta {
-        return order.home.clone();
-    }
-    let sequence = previous.map_or(1, |list| list.layers()[0].manifest.sequence + 1);
-    let mut name = order.home.clone().into_os_string();
-    name.push(format!(".delta-{sequence}"));
-    name.into()
-}
-
-/// Checks what was built as those who load it will, and puts it in place whole: written beside, made durable, closed
-/// to writers, renamed.
-fn put(
-    out: &Path,
-    file: &[u8],
-    order: &Order,
-    keys: &ListKeys,
-    previous: Option<&Arc<Watchlist>>,
-    now_ms: i64,
-) -> Result<Snapshot, Trouble> {
-    let failed = |error: std::io::Error| Trouble::Failed(format!("{}: {error}", out.display()));
-    let mut beside = out.to_path_buf().into_os_string();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let write = || {
-        // One of an earlier attempt is closed to writers too.
-        let _ = fs::remove_file(&beside);
-        let mut to = fs::File::create(&beside)?;
-        to.write_all(file)?;
-        to.set_permissions(fs::Permissions::from_mode(0o444))?;
-        to.sync_all()
-    };
-    write().map_err(failed)?;
-    let checked = check(&beside, out, order, keys, previous, now_ms);
-    let snapshot = match checked {
-        Ok(snapshot) => snapshot,
-        Err(trouble) => {
-            let _ = fs::remove_file(&beside);
-            return Err(trouble);
-        }
-    };
-    fs::rename(&beside, out).map_err(failed)?;
-    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    }
-    if snapshot.manifest.extent == Extent::Full {
-        // They led from another version.
-        for delta in delta_files(&RealVfs, out).unwrap_or_default() {
-            fs::remove_file(&delta).map_err(failed)?;
+        Err(error) => {
+            eprintln!("weir: the version that is there is not counted on: {error}");
+            Ok(None)
         }
     }
-    Ok(snapshot)
 }
 
-fn check(
-    beside: &Path,
-    out: &Path,
-    order: &Order,
-    keys: &ListKeys,
-    previous: Option<&Arc<Watchlist>>,
-    now_ms: i64,
-) -> Result<Snapshot, Trouble> {
-    let wrong = |error: &dyn std::fmt::Display| Trouble::Wrong(format!("{}: {error}", out.display()));
-    let bytes = RealVfs.map(beside, u64::MAX - 1).map_err(|error| wrong(&error))?;
-    let keys = Arc::new(keys.clone());
-    let snapshot = Snapshot::open(bytes, &keys, Effort::AllCores).map_err(|error| wrong(&error))?;
-    // As the loader will see it: laid over what a delta builds on.
-    let bytes = RealVfs.map(beside, u64::MAX - 1).map_err(|error| wrong(&error))?;
-    let top = Arc::new(Snapshot::open(bytes, &keys, Effort::AllCores).map_err(|error| wrong(&error))?);
-    let below = previous.filter(|_| snapshot.manifest.extent == Extent::Delta);
-    let layers = std::iter::once(top).chain(below.iter().flat_map(|list| list.layers()).cloned()).collect();
-    let list = Watchlist::new(order.spec.clone(), layers, snapshot.version.clone(), now_ms);
-    let mut report = LoadReport { live: list.len(), ..LoadReport::default() };
-    guard(&out.display().to_string(), &list, &loading(order, previous, now_ms), &mut report)
-        .map_err(|error| Trouble::Wrong(error.to_string()))?;
-    for warning in report.warnings {
-        eprintln!("weir: {}: {warning}", out.display());
+/// Where the rows come from.
+enum From {
+    File(PathBuf, ListSource),
+    Database(Box<Fetcher>),
+}
+
+impl From {
+    fn of(args: &Args, config: Option<&Config>, order: &Order) -> Result<Self, Trouble> {
+        let own = ListSource {
+            columns: args.columns.iter().cloned().collect::<BTreeMap<_, _>>(),
+            fixed: args.fixed.iter().cloned().collect(),
+        };
+        if let Some(path) = &args.from {
+            return Ok(Self::File(path.clone(), own));
+        }
+        let declared = config.into_iter().flat_map(|config| &config.list_sources).find(|it| it.list == args.list);
+        let Some(declared) = declared else {
+            let message = "name the source with --from FILE, or declare the list's database in the configuration, under `list_sources`";
+            return Err(Trouble::Wrong(message.to_owned()));
+        };
+        if own != ListSource::default() {
+            let message = "`--column` and `--set` are of a file; a database's stand in the configuration";
+            return Err(Trouble::Wrong(message.to_owned()));
+        }
+        Fetcher::new(declared, order.clone(), &RealVfs).map(|it| Self::Database(Box::new(it))).map_err(Trouble::Wrong)
     }
-    Ok(snapshot)
+
+    fn read(&mut self, order: &Order, now_ms: i64, builder: &mut SnapshotBuilder) -> Result<SourceReport, Trouble> {
+        let name = self.place();
+        let (path, source) = match self {
+            Self::Database(fetcher) => {
+                let bar = Bar::start("reading", 0);
+                return fetcher.read(now_ms, &bar.done, builder);
+            }
+            Self::File(path, source) => (&*path, &*source),
+        };
+        let wrong = |error: &dyn std::fmt::Display| Trouble::Wrong(format!("{name}: {error}"));
+        let stat = RealVfs.stat(path).map_err(|error| wrong(&error))?;
+        let (spec, limits) = (&order.spec, &order.limits);
+        let report = if path.extension().is_some_and(|extension| extension == "parquet") {
+            let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
+            let mut batches = parquet_batches(path, &vfs).map_err(|error| wrong(&error))?;
+            let bar = Bar::start("reading", 0);
+            read_columns(&mut batches, &name, spec, source, limits, now_ms, &bar.done, builder)
+        } else {
+            let bar = Bar::start("reading", stat.len);
+            let file = RealVfs.open(path).map_err(|error| wrong(&error))?;
+            read_source(Box::new(file), &name, &name, spec, source, limits, now_ms, &bar.done, builder)
+        };
+        report.map_err(|error| Trouble::Wrong(error.to_string()))
+    }
+
+    /// As it is named in messages.
+    fn place(&self) -> String {
+        match self {
+            Self::File(path, _) => path.display().to_string(),
+            Self::Database(fetcher) => fetcher.database.place(),
+        }
+    }
+
+    /// As it is named in a manifest, with a digest of what it held.
+    fn name(&self, digest: &str) -> String {
+        let name = match self {
+            Self::File(path, _) => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            Self::Database(fetcher) => fetcher.database.place(),
+        };
+        format!("{name} {digest}").trim_end().to_owned()
+    }
 }
 
 /// Problems of rows that are printed.
 const PROBLEMS_SHOWN: usize = 10;
 
-fn tell(args: &Args, out: &Path, built: &Snapshot, report: &SourceReport, took_s: f64) {
+fn tell(args: &Args, from: &str, out: &Path, built: &Snapshot, report: &SourceReport, took_s: f64) {
     let manifest = &built.manifest;
     if args.json {
         let problems: Vec<_> =
@@ -293,16 +219,16 @@ fn tell(args: &Args, out: &Path, built: &Snapshot, report: &SourceReport, took_s
         return;
     }
     for problem in report.problems.iter().take(PROBLEMS_SHOWN) {
-        eprintln!("weir: {}:{}: row left out: {}", args.from.display(), problem.line, problem.message);
+        eprintln!("weir: {}:{}: row left out: {}", from, problem.line, problem.message);
     }
     if report.refused_rows > 0 {
-        eprintln!("weir: {}: {} of {} rows left out", args.from.display(), report.refused_rows, report.rows);
+        eprintln!("weir: {}: {} of {} rows left out", from, report.refused_rows, report.rows);
     }
     if report.check_warnings > 0 {
         let lines: Vec<String> = report.check_lines.iter().take(PROBLEMS_SHOWN).map(u64::to_string).collect();
         eprintln!(
             "weir: {}: {} keys have a check digit that does not fit; they are kept (lines {}{})",
-            args.from.display(),
+            from,
             report.check_warnings,
             lines.join(", "),
             if report.check_warnings as usize > lines.len() { ", ..." } else { "" }

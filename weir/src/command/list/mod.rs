@@ -16,6 +16,7 @@ use weir_engine::watchlist::{Effort, ListKeys, Snapshot};
 
 use super::{EXIT_FAILED, EXIT_WRONG};
 use crate::config;
+use crate::lists::Trouble;
 
 /// Largest snapshot that is looked at.
 const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
@@ -28,7 +29,7 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build a snapshot, or a delta, of a list that a pack declares, out of CSV, NDJSON or Parquet.
+    /// Build a snapshot, or a delta, of a list that a pack declares, out of CSV, NDJSON, Parquet or a database.
     Build(build::Args),
     /// Tell what a snapshot says of itself. Needs no key.
     Inspect(inspect::Args),
@@ -47,18 +48,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// What went wrong, and whose fault it is.
-enum Trouble {
-    /// The arguments, the pack or the list.
-    Wrong(String),
-    /// The machine.
-    Failed(String),
-    /// Told already.
-    Told,
-}
-
 impl Trouble {
-    fn end(self) -> ExitCode {
+    pub(super) fn end(self) -> ExitCode {
         match self {
             Self::Wrong(message) => {
                 eprintln!("weir: {message}");
