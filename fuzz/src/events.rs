@@ -40,9 +40,15 @@ pub fn viid_json(data: &[u8]) {
 /// On a finding.
 pub fn push_event(data: &[u8]) {
     let Some((how, body)) = data.split_first() else { return };
-    let dialects = [PushDialect::Isapi, PushDialect::PlateRecognizer, PushDialect::Ngsi];
-    let dialect = dialects[usize::from(how % 3)];
-    let content_type = if how / 3 % 2 == 0 { "application/json" } else { "multipart/form-data; boundary=b" };
+    let dialects = [
+        PushDialect::Isapi,
+        PushDialect::PlateRecognizer,
+        PushDialect::Ngsi,
+        PushDialect::AxisPlates,
+        PushDialect::Rekor,
+    ];
+    let dialect = dialects[usize::from(how % 8) % dialects.len()];
+    let content_type = if how / 8 % 2 == 0 { "application/json" } else { "multipart/form-data; boundary=b" };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     look_at(runtime.block_on(push_lines_of(dialect, content_type, body.to_vec().into(), BODY_BYTES_MAX)));
 }

@@ -146,3 +146,105 @@ fn entities_of_ngsi_are_taken_alone_and_in_notifications() {
         ]
     );
 }
+
+#[test]
+fn traffic_of_ngsi_is_of_a_kind_that_is_declared() {
+    let place = Place::new();
+    let kinds = "kinds:\n  traffic:\n    columns:\n      count: { type: number }\n      speed_kmh: { type: number }\n      direction: { type: symbol }\n      occupied: { type: number, range: [0, 1] }\n";
+    let config = format!(
+        "weir: 1\n{kinds}packs: [pack.yaml]\nsources:\n  in: {{ type: ngsi, address: 127.0.0.1:0, zone: avenue }}\n\
+         sinks:\n  out: {{ type: file, path: out.ndjson, purposes: [road] }}\n"
+    );
+    let pack = "weir: 1\npack: p\nowner: o\npurposes: { road: { legal_basis: act 2 } }\nrules:\n  - id: seen\n    kind: match\n    from: traffic\n    where: occupied > 0.5\n    say: \"{event_id}|{ts}|{zone}|{lane}|{direction}|{count}|{speed_kmh}|{occupied}\"\n    purpose: road\n";
+    place.write("pack.yaml", pack).write("weir.yaml", config);
+    let running = place.start(&["weir.yaml"]);
+    let (status, account) = send(running.address, "application/json", &sample("ngsi_TrafficFlowObserved.json"));
+    assert_eq!((status, &account["evaluated"]), (200, &json!(1)), "{account}");
+    running.stop();
+    assert_eq!(
+        said(&place),
+        [
+            "TrafficFlowObserved-Valladolid-osm-60821110 2016-12-07T11:15:00Z|2016-12-07T11:15:00Z|avenue|1|forward|197|52.6|0.76"
+        ]
+    );
+}
+
+/// The group of the OpenALPR manual.
+const GROUP: &str = r#"{ "version": 1, "data_type": "alpr_group", "epoch_start": 1448326208789, "epoch_end": 1448326210046,
+    "site_id": "dimitar-video", "camera_id": 1414799424, "uuids": ["dimitar-video-cam1414799424-1448326208789"],
+    "best_plate": { "plate": "A13709", "confidence": 92.075203, "region": "mo", "coordinates": [{ "x": 204, "y": 134 }],
+        "candidates": [{ "plate": "A13709", "confidence": 92.075203 }, { "plate": "A137O9", "confidence": 83.32373 }] },
+    "vehicle_crop_jpeg": "canary", "best_confidence": 92.075203,
+    "best_uuid": "dimitar-video-cam1414799424-1448326208789", "best_plate_number": "A13709" }"#;
+
+#[test]
+fn groups_of_rekor_are_taken_and_their_candidates_found_on_lists() {
+    let (place, running) = start("rekor", "");
+    let list = "lists:\n  stolen: { kind: stolen_vehicle, from: l.csv, key: plate, purpose: road }\n";
+    let rule = "  - id: listed\n    kind: watchlist\n    from: vehicle\n    on: plate\n    list: stolen\n    min_grade: candidate\n    purpose: road\n    say: \"{hit.entry_id} {hit.grade}\"\n";
+    running.stop();
+    place.write("l.csv", "plate,entry_id,expires\nA137O9,E1,2099-01-01\n");
+    place.write("pack.yaml", PACK.replace("rules:\n", &format!("{list}rules:\n{rule}")));
+    let config =
+        place.read("weir.yaml").replace("purposes: [road, crowd] }", "audience: reviewers, purposes: [road, crowd] }");
+    place.write("weir.yaml", config);
+    let running = place.start(&["weir.yaml"]);
+    let (status, account) = send(running.address, "application/json", GROUP.as_bytes());
+    assert_eq!((status, &account["evaluated"]), (200, &json!(1)), "{account}");
+    let again = send(running.address, "application/json", GROUP.as_bytes());
+    assert_eq!((again.0, &again.1["duplicate"]), (200, &json!(1)));
+    let (status, account) = send(running.address, "application/json", br#"{"data_type":"heartbeat","cpu_cores":4}"#);
+    assert_eq!((status, &account["received"]), (200, &json!(0)), "a heartbeat brings nothing");
+    running.stop();
+    let mut said = said(&place);
+    said.sort();
+    assert_eq!(
+        said,
+        [
+            "E1 candidate",
+            "dimitar-video-cam1414799424-1448326208789|2015-11-24T00:50:08.789Z|dimitar-video|1414799424|-|A13709|-|-|-|-|0.9208"
+        ]
+    );
+}
+
+#[test]
+fn a_corrected_read_of_an_axis_camera_takes_its_alert_back() {
+    let (place, running) = start("axis_plates", "site: car-park");
+    running.stop();
+    place.write("l.csv", "plate,entry_id,expires\nAA7690EQ,E1,2099-01-01\n");
+    let pack = "weir: 1\npack: p\nowner: o\npurposes: { road: { legal_basis: act 2 } }\nlists:\n  stolen: { kind: stolen_vehicle, from: l.csv, key: plate, purpose: road }\nrules:\n  - { id: listed, kind: watchlist, from: vehicle, on: plate, list: stolen, purpose: road, say: \"{hit.entry_id} {device} {lane}\" }\n";
+    place.write("pack.yaml", pack);
+    place.write("weir.yaml", place.read("weir.yaml").replace(", crowd]", "]"));
+    let running = place.start(&["weir.yaml"]);
+    // The table of Axis's own manual: the plate is corrected from AA7690EQ to AA7690EO as the car is followed.
+    for (packet, (state, direction, plate)) in [
+        ("new", "unknown", "AA7690EQ"),
+        ("update", "in", "AA7690EQ"),
+        ("update", "in", "AA7690EO"),
+        ("lost", "in", "AA7690EO"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let event = json!({
+            "packetCounter": packet.to_string(), "capture_timestamp": (1_702_297_625_507_u64 + packet as u64 * 300).to_string(),
+            "datetime": "20231211 142705507", "plateText": plate, "plateUTF8": plate, "plateConfidence": "0.737210",
+            "carState": state, "roiID": "1", "carMoveDirection": direction, "carID": "123", "plateImageSize": "0",
+            "camera_info": { "SerialNumber": "ACCC8EBFB452", "ProdShortName": "AXIS Q1700-LE" },
+            "vehicle_info": { "view": "front", "type": "CAR", "color": "BLACK" }, "ImageArray": [{ "BinaryImage": "canary" }],
+        });
+        let (status, account) = send(running.address, "application/json", event.to_string().as_bytes());
+        assert_eq!((status, &account["evaluated"]), (200, &json!(1)), "{account}");
+    }
+    running.stop();
+    let told: Vec<(String, u64)> = place
+        .lines("out.ndjson")
+        .iter()
+        .map(|alert| (alert["change"].as_str().unwrap_or("-").to_owned(), alert["revision"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(told, [("-".to_owned(), 0), ("retracted".to_owned(), 1)], "{}", place.read("out.ndjson"));
+    let ids: std::collections::BTreeSet<String> =
+        place.lines("out.ndjson").iter().map(|alert| alert["alert_id"].to_string()).collect();
+    assert_eq!(ids.len(), 1, "under the same id");
+    assert_eq!(said(&place)[0], "E1 ACCC8EBFB452 1");
+}

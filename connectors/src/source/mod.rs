@@ -5,6 +5,7 @@ mod file;
 mod http;
 mod kafka;
 mod local_time;
+mod loose;
 mod messages;
 mod mqtt;
 mod nats;

@@ -49,6 +49,6 @@ fn is_event(dialect: PushDialect, part: &Field<'_>) -> bool {
     match dialect {
         PushDialect::Isapi => part.content_type().is_some_and(|kind| kind.subtype() == "xml"),
         PushDialect::PlateRecognizer => part.name() == Some("json"),
-        PushDialect::Ngsi => false,
+        PushDialect::AxisPlates | PushDialect::Rekor | PushDialect::Ngsi => false,
     }
 }

@@ -5,10 +5,12 @@
 //! also for a heartbeat, which brings nothing; 400 for what is not of this form; 503 with `Retry-After` when there is no
 //! room.
 
+mod axis_plates;
 mod form;
 mod isapi;
 mod ngsi;
 mod plate_recognizer;
+mod rekor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +37,10 @@ pub enum PushDialect {
     Isapi,
     /// Plate Recognizer Stream: its webhook.
     PlateRecognizer,
+    /// AXIS License Plate Verifier: its events over HTTP, corrections among them.
+    AxisPlates,
+    /// OpenALPR and Rekor Scout: groups of reads.
+    Rekor,
     /// NGSI: entities of smart-data models, as brokers notify of them.
     Ngsi,
 }
@@ -45,6 +51,8 @@ impl PushDialect {
         let records = match self {
             Self::Isapi => isapi::records(body),
             Self::PlateRecognizer => plate_recognizer::records(body),
+            Self::AxisPlates => axis_plates::records(body),
+            Self::Rekor => rekor::records(body),
             Self::Ngsi => ngsi::records(body),
         }?;
         let mut lines = Vec::new();
@@ -83,6 +91,12 @@ impl Record {
             self.0.entry(column).or_insert_with(|| value.into());
         }
     }
+}
+
+/// What is wrong with a body, and where, without its words.
+fn no_json(error: &serde_json::Error) -> String {
+    let what = if error.is_data() { "this is JSON of another form" } else { "this is no JSON" };
+    format!("{what}, at line {}, column {}", error.line(), error.column())
 }
 
 /// Listens for events that are posted.

@@ -1,16 +1,15 @@
-//! NGSI: `CrowdFlowObserved` and `AnprFlowObserved` of the smart-data models (Transportation), as an entity, a list of
+//! NGSI: `CrowdFlowObserved`, `AnprFlowObserved` and `TrafficFlowObserved` of the smart-data models (Transportation), as an entity, a list of
 //! entities, or a broker's notification; plain values, or properties with a `value`.
 
 use serde_json::Value;
 
-use super::Record;
+use super::{Record, no_json};
 
 /// Entities of a request.
 const ENTITIES_MAX: usize = 10_000;
 
 pub(super) fn records(json: &str) -> Result<Vec<Record>, String> {
-    let body: Value = serde_json::from_str(json)
-        .map_err(|error| format!("this is no JSON, at line {}, column {}", error.line(), error.column()))?;
+    let body: Value = serde_json::from_str(json).map_err(|error| no_json(&error))?;
     let entities = match (&body, &body["data"]) {
         (_, Value::Array(entities)) | (Value::Array(entities), _) => entities.as_slice(),
         _ => std::slice::from_ref(&body),
@@ -25,7 +24,8 @@ fn record(entity: &Value) -> Result<Record, String> {
     match entity["type"].as_str().map(|name| name.rsplit(['/', '#']).next().unwrap_or(name)) {
         Some("CrowdFlowObserved") => Ok(crowd(entity)),
         Some("AnprFlowObserved") => Ok(vehicle(entity)),
-        Some(_) => Err("only CrowdFlowObserved and AnprFlowObserved are taken".to_owned()),
+        Some("TrafficFlowObserved") => Ok(traffic(entity)),
+        Some(_) => Err("only CrowdFlowObserved, AnprFlowObserved and TrafficFlowObserved are taken".to_owned()),
         None => Err("an entity has no type".to_owned()),
     }
 }
@@ -49,12 +49,31 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 /// What was counted in a time stands at its end.
-fn crowd(entity: &Value) -> Record {
-    let mut record = Record::of("person");
-    let (id, ts) = (text(&entity["id"]), text(&entity["dateObservedTo"]).or_else(|| text(&entity["dateObserved"])));
+fn counted(kind: &str, entity: &Value) -> Record {
+    let mut record = Record::of(kind);
+    let observed = || text(&entity["dateObserved"]).map(|it| it.rsplit('/').next().unwrap_or_default().to_owned());
+    let (id, ts) = (text(&entity["id"]), text(&entity["dateObservedTo"]).or_else(observed));
     record.put("event_id", id.as_ref().zip(ts.as_ref()).map(|(id, ts)| format!("{id} {ts}")));
     record.put("ts", ts);
     record.put("device", id);
+    record
+}
+
+/// Of a kind that whoever wants it declares: it tells of a stretch of road, not of a vehicle.
+fn traffic(entity: &Value) -> Record {
+    let mut record = counted("traffic", entity);
+    record.put("lane", text(&entity["laneId"]));
+    record.put("direction", text(&entity["laneDirection"]));
+    record.put("count", number(&entity["intensity"]));
+    record.put("speed_kmh", number(&entity["averageVehicleSpeed"]));
+    record.put("length_m", number(&entity["averageVehicleLength"]));
+    record.put("headway_s", number(&entity["averageHeadwayTime"]));
+    record.put("occupied", number(&entity["occupancy"]));
+    record
+}
+
+fn crowd(entity: &Value) -> Record {
+    let mut record = counted("person", entity);
     let direction = text(&entity["direction"]);
     record.put(
         "direction",
@@ -111,7 +130,7 @@ mod tests {
     #[test]
     fn what_is_of_another_type_is_refused() {
         for json in
-            ["", "7", "{}", r#"{"type":"TrafficFlowObserved"}"#, r#"[{"type":"CrowdFlowObserved"},{"type":"Person"}]"#]
+            ["", "7", "{}", r#"{"type":"NoiseLevelObserved"}"#, r#"[{"type":"CrowdFlowObserved"},{"type":"Person"}]"#]
         {
             assert!(records(json).is_err(), "{json}");
         }

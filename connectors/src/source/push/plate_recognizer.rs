@@ -2,14 +2,13 @@
 
 use serde_json::Value;
 
-use super::Record;
+use super::{Record, no_json};
 
 /// Plates in a frame.
 const RESULTS_MAX: usize = 256;
 
 pub(super) fn records(json: &str) -> Result<Vec<Record>, String> {
-    let body: Value = serde_json::from_str(json)
-        .map_err(|error| format!("this is no JSON, at line {}, column {}", error.line(), error.column()))?;
+    let body: Value = serde_json::from_str(json).map_err(|error| no_json(&error))?;
     let data = &body["data"];
     let results = data["results"].as_array().ok_or("there is no data.results")?;
     if results.len() > RESULTS_MAX {

@@ -34,10 +34,10 @@ pub use accounts::{ViidAccounts, ViidAccountsError};
 use self::accounts::Account;
 use self::answer::{Code, Status, Statuses};
 use self::digest::{Challenges, Denied};
-use self::objects::{Element, Loose, MotorVehicles, Notifications, Refused, Vehicle};
+use self::objects::{Element, MotorVehicles, Notifications, Refused, Vehicle};
 use self::sessions::Sessions;
 use super::web::{self, BodyFault, HttpLimits, PeerRates, compression, discard, plain, read_body};
-use super::{OnBound, local_time};
+use super::{OnBound, local_time, loose::Loose};
 
 /// Wrong passwords of one address: so many at once, and as many a minute.
 const FAILURES_A_MINUTE: f64 = 10.0;

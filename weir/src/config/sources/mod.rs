@@ -102,7 +102,7 @@ pub(super) fn parse_source(
     if !map.has("type") {
         map.missing(
             "type",
-            "file, stdin, tcp, http, mqtt, nats, kafka, axis, viid, isapi, plate_recognizer or ngsi",
+            "file, stdin, tcp, http, mqtt, nats, kafka, axis, viid, isapi, plate_recognizer, axis_plates, rekor or ngsi",
             diagnostics,
         );
     }
@@ -118,6 +118,8 @@ pub(super) fn parse_source(
         ("viid", Type::Viid),
         ("isapi", Type::Push(PushDialect::Isapi)),
         ("plate_recognizer", Type::Push(PushDialect::PlateRecognizer)),
+        ("axis_plates", Type::Push(PushDialect::AxisPlates)),
+        ("rekor", Type::Push(PushDialect::Rekor)),
         ("ngsi", Type::Push(PushDialect::Ngsi)),
     ];
     let ty = map.take_choice("type", &types, diagnostics);

@@ -1,0 +1,108 @@
+//! OpenALPR and Rekor Scout: groups of reads of one passage (`alpr_group`), with candidates and their confidence. Other messages,
+//! such as heartbeats, bring nothing; other fields, pictures among them, are passed over unread.
+
+use serde::Deserialize;
+
+use super::{Record, no_json};
+use crate::source::loose::Loose;
+
+/// Candidates of a group that are looked at.
+const CANDIDATES_MAX: usize = 64;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Group {
+    data_type: Loose,
+    epoch_start: Loose,
+    best_uuid: Loose,
+    best_uuid_epoch_ms: Loose,
+    camera_id: Loose,
+    /// Of agents up to 2016.
+    site_id: Loose,
+    best_plate_number: Loose,
+    best_confidence: Loose,
+    best_plate: BestPlate,
+    candidates: Vec<Candidate>,
+    travel_direction: Loose,
+    is_preview: Loose,
+    vehicle: Vehicle,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct BestPlate {
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Candidate {
+    plate: Loose,
+    confidence: Loose,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Vehicle {
+    body_type: Vec<Named>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Named {
+    name: Loose,
+}
+
+pub(super) fn records(json: &str) -> Result<Vec<Record>, String> {
+    let group: Group = serde_json::from_str(json).map_err(|error| no_json(&error))?;
+    match group.data_type.text() {
+        Some("alpr_group") => Ok(vec![vehicle(&group)]),
+        Some(_) => Ok(Vec::new()),
+        None => Err("there is no data_type".to_owned()),
+    }
+}
+
+/// Per cent as a share.
+fn share(per_cent: &Loose) -> Option<f64> {
+    per_cent.number().map(|it| it / 100.0)
+}
+
+fn vehicle(group: &Group) -> Record {
+    let mut record = Record::of("vehicle");
+    // A group that is told before it is complete is told again.
+    let preview = if group.is_preview.text() == Some("1") { " preview" } else { "" };
+    record.put("event_id", group.best_uuid.text().map(|uuid| format!("{uuid}{preview}")));
+    let ts = group.best_uuid_epoch_ms.number().or(group.epoch_start.number());
+    record.put("ts", ts.map(|ms| ms as i64));
+    record.put("device", group.camera_id.text());
+    record.put("site", group.site_id.text());
+    let plate = group.best_plate_number.text();
+    record.put("plate", plate);
+    record.put("confidence", share(&group.best_confidence));
+    let candidates = if group.candidates.is_empty() { &group.best_plate.candidates } else { &group.candidates };
+    let others: Vec<_> = candidates
+        .iter()
+        .take(CANDIDATES_MAX)
+        .filter(|candidate| candidate.plate.text().is_some() && candidate.plate.text() != plate)
+        .map(|other| serde_json::json!({ "text": other.plate.text(), "score": share(&other.confidence) }))
+        .collect();
+    record.put("candidates", (!others.is_empty()).then_some(others));
+    record.put("vehicle_class", group.vehicle.body_type.first().and_then(|class| class.name.text()));
+    // Degrees, clockwise from upwards in the picture.
+    record.put("direction", group.travel_direction.text());
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_group_brings_nothing_or_is_refused() {
+        assert!(records(r#"{"data_type":"heartbeat","timestamp":1453426302097}"#).unwrap().is_empty());
+        for json in ["", "[]", "7", "{}", r#"{"data_type":"alpr_group","candidates":"canary"}"#] {
+            let said = records(json).err().unwrap_or_default();
+            assert!(!said.is_empty() && !said.contains("canary"), "{json}: {said}");
+        }
+    }
+}
