@@ -4,6 +4,7 @@ pub(crate) mod kafka;
 pub(crate) mod mqtt;
 pub(crate) mod nats;
 pub(crate) mod postgres;
+pub(crate) mod syslog;
 mod tls;
 
 pub use kafka::{KafkaCluster, KafkaSasl, KafkaTrust};
@@ -11,6 +12,7 @@ pub use mqtt::{MqttBroker, MqttVersion};
 pub use nats::{NatsLogin, NatsServer};
 pub use postgres::PostgresServer;
 pub use rustls::ClientConfig;
+pub use syslog::SyslogServer;
 pub use tls::{TlsError, tls_config};
 
 /// What was tried, and how it went: for people.

@@ -7,6 +7,7 @@ mod mqtt;
 mod nats;
 mod postgres;
 mod stdout;
+mod syslog;
 mod tcp;
 
 pub use file::FileSink;
@@ -16,6 +17,7 @@ pub use mqtt::MqttSink;
 pub use nats::NatsSink;
 pub use postgres::PostgresSink;
 pub use stdout::{StdoutFormat, StdoutSink};
+pub use syslog::{SyslogForm, SyslogSink, SyslogText};
 pub use tcp::TcpSink;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use weir_connectors::sink::{
-    FileSink, HttpSink, KafkaSink, MqttSink, NatsSink, PostgresSink, StdoutFormat, StdoutSink, TcpSink,
+    FileSink, HttpSink, KafkaSink, MqttSink, NatsSink, PostgresSink, StdoutFormat, StdoutSink, SyslogSink, TcpSink,
 };
 use weir_connectors::source::{
     AxisSource, FileProgress, FileSource, HttpSource, KafkaSource, MqttSource, NatsSource, OnBound, PushSource,
@@ -243,6 +243,10 @@ fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle)
         SinkKind::Postgres { server, table, retry_for_ms } => {
             let server = server.postgres(vfs.as_ref()).map_err(|error| fault(&error))?;
             Box::new(PostgresSink::new(server, table.clone(), retry_for(*retry_for_ms), runtime.clone()))
+        }
+        SinkKind::Syslog { server, form, retry_for_ms } => {
+            let server = server.syslog(vfs.as_ref()).map_err(|error| fault(&error))?;
+            Box::new(SyslogSink::new(server, form.clone(), retry_for(*retry_for_ms)))
         }
         SinkKind::Tcp { address, retry_for_ms } => Box::new(TcpSink::new(*address, retry_for(*retry_for_ms))),
     })

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_connectors::client::{KafkaSasl, MqttVersion};
-use weir_connectors::sink::Template;
+use weir_connectors::sink::{SyslogForm, Template};
 use weir_engine::{Limits, StateSpec, Stream};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Catalog, Diagnostic, SourceFile};
@@ -59,6 +59,7 @@ pub(crate) enum SinkKind {
     Nats { server: Box<ServerDecl>, subject: String, retry_for_ms: i64 },
     Kafka { server: Box<ServerDecl>, sasl: KafkaSasl, topic: String, retry_for_ms: i64 },
     Postgres { server: Box<ServerDecl>, table: String, retry_for_ms: i64 },
+    Syslog { server: Box<ServerDecl>, form: SyslogForm, retry_for_ms: i64 },
 }
 
 impl SinkKind {
@@ -68,6 +69,7 @@ impl SinkKind {
             Self::Mqtt { server, .. }
             | Self::Nats { server, .. }
             | Self::Kafka { server, .. }
+            | Self::Syslog { server, .. }
             | Self::Postgres { server, .. } => Some(server),
             _ => None,
         }

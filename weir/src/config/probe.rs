@@ -95,6 +95,7 @@ fn of_sink(sink: &SinkDecl, vfs: &dyn Vfs, runtime: &Handle) -> Vec<Finding> {
             Ok(cluster) => runtime.block_on(cluster.probe(std::slice::from_ref(topic))),
             Err(trouble) => vec![Err(trouble)],
         },
+        SinkKind::Syslog { server, .. } => vec![server.syslog(vfs).and_then(|server| server.probe())],
         SinkKind::Postgres { server, table, .. } => match server.postgres(vfs) {
             Ok(server) => runtime.block_on(server.probe(table)),
             Err(trouble) => vec![Err(trouble)],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_connectors::client::{
     ClientConfig, KafkaCluster, KafkaSasl, KafkaTrust, Login, MqttBroker, MqttVersion, NatsLogin, NatsServer,
-    PostgresServer, tls_config,
+    PostgresServer, SyslogServer, tls_config,
 };
 use weir_engine::vfs::Vfs;
 use weir_rules::diagnostic::codes;
@@ -31,6 +31,7 @@ pub(super) type Scheme = (&'static str, Tls, u16);
 pub(super) const MQTT: &[Scheme] = &[("mqtt", Tls::Never, 1883), ("mqtts", Tls::Always, 8883)];
 pub(super) const NATS: &[Scheme] = &[("nats", Tls::Never, 4222), ("tls", Tls::Always, 4222)];
 pub(super) const KAFKA: &[Scheme] = &[("kafka", Tls::Never, 9092), ("kafkas", Tls::Always, 9093)];
+pub(super) const SYSLOG: &[Scheme] = &[("syslog", Tls::Never, 601), ("syslogs", Tls::Always, 6514)];
 pub(super) const POSTGRES: &[Scheme] = &[("postgres", Tls::BeyondThisMachine, 5432)];
 
 /// How weir logs in.
@@ -90,8 +91,10 @@ pub(super) fn parse_server(
         found.map(|(text, node)| Named { path: keys::path_of(path, text), span: node.span.clone() })
     };
     let ca_file = named("ca_file", map, diagnostics);
-    let user = map.take_text("user", diagnostics);
-    let password_file = named("password_file", map, diagnostics);
+    // Nobody logs in to a collector of syslog.
+    let logs_in = schemes != SYSLOG;
+    let user = if logs_in { map.take_text("user", diagnostics) } else { None };
+    let password_file = if logs_in { named("password_file", map, diagnostics) } else { None };
     let is_nats = schemes == NATS;
     let token = if is_nats { named("token_file", map, diagnostics) } else { None };
     let credentials = if is_nats { named("credentials_file", map, diagnostics) } else { None };
@@ -220,6 +223,12 @@ impl ServerDecl {
             tls: self.tls(vfs).map_err(|(_, message)| message)?,
             login: login.ok_or("it has no `user`")?,
         })
+    }
+
+    /// As a collector of syslog.
+    pub(super) fn syslog(&self, vfs: &dyn Vfs) -> Result<SyslogServer, String> {
+        let tls = self.tls(vfs).map_err(|(_, message)| message)?;
+        Ok(SyslogServer { host: self.host.clone(), port: self.port, tls })
     }
 
     /// As a NATS server.

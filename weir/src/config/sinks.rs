@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_connectors::client::{KafkaSasl, MqttVersion};
-use weir_connectors::sink::Template;
+use weir_connectors::sink::{SyslogForm, SyslogText, Template};
 use weir_engine::Stream;
 use weir_rules::diagnostic::codes;
 use weir_rules::yaml::{MapReader, Node};
@@ -24,7 +24,25 @@ enum Type {
     Nats,
     Kafka,
     Postgres,
+    Syslog,
 }
+
+/// Facilities of syslog that are not the machine's own (RFC 5424, table 1).
+const SYSLOG_FACILITIES: [(&str, u8); 11] = [
+    ("user", 1),
+    ("daemon", 3),
+    ("authpriv", 10),
+    ("local0", 16),
+    ("local1", 17),
+    ("local2", 18),
+    ("local3", 19),
+    ("local4", 20),
+    ("local5", 21),
+    ("local6", 22),
+    ("local7", 23),
+];
+/// Where this machine's name stands.
+const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// How long a sink tries before it has failed, where nothing is said.
 const RETRY_FOR_DEFAULT_MS: i64 = 600_000;
@@ -38,7 +56,7 @@ pub(super) fn parse_sink(
 ) -> Option<SinkDecl> {
     let mut map = MapReader::open(file, node, format!("sink `{}`", name.0), diagnostics)?;
     if !map.has("type") {
-        map.missing("type", "stdout, file, http, tcp, mqtt, nats, kafka or postgres", diagnostics);
+        map.missing("type", "stdout, file, http, tcp, mqtt, nats, kafka, postgres or syslog", diagnostics);
     }
     let types = [
         ("stdout", Type::Stdout),
@@ -49,6 +67,7 @@ pub(super) fn parse_sink(
         ("nats", Type::Nats),
         ("kafka", Type::Kafka),
         ("postgres", Type::Postgres),
+        ("syslog", Type::Syslog),
     ];
     let ty = map.take_choice("type", &types, diagnostics);
     let streams = parse_streams(file, &mut map, diagnostics);
@@ -186,6 +205,17 @@ pub(super) fn parse_sink(
             let table = table.map_or_else(|| "weir_outputs".to_owned(), |(text, _)| text.to_owned());
             let retry_for_ms = map.take_duration_ms("retry_for", diagnostics).unwrap_or(RETRY_FOR_DEFAULT_MS);
             server.map(|server| SinkKind::Postgres { server: Box::new(server), table, retry_for_ms })
+        }
+        Type::Syslog => {
+            let server = parse_server(file, path, &mut map, server::SYSLOG, diagnostics);
+            let facility = map.take_choice("facility", &SYSLOG_FACILITIES, diagnostics).unwrap_or(16);
+            let host = map.take_text("hostname", diagnostics).map(|(text, _)| text.to_owned());
+            let host = host.unwrap_or_else(|| std::fs::read_to_string(HOSTNAME_FILE).unwrap_or_default());
+            let texts = [("json", SyslogText::Json), ("say", SyslogText::Say)];
+            let text = map.take_choice("text", &texts, diagnostics).unwrap_or_default();
+            let retry_for_ms = map.take_duration_ms("retry_for", diagnostics).unwrap_or(RETRY_FOR_DEFAULT_MS);
+            let form = SyslogForm { facility, host, text };
+            server.map(|server| SinkKind::Syslog { server: Box::new(server), form, retry_for_ms })
         }
     };
     map.finish(diagnostics);

@@ -11,6 +11,7 @@ mod senders;
 mod servers;
 mod sinks;
 mod sources;
+mod tls;
 
 use sinks::delivers;
 use sources::whole_life;
@@ -86,6 +87,11 @@ fn source_kafka() {
 fn source_kafka_is_shared() {
     // The broker that can be had hands classic groups out without waiting for those who have to let go first.
     sources::shared(senders::Kafka::new("group_protocol: consumer"));
+}
+
+#[test]
+fn sink_syslog() {
+    delivers(Box::new(receivers::Syslog::new()));
 }
 
 #[test]

@@ -86,6 +86,29 @@ impl Server {
         server
     }
 
+    /// rsyslog, which writes what it is told over TCP into `told`.
+    pub fn rsyslog() -> Self {
+        Self::new("-TERM", |folder, address| {
+            let folder = folder.display();
+            let config = format!(
+                "global(workDirectory=\"{folder}\" maxMessageSize=\"64k\")\nmodule(load=\"imtcp\")\n\
+                 input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{}\")\n\
+                 template(name=\"line\" type=\"string\" string=\"%syslogfacility-text%.%syslogseverity-text% %hostname% %app-name% %msgid%|%msg%\\n\")\n\
+                 action(type=\"omfile\" file=\"{folder}/told\" template=\"line\")\n",
+                address.port(),
+            );
+            fs::write(format!("{folder}/rsyslog.conf"), config).unwrap();
+            let mut command = Command::new("rsyslogd");
+            command.args(["-n", "-f", &format!("{folder}/rsyslog.conf"), "-i", &format!("{folder}/pid")]);
+            command
+        })
+    }
+
+    /// A file of its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     fn launch(&mut self) {
         let mut command = (self.command)(self.folder.path(), self.address);
         let name = command.get_program().to_string_lossy().into_owned();
