@@ -1,5 +1,6 @@
 //! Where outputs go.
 
+mod archive;
 mod file;
 mod http;
 mod kafka;
@@ -10,6 +11,7 @@ mod stdout;
 mod syslog;
 mod tcp;
 
+pub use archive::ArchiveSink;
 pub use file::FileSink;
 pub use http::{HttpSink, HttpSinkError, Template};
 pub use kafka::KafkaSink;

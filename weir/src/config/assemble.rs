@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use weir_connectors::sink::{
-    FileSink, HttpSink, KafkaSink, MqttSink, NatsSink, PostgresSink, StdoutFormat, StdoutSink, SyslogSink, TcpSink,
+    ArchiveSink, FileSink, HttpSink, KafkaSink, MqttSink, NatsSink, PostgresSink, StdoutFormat, StdoutSink, SyslogSink,
+    TcpSink,
 };
 use weir_connectors::source::{
     AxisSource, FileProgress, FileSource, HttpSource, KafkaSource, MqttSource, NatsSource, OnBound, PushSource,
@@ -220,6 +221,11 @@ fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle)
         SinkKind::File { path } => Box::new(
             FileSink::open(path, vfs.as_ref()).map_err(|error| fault(&format!("{}: {error}", path.display())))?,
         ),
+        SinkKind::Archive { path, every_ms, keep_for_ms } => {
+            let [every, keep_for] = [*every_ms, *keep_for_ms].map(|ms| Duration::from_millis(ms as u64));
+            let archive = ArchiveSink::open(path.clone(), every, keep_for);
+            Box::new(archive.map_err(|error| fault(&format!("{}: {error}", path.display())))?)
+        }
         SinkKind::Http { url, token_file, template, retry_for_ms } => {
             let token = read_token(token_file.as_deref(), vfs.as_ref()).map_err(|error| fault(&error))?;
             let retry_for = retry_for(*retry_for_ms);

@@ -53,6 +53,7 @@ pub(crate) struct SinkDecl {
 pub(crate) enum SinkKind {
     Stdout { ndjson: bool },
     File { path: PathBuf },
+    Archive { path: PathBuf, every_ms: i64, keep_for_ms: i64 },
     Http { url: String, token_file: Option<PathBuf>, template: Template, retry_for_ms: i64 },
     Tcp { address: std::net::SocketAddr, retry_for_ms: i64 },
     Mqtt { server: Box<ServerDecl>, version: MqttVersion, client_id: String, topic: String, retry_for_ms: i64 },

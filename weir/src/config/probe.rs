@@ -72,6 +72,7 @@ fn of_sink(sink: &SinkDecl, vfs: &dyn Vfs, runtime: &Handle) -> Vec<Finding> {
     match &sink.kind {
         SinkKind::Stdout { .. } => vec![Ok("standard output is always there".to_owned())],
         SinkKind::File { path } => vec![can_append(path)],
+        SinkKind::Archive { path, .. } => vec![can_make_files(path)],
         SinkKind::Http { url, token_file, .. } => {
             let sink = read_token(token_file.as_deref(), vfs).and_then(|token| {
                 HttpSink::new(url, token.as_deref(), Template::Generic, Duration::ZERO, runtime.clone())
@@ -125,6 +126,19 @@ fn can_listen(address: SocketAddr) -> Finding {
             Err(format!("somebody listens on {address} already; is weir running?"))
         }
         Err(error) => Err(format!("nobody can listen on {address}: {error}")),
+    }
+}
+
+/// Whether files could be made in a folder, and the folder, if it is not there yet; nothing is left behind.
+fn can_make_files(folder: &Path) -> Finding {
+    let there = folder.ancestors().find(|it| it.is_dir()).unwrap_or(Path::new("."));
+    let tried = there.join(format!(".weir-{}", std::process::id()));
+    let made = OpenOptions::new().write(true).create_new(true).open(&tried);
+    // Whoever could make it can remove it.
+    let _ = std::fs::remove_file(&tried);
+    match made {
+        Ok(_) => Ok(format!("{} can be written to", folder.display())),
+        Err(error) => Err(format!("{} cannot be written to: {error}", folder.display())),
     }
 }
 

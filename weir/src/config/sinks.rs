@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_connectors::client::{KafkaSasl, MqttVersion};
-use weir_connectors::sink::{SyslogForm, SyslogText, Template};
+use weir_connectors::sink::{ArchiveSink, SyslogForm, SyslogText, Template};
 use weir_engine::Stream;
 use weir_rules::diagnostic::codes;
+use weir_rules::units::format_duration_ms;
 use weir_rules::yaml::{MapReader, Node};
 use weir_rules::{Diagnostic, Diagnostics, SourceFile};
 
@@ -18,6 +19,7 @@ use super::{SinkDecl, SinkKind, beside};
 enum Type {
     Stdout,
     File,
+    Archive,
     Http,
     Tcp,
     Mqtt,
@@ -44,6 +46,8 @@ const SYSLOG_FACILITIES: [(&str, u8); 11] = [
 /// Where this machine's name stands.
 const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
 
+const DAY_MS: i64 = 86_400_000;
+
 /// How long a sink tries before it has failed, where nothing is said.
 const RETRY_FOR_DEFAULT_MS: i64 = 600_000;
 
@@ -56,11 +60,12 @@ pub(super) fn parse_sink(
 ) -> Option<SinkDecl> {
     let mut map = MapReader::open(file, node, format!("sink `{}`", name.0), diagnostics)?;
     if !map.has("type") {
-        map.missing("type", "stdout, file, http, tcp, mqtt, nats, kafka, postgres or syslog", diagnostics);
+        map.missing("type", "stdout, file, archive, http, tcp, mqtt, nats, kafka, postgres or syslog", diagnostics);
     }
     let types = [
         ("stdout", Type::Stdout),
         ("file", Type::File),
+        ("archive", Type::Archive),
         ("http", Type::Http),
         ("tcp", Type::Tcp),
         ("mqtt", Type::Mqtt),
@@ -93,6 +98,29 @@ pub(super) fn parse_sink(
             map.take_choice("format", &[("ndjson", ())], diagnostics);
             map.require_text("path", "where to append", diagnostics)
                 .map(|(text, _)| SinkKind::File { path: beside(path, text) })
+        }
+        Type::Archive => {
+            let folder = map.require_text("path", "the folder of its files", diagnostics);
+            let mut within = |key, default, least, most, help: &str, diagnostics: &mut Diagnostics| {
+                let ms = map.take_duration_ms(key, diagnostics).unwrap_or(default);
+                if !(least..=most).contains(&ms) {
+                    let message =
+                        format!("`{key}` is from {} to {}", format_duration_ms(least), format_duration_ms(most));
+                    let found = Diagnostic::new(&codes::BAD_VALUE, file, map.place_of(key), message);
+                    diagnostics.push(found.help(help));
+                }
+                ms
+            };
+            let every_ms = within("every", 300_000, 10_000, DAY_MS, "a file is written so often", diagnostics);
+            let help = "alerts speak of people: what is kept is kept for a reason, and for as long as it holds";
+            let keep_for_ms = within("keep_for", 30 * DAY_MS, DAY_MS, 366 * DAY_MS, help, diagnostics);
+            if let Some(stream) = streams.iter().find(|stream| !ArchiveSink::STREAMS.contains(stream)) {
+                let message = format!("`{}` cannot be archived", stream.word());
+                let found = Diagnostic::new(&codes::BAD_VALUE, file, map.place_of("emit"), message);
+                diagnostics
+                    .push(found.help("an archive keeps alerts and windows; a sink of type `file` takes the rest"));
+            }
+            folder.map(|(text, _)| SinkKind::Archive { path: beside(path, text), every_ms, keep_for_ms })
         }
         Type::Http => {
             let url = map.require_text("url", "such as http://127.0.0.1:9000/alerts", diagnostics);
