@@ -5,7 +5,8 @@ mod common;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use common::{Place, Running, eventually, workspace};
+use common::platform::{Platform, lists};
+use common::{Place, Running, eventually, nobody, workspace};
 use serde_json::{Value, json};
 use weir_examples::viid::{Answer, Device, ha1, passage};
 
@@ -243,7 +244,7 @@ fn what_is_wrong_is_told_of_each_object_and_of_the_whole() {
 
 #[test]
 fn a_backlog_outlives_a_lost_connection_and_a_killed_server() {
-    let address = free_address();
+    let address = nobody();
     let place = place(&address.to_string(), "");
     let mut running = place.start(&["weir.yaml"]);
     let mut device = device(address);
@@ -280,10 +281,6 @@ fn a_backlog_outlives_a_lost_connection_and_a_killed_server() {
     assert_eq!(ids.len() as u64, number);
 }
 
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[test]
 fn the_check_says_what_is_missing_and_where() {
     let place = place("127.0.0.1:0", "");
@@ -307,4 +304,129 @@ fn the_check_says_what_is_missing_and_where() {
         let told = said(&place);
         assert!(told.contains(wanted) && told.contains("weir.yaml:"), "{wanted}: {told}");
     }
+}
+
+#[test]
+fn a_platform_is_asked_for_its_vehicles_and_nobody_is_handed_ours() {
+    let (platform, at) = (Platform::default(), nobody());
+    platform.listen(at);
+    let address = nobody();
+    let subscription = format!(
+        "subscriptions:\n      - url: http://{at}\n        user: up\n        password_file: password\n        receive_at: http://{address}\n        \
+         applicant: Duty officer\n        organisation: Traffic police\n        reason: stolen vehicles, act 2\n        report_every: 3s"
+    );
+    let place = place(&address.to_string(), &subscription);
+    place.write("password", "s3cr3t\n");
+    let tried = common::text(&place.weir(&["connect", "test", "weir.yaml", "cameras"]).stdout);
+    assert!(tried.contains("lets us in as 61010000002020000001"), "{tried}");
+    platform.forget();
+    let running = place.start(&["weir.yaml"]);
+    eventually("it has asked", || platform.told("/VIID/Subscribes").len() == 1);
+    let (method, _, asked) = platform.told("/VIID/Subscribes").remove(0);
+    let asked = lists(&asked).remove(0);
+    assert_eq!(method, "POST");
+    for (field, wanted) in [
+        ("SubscribeDetail", json!("13")),
+        ("ReceiveAddr", json!(format!("http://{address}/VIID/SubscribeNotifications"))),
+        ("ApplicantName", json!("Duty officer")),
+        ("ReportInterval", json!(3)),
+        ("OperateType", json!(0)),
+        ("ResultImageDeclare", json!("-1")),
+        ("SubscribeID", json!("610100000020030000000000000000000")),
+    ] {
+        assert_eq!(asked[field], wanted, "{field}");
+    }
+    // The platform registers, and posts what it sees.
+    let mut device = device(address);
+    device.register().unwrap();
+    let notified = json!({ "SubscribeNotificationListObject": { "SubscribeNotificationObject": [
+        { "NotificationID": "n1", "SubscribeID": asked["SubscribeID"],
+          "MotorVehicleObjectList": { "MotorVehicleObject": [passage(ID, 2, "20261101080000", "陕A12345")] } } ]}});
+    assert_eq!(codes(&device.post("/VIID/SubscribeNotifications", &notified).unwrap()), [&json!(0)]);
+    // Nobody is handed what passes here.
+    let theirs = json!({ "SubscribeListObject": { "SubscribeObject": [{ "SubscribeID": "s1", "SubscribeDetail": "13", "ReceiveAddr": "http://192.0.2.1" }] } });
+    let answer = device.post("/VIID/Subscribes", &theirs).unwrap();
+    assert_eq!((answer.status, codes(&answer)), (200, vec![&json!(4)]), "{}", answer.body);
+    assert!(answer.body.to_string().contains("leaves no trace"), "{}", answer.body);
+    running.stop();
+    let (method, _, cancelled) = platform.told("/VIID/Subscribes").pop().unwrap();
+    let cancelled = lists(&cancelled).remove(0);
+    assert_eq!((method.as_str(), &cancelled["OperateType"]), ("PUT", &json!(1)));
+    assert_eq!(cancelled["SubscribeID"], asked["SubscribeID"]);
+    assert_eq!(place.lines("out.ndjson").len(), 1);
+
+    // One that it has already is gone on with; one that it does not want is told.
+    for (codes, trouble) in [([1, 0], false), ([1, 1], true)] {
+        platform.forget();
+        place.write(
+            "weir.yaml",
+            place.read("weir.yaml").replace("key_file: key }", "key_file: key, status_file: status.json }"),
+        );
+        // Keep-alive and registration are no objects; the subscription is asked for by POST, then by PUT.
+        platform.will_answer(&codes);
+        let before = platform.told("/VIID/Subscribes").len();
+        let running = place.start(&["weir.yaml"]);
+        eventually("it has asked twice", || platform.told("/VIID/Subscribes").len() >= before + 2);
+        if trouble {
+            eventually("it is told", || place.read("status.json").contains("it refuses the subscription"));
+        }
+        running.stop();
+    }
+}
+
+/// Sink `viid`: platforms are told of hits, each once by its id, and of no other vehicle.
+#[test]
+fn a_platform_is_told_of_hits_and_of_nothing_else() {
+    let (platform, at) = (Platform::default(), nobody());
+    let place = Place::new();
+    let pack = PACK.replace("rules:\n", "lists:\n  stolen: { kind: stolen_vehicle, from: l.csv, key: plate, purpose: road }\nrules:\n  - { id: listed, kind: watchlist, from: vehicle, on: plate, list: stolen, purpose: road, say: \"stolen, {hit.entry_id}\" }\n");
+    let config = format!(
+        "weir: 1\npacks: [pack.yaml]\nstate: {{ dir: state, key_file: key }}\nsources: {{ in: {{ type: file, path: in.ndjson, follow: true }} }}\n\
+         sinks:\n  up:\n    {{ type: viid, url: \"http://{at}\", user: up, password_file: password, device_id: \"61010000002020000001\",\n      timezone: Asia/Shanghai, purposes: [road] }}\n"
+    );
+    let entry = |n| format!("PL{n:05},E{n},2099-01-01\n");
+    let list: String = (0..600).step_by(20).map(entry).collect();
+    place.write("pack.yaml", pack).write("weir.yaml", config).write("key", [7; 32]).write("password", "s3cr3t");
+    place.write("l.csv", format!("plate,entry_id,expires\n{list}"));
+    let record = |n: u64| {
+        format!(
+            "{{\"kind\":\"vehicle\",\"event_id\":\"{n}\",\"ts\":{},\"site\":\"s1\",\"device\":\"d{n}\",\"plate\":\"PL{n:05}\"}}\n",
+            1_790_000_000_000 + n * 1_000
+        )
+    };
+    place.write("in.ndjson", (0..300).map(record).collect::<String>());
+    let tried = common::text(&place.weir(&["connect", "test", "weir.yaml", "up"]).stdout);
+    assert!(tried.contains("FAILS"), "{tried}");
+    let notified = || -> Vec<Value> {
+        let told = platform.told("/VIID/DispositionNotifications");
+        told.iter().flat_map(|(_, _, body)| lists(body)).collect()
+    };
+    let distinct = || notified().iter().map(|it| it["NotificationID"].to_string()).collect::<BTreeSet<String>>().len();
+    let running = place.launch(&["weir.yaml"]);
+    // It comes late, has no room at first, and refuses one.
+    platform.will_answer(&[0, 0, 2, 0, 0]);
+    platform.listen(at);
+    eventually("all hits are told", || distinct() == 15);
+    platform.forget();
+    platform.will_answer(&[1]);
+    let mut file = std::fs::OpenOptions::new().append(true).open(place.path("in.ndjson")).unwrap();
+    std::io::Write::write_all(&mut file, (300..600).map(record).collect::<String>().as_bytes()).unwrap();
+    eventually("all hits are told", || distinct() == 30);
+    let summary = running.stop();
+    assert_eq!(summary["sinks"]["up"]["refused"], 1, "{summary}");
+    let mut order: Vec<u64> = Vec::new();
+    for it in notified() {
+        let plate = it["MotorVehicleObject"]["PlateNo"].as_str().unwrap();
+        let number: u64 = plate[2..].parse().unwrap();
+        assert_eq!(number % 20, 0, "{it}");
+        assert_eq!(
+            (&it["DispositionID"], &it["Title"]),
+            (&json!(format!("E{number}")), &json!(format!("stolen, E{number}")))
+        );
+        assert_eq!(it["TriggerTime"].as_str().map(str::len), Some(14));
+        if !order.contains(&number) {
+            order.push(number);
+        }
+    }
+    assert!(order.is_sorted(), "in order");
 }

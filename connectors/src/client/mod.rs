@@ -1,11 +1,13 @@
 //! What a source and a sink of one broker share: how it is reached.
 
+pub(crate) mod digest;
 pub(crate) mod kafka;
 pub(crate) mod mqtt;
 pub(crate) mod nats;
 pub(crate) mod postgres;
 pub(crate) mod syslog;
 mod tls;
+pub(crate) mod viid;
 
 pub use kafka::{KafkaCluster, KafkaSasl, KafkaTrust};
 pub use mqtt::{MqttBroker, MqttVersion};
@@ -14,6 +16,7 @@ pub use postgres::PostgresServer;
 pub use rustls::ClientConfig;
 pub use syslog::SyslogServer;
 pub use tls::{TlsError, tls_config};
+pub use viid::ViidPlatform;
 
 /// What was tried, and how it went: for people.
 pub type Finding = Result<String, String>;

@@ -10,6 +10,7 @@ mod postgres;
 mod stdout;
 mod syslog;
 mod tcp;
+mod viid;
 
 pub use archive::ArchiveSink;
 pub use file::FileSink;
@@ -21,6 +22,7 @@ pub use postgres::PostgresSink;
 pub use stdout::{StdoutFormat, StdoutSink};
 pub use syslog::{SyslogForm, SyslogSink, SyslogText};
 pub use tcp::TcpSink;
+pub use viid::ViidSink;
 
 use std::time::Duration;
 

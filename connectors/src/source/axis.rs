@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use digest_auth::AuthContext;
 use jiff::tz::TimeZone;
-use reqwest::{Client, StatusCode, header};
+use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -17,7 +16,7 @@ use weir_engine::source::{Format, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
 use super::{PushPlace, local_time};
-use crate::client::{Finding, Login};
+use crate::client::{Finding, Login, digest};
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -101,34 +100,16 @@ impl AxisSource {
     }
 
     async fn ask(&self, client: &Client) -> Result<Totals, String> {
-        let told = |error: reqwest::Error| crate::client::nats::told(&error.without_url());
-        let mut answer = client.get(&self.url).send().await.map_err(told)?;
-        if let (StatusCode::UNAUTHORIZED, Some(login)) = (answer.status(), &self.login) {
-            let challenge = answer.headers().get(header::WWW_AUTHENTICATE).and_then(|it| it.to_str().ok());
-            let mut challenge = challenge
-                .and_then(|text| digest_auth::parse(text).ok())
-                .ok_or("the counter asks for a password in another way than HTTP Digest")?;
-            let url = reqwest::Url::parse(&self.url).map_err(|error| error.to_string())?;
-            let asked = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-            let context = AuthContext::new(login.user.as_str(), login.password.as_str(), asked.as_str());
-            let proof = challenge.respond(&context).map_err(|error| error.to_string())?.to_header_string();
-            answer = client.get(&self.url).header(header::AUTHORIZATION, proof).send().await.map_err(told)?;
-        }
+        let url = reqwest::Url::parse(&self.url).map_err(|error| error.to_string())?;
+        let asked = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        let answer = digest::send(|| client.get(url.clone()), ("GET", &asked), self.login.as_ref()).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             return Err("the counter does not let us in; look at `user` and `password_file`".to_owned());
         }
         if !answer.status().is_success() {
             return Err(format!("the counter answers {}", answer.status()));
         }
-        let mut bytes = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(told)? {
-            if bytes.len() + piece.len() > ANSWER_BYTES_MAX {
-                return Err(format!(
-                    "the answer is longer than {ANSWER_BYTES_MAX} bytes; is it the counter's `live-sum.json`?"
-                ));
-            }
-            bytes.extend_from_slice(&piece);
-        }
+        let bytes = digest::read(answer, ANSWER_BYTES_MAX).await?;
         // Whatever else may stand there is quoted nowhere.
         serde_json::from_slice(&bytes).map_err(|error| {
             format!("the answer is no `live-sum.json` (line {}, column {})", error.line(), error.column())

@@ -7,14 +7,14 @@ use jiff::tz::TimeZone;
 const FORMAT: &str = "%Y%m%d%H%M%S";
 
 /// Such a time as RFC 3339; `None` if it is written otherwise.
-pub(super) fn to_utc(text: &str, zone: &TimeZone) -> Option<String> {
+pub(crate) fn to_utc(text: &str, zone: &TimeZone) -> Option<String> {
     let is_local = text.len() == 14 && text.bytes().all(|byte| byte.is_ascii_digit());
     let local = is_local.then(|| DateTime::strptime(FORMAT, text).ok()).flatten()?;
     zone.to_timestamp(local).ok().map(|it| it.to_string())
 }
 
 /// A moment in the zone of the place.
-pub(super) fn of(now_ms: i64, zone: &TimeZone) -> String {
+pub(crate) fn of(now_ms: i64, zone: &TimeZone) -> String {
     let moment = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
     moment.to_zoned_datetime(zone.clone()).strftime(FORMAT).to_string()
 }

@@ -6,16 +6,16 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 /// A text, a number, a boolean, or nothing that could be one.
 #[derive(Default)]
-pub(super) struct Loose(Option<String>);
+pub(crate) struct Loose(Option<String>);
 
 impl Loose {
     /// What it says, if it says anything.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         self.0.as_deref()
     }
 
     /// The number it says, if it says one.
-    pub(super) fn number(&self) -> Option<f64> {
+    pub(crate) fn number(&self) -> Option<f64> {
         self.text().and_then(|text| text.parse().ok()).filter(|number: &f64| number.is_finite())
     }
 }

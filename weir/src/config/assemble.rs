@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use weir_connectors::sink::{
     ArchiveSink, FileSink, HttpSink, KafkaSink, MqttSink, NatsSink, PostgresSink, StdoutFormat, StdoutSink, SyslogSink,
-    TcpSink,
+    TcpSink, ViidSink,
 };
 use weir_connectors::source::{
     AxisSource, FileProgress, FileSource, HttpSource, KafkaSource, MqttSource, NatsSource, OnBound, PushSource,
@@ -174,13 +174,26 @@ fn build_source(
         SourceKind::Viid(declared) => {
             let mut nonce_key = [0; 32];
             OsRng.fill(&mut nonce_key);
-            let ViidDecl { address, realm, server_id, timezone, offline_after_ms, peer_header, limits, .. } = *declared;
+            let ViidDecl {
+                address,
+                realm,
+                server_id,
+                timezone,
+                offline_after_ms,
+                peer_header,
+                limits,
+                subscriptions,
+                ..
+            } = *declared;
+            let asked = subscriptions.iter().map(|it| it.build(&server_id, vfs.as_ref()));
+            let subscriptions = asked.collect::<Result<_, _>>().map_err(fault)?;
             Box::new(ViidSource {
                 address,
                 realm,
                 server_id,
                 timezone,
                 accounts,
+                subscriptions,
                 offline_after_ms,
                 peer_header,
                 nonce_key,
@@ -249,6 +262,11 @@ fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle)
         SinkKind::Postgres { server, table, retry_for_ms } => {
             let server = server.postgres(vfs.as_ref()).map_err(|error| fault(&error))?;
             Box::new(PostgresSink::new(server, table.clone(), retry_for(*retry_for_ms), runtime.clone()))
+        }
+        SinkKind::Viid { server, our_id, timezone, retry_for_ms } => {
+            let platform = server.viid(our_id, vfs.as_ref()).map_err(|error| fault(&error))?;
+            let sink = ViidSink::new(platform, timezone, retry_for(*retry_for_ms), runtime.clone());
+            Box::new(sink.map_err(|error| fault(&error))?)
         }
         SinkKind::Syslog { server, form, retry_for_ms } => {
             let server = server.syslog(vfs.as_ref()).map_err(|error| fault(&error))?;

@@ -60,6 +60,7 @@ pub(crate) enum SinkKind {
     Nats { server: Box<ServerDecl>, subject: String, retry_for_ms: i64 },
     Kafka { server: Box<ServerDecl>, sasl: KafkaSasl, topic: String, retry_for_ms: i64 },
     Postgres { server: Box<ServerDecl>, table: String, retry_for_ms: i64 },
+    Viid { server: Box<ServerDecl>, our_id: String, timezone: String, retry_for_ms: i64 },
     Syslog { server: Box<ServerDecl>, form: SyslogForm, retry_for_ms: i64 },
 }
 
@@ -71,6 +72,7 @@ impl SinkKind {
             | Self::Nats { server, .. }
             | Self::Kafka { server, .. }
             | Self::Syslog { server, .. }
+            | Self::Viid { server, .. }
             | Self::Postgres { server, .. } => Some(server),
             _ => None,
         }

@@ -52,7 +52,13 @@ fn of_source(source: &SourceDecl, vfs: &dyn Vfs, runtime: &Handle) -> Vec<Findin
         SourceKind::Axis(declared) => {
             vec![build_axis(AxisDecl::clone(declared), vfs, runtime).and_then(|counter| counter.probe())]
         }
-        SourceKind::Viid(declared) => vec![can_listen(declared.address)],
+        SourceKind::Viid(declared) => {
+            let asked = declared.subscriptions.iter().map(|it| {
+                let asked = it.build(&declared.server_id, vfs)?;
+                runtime.block_on(asked.platform.probe())
+            });
+            std::iter::once(can_listen(declared.address)).chain(asked).collect()
+        }
         SourceKind::Mqtt(declared) => match declared.server.mqtt(declared.version, &declared.client_id, vfs) {
             Ok(broker) => runtime.block_on(broker.probe(&declared.topics)),
             Err(trouble) => vec![Err(trouble)],
@@ -94,6 +100,10 @@ fn of_sink(sink: &SinkDecl, vfs: &dyn Vfs, runtime: &Handle) -> Vec<Finding> {
         },
         SinkKind::Kafka { server, sasl, topic, .. } => match server.kafka(*sasl, vfs) {
             Ok(cluster) => runtime.block_on(cluster.probe(std::slice::from_ref(topic))),
+            Err(trouble) => vec![Err(trouble)],
+        },
+        SinkKind::Viid { server, our_id, .. } => match server.viid(our_id, vfs) {
+            Ok(platform) => vec![runtime.block_on(platform.probe())],
             Err(trouble) => vec![Err(trouble)],
         },
         SinkKind::Syslog { server, .. } => vec![server.syslog(vfs).and_then(|server| server.probe())],

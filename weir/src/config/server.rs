@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_connectors::client::{
     ClientConfig, KafkaCluster, KafkaSasl, KafkaTrust, Login, MqttBroker, MqttVersion, NatsLogin, NatsServer,
-    PostgresServer, SyslogServer, tls_config,
+    PostgresServer, SyslogServer, ViidPlatform, tls_config,
 };
 use weir_engine::vfs::Vfs;
 use weir_rules::diagnostic::codes;
@@ -32,6 +32,7 @@ pub(super) const MQTT: &[Scheme] = &[("mqtt", Tls::Never, 1883), ("mqtts", Tls::
 pub(super) const NATS: &[Scheme] = &[("nats", Tls::Never, 4222), ("tls", Tls::Always, 4222)];
 pub(super) const KAFKA: &[Scheme] = &[("kafka", Tls::Never, 9092), ("kafkas", Tls::Always, 9093)];
 pub(super) const SYSLOG: &[Scheme] = &[("syslog", Tls::Never, 601), ("syslogs", Tls::Always, 6514)];
+pub(super) const VIID: &[Scheme] = &[("http", Tls::Never, 80), ("https", Tls::Always, 443)];
 pub(super) const POSTGRES: &[Scheme] = &[("postgres", Tls::BeyondThisMachine, 5432)];
 
 /// How weir logs in.
@@ -109,7 +110,7 @@ pub(super) fn parse_server(
             "leave one of `user`, `token_file`, `credentials_file`",
         );
     }
-    if has_path && user.is_none() {
+    if (has_path || schemes == VIID) && user.is_none() {
         complain(map.head(), "it has no `user`".to_owned(), "add `user` and `password_file`");
     }
     if user.is_some() != password_file.is_some() {
@@ -229,6 +230,18 @@ impl ServerDecl {
     pub(super) fn syslog(&self, vfs: &dyn Vfs) -> Result<SyslogServer, String> {
         let tls = self.tls(vfs).map_err(|(_, message)| message)?;
         Ok(SyslogServer { host: self.host.clone(), port: self.port, tls })
+    }
+
+    /// As a platform of GA/T 1400.
+    pub(super) fn viid(&self, our_id: &str, vfs: &dyn Vfs) -> Result<ViidPlatform, String> {
+        let login = self.login(vfs).map_err(|(_, message)| message)?;
+        Ok(ViidPlatform {
+            host: self.host.clone(),
+            port: self.port,
+            tls: self.tls(vfs).map_err(|(_, message)| message)?,
+            our_id: our_id.to_owned(),
+            login: login.ok_or("it has no `user`")?,
+        })
     }
 
     /// As a NATS server.

@@ -27,6 +27,7 @@ enum Type {
     Kafka,
     Postgres,
     Syslog,
+    Viid,
 }
 
 /// Facilities of syslog that are not the machine's own (RFC 5424, table 1).
@@ -60,7 +61,11 @@ pub(super) fn parse_sink(
 ) -> Option<SinkDecl> {
     let mut map = MapReader::open(file, node, format!("sink `{}`", name.0), diagnostics)?;
     if !map.has("type") {
-        map.missing("type", "stdout, file, archive, http, tcp, mqtt, nats, kafka, postgres or syslog", diagnostics);
+        map.missing(
+            "type",
+            "stdout, file, archive, http, tcp, mqtt, nats, kafka, postgres, syslog or viid",
+            diagnostics,
+        );
     }
     let types = [
         ("stdout", Type::Stdout),
@@ -73,6 +78,7 @@ pub(super) fn parse_sink(
         ("kafka", Type::Kafka),
         ("postgres", Type::Postgres),
         ("syslog", Type::Syslog),
+        ("viid", Type::Viid),
     ];
     let ty = map.take_choice("type", &types, diagnostics);
     let streams = parse_streams(file, &mut map, diagnostics);
@@ -233,6 +239,37 @@ pub(super) fn parse_sink(
             let table = table.map_or_else(|| "weir_outputs".to_owned(), |(text, _)| text.to_owned());
             let retry_for_ms = map.take_duration_ms("retry_for", diagnostics).unwrap_or(RETRY_FOR_DEFAULT_MS);
             server.map(|server| SinkKind::Postgres { server: Box::new(server), table, retry_for_ms })
+        }
+        Type::Viid => {
+            let server = parse_server(file, path, &mut map, server::VIID, diagnostics);
+            let our_id = map.require_text("device_id", "twenty digits that the platform knows us by", diagnostics);
+            let timezone = map.require_text("timezone", "of the platform's times, as in Asia/Shanghai", diagnostics);
+            let mut complain = |node: &Node, message: String, help: &str| {
+                let found = Diagnostic::new(&codes::BAD_VALUE, file, node.span.clone(), message);
+                diagnostics.push(found.help(help));
+            };
+            if let Some((text, node)) = our_id
+                && (text.len() != 20 || !text.bytes().all(|byte| byte.is_ascii_digit()))
+            {
+                complain(node, format!("`{text}` is no id of GA/T 1400"), "it has twenty digits; quote it");
+            }
+            if let Some((text, node)) = timezone
+                && jiff::tz::TimeZone::get(text).is_err()
+            {
+                complain(node, format!("`{text}` is no time zone"), "an IANA name, as in Asia/Shanghai");
+            }
+            if let Some(stream) = streams.iter().find(|stream| **stream != Stream::Alerts) {
+                let message = format!("`{}` cannot be told to a platform of GA/T 1400", stream.word());
+                let found = Diagnostic::new(&codes::BAD_VALUE, file, map.place_of("emit"), message);
+                diagnostics.push(found.help("it takes alerts only; give other outputs a sink of their own"));
+            }
+            let retry_for_ms = map.take_duration_ms("retry_for", diagnostics).unwrap_or(RETRY_FOR_DEFAULT_MS);
+            server.zip(our_id).zip(timezone).map(|((server, (our_id, _)), (timezone, _))| SinkKind::Viid {
+                server: Box::new(server),
+                our_id: our_id.to_owned(),
+                timezone: timezone.to_owned(),
+                retry_for_ms,
+            })
         }
         Type::Syslog => {
             let server = parse_server(file, path, &mut map, server::SYSLOG, diagnostics);

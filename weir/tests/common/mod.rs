@@ -1,6 +1,7 @@
 //! Runs the real binary in a folder of its own.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
+pub mod platform;
 mod told;
 
 use std::io::{BufRead, BufReader, Read, Write};

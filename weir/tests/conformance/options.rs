@@ -108,6 +108,27 @@ fn what_is_wrong_is_told_with_its_line() {
             "type: postgres, url: \"postgres://127.0.0.1/r\", user: x, password_file: password, table: \"a; DROP\"",
             "no name of a table",
         ),
+        ("sink", "type: viid, url: \"http://127.0.0.1\", device_id: \"1\", timezone: UTC", "has no `user`"),
+        (
+            "sink",
+            "type: viid, url: \"http://platform.example\", user: x, password_file: password, device_id: \"61010000002020000001\", timezone: UTC",
+            "over TLS only",
+        ),
+        (
+            "sink",
+            "type: viid, url: \"http://127.0.0.1\", user: x, password_file: password, device_id: \"1\", timezone: UTC",
+            "no id of GA/T 1400",
+        ),
+        (
+            "sink",
+            "type: viid, url: \"http://127.0.0.1\", user: x, password_file: password, device_id: \"61010000002020000001\", timezone: Mars",
+            "no time zone",
+        ),
+        (
+            "source",
+            "type: viid, address: \"127.0.0.1:0\", server_id: \"61010000002020000001\", accounts: accounts.csv, timezone: UTC, subscriptions: [{ url: \"http://127.0.0.1\", user: x, password_file: password, receive_at: here, applicant: a, organisation: o, reason: r }]",
+            "no address of a server",
+        ),
         ("sink", "type: archive", "has no `path`"),
         ("sink", "type: archive, path: a, every: 1s", "`every` is from 10s to 1d"),
         ("sink", "type: archive, path: a, keep_for: 3650d", "`keep_for` is from 1d to 366d"),

@@ -11,6 +11,7 @@ mod answer;
 mod digest;
 mod objects;
 mod sessions;
+mod subscription;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -30,12 +31,14 @@ use weir_engine::source::{Format, Outcome, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
 pub use accounts::{ViidAccounts, ViidAccountsError};
+pub use subscription::ViidSubscription;
 
 use self::accounts::Account;
 use self::answer::{Code, Status, Statuses};
 use self::digest::{Challenges, Denied};
 use self::objects::{Element, MotorVehicles, Notifications, Refused, Vehicle};
 use self::sessions::Sessions;
+use self::subscription::Troubles;
 use super::web::{self, BodyFault, HttpLimits, PeerRates, compression, discard, plain, read_body};
 use super::{OnBound, local_time, loose::Loose};
 
@@ -46,6 +49,8 @@ const ABOUT_PEOPLE: [&str; 8] =
     ["Persons", "Faces", "NonMotorVehicles", "Images", "VideoSlices", "Files", "Cases", "Dispositions"];
 
 const NOT_ABOUT_PEOPLE: &str = "nothing about people is taken here";
+
+const ONLY_HITS: &str = "passages are handed on to nobody: what is on no list leaves no trace here; hits are told by DispositionNotifications";
 
 const NOBODY: &str = "00000000000000000000";
 const ANYBODY: &str = "device_id,user,ha1,objects_of\n00000000000000000000,u,00000000000000000000000000000000,*\n";
@@ -80,6 +85,8 @@ pub struct ViidSource {
     pub timezone: String,
     /// Who may register.
     pub accounts: ViidAccounts,
+    /// What is asked of platforms.
+    pub subscriptions: Vec<ViidSubscription>,
     /// A device that is not heard for so long has to register again, ms.
     pub offline_after_ms: i64,
     /// Header in which a proxy in front of weir says who asks.
@@ -119,7 +126,7 @@ impl Source for ViidSource {
             feed: feed.clone(),
             server_id: self.server_id.clone(),
             timezone: self.timezone.clone(),
-            zone,
+            zone: zone.clone(),
             accounts: self.accounts.clone(),
             challenges: Challenges::new(self.realm.clone(), self.nonce_key),
             sessions: Sessions::new(self.offline_after_ms),
@@ -130,7 +137,13 @@ impl Source for ViidSource {
         });
         let router = |peer: SocketAddr| Router::new().fallback(answer).with_state((Arc::clone(&shared), peer.ip()));
         let serving = web::serve(self.address, self.on_bound.as_ref(), &self.limits, &feed, router);
-        self.runtime.block_on(serving).map_err(|error| fault(error.to_string()))
+        let troubles = Troubles::default();
+        let subscriptions = self.subscriptions.iter().enumerate();
+        let asking = subscriptions.map(|(number, it)| it.keep(number, &feed, &zone, &troubles));
+        // Whoever is asked posts to this server, so that it listens while they are asked.
+        let (served, _) =
+            self.runtime.block_on(async { tokio::join!(serving, futures_util::future::join_all(asking)) });
+        served.map_err(|error| fault(error.to_string()))
     }
 }
 
@@ -144,6 +157,7 @@ enum Route {
     MotorVehicles,
     Tollgates,
     Notifications,
+    Subscribes,
     AboutPeople,
     Unknown,
 }
@@ -160,6 +174,7 @@ impl Route {
             "MotorVehicles" => (Self::MotorVehicles, Method::POST),
             "Tollgates" => (Self::Tollgates, Method::POST),
             "SubscribeNotifications" => (Self::Notifications, Method::POST),
+            "Subscribes" => (Self::Subscribes, Method::POST),
             _ => {
                 let first = rest.split('/').next().unwrap_or_default();
                 let is_about_people = ABOUT_PEOPLE.iter().any(|it| it.eq_ignore_ascii_case(first));
@@ -263,6 +278,27 @@ struct TollgateList {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
+struct Subscribes {
+    #[serde(rename = "SubscribeListObject")]
+    list: SubscribeList,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SubscribeList {
+    #[serde(rename = "SubscribeObject")]
+    objects: objects::OneOrMore<Subscribe>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Subscribe {
+    #[serde(rename = "SubscribeID")]
+    id: Loose,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Tollgate {
     #[serde(rename = "TollgateID")]
     id: Loose,
@@ -308,6 +344,10 @@ impl Asked {
                     Route::Tollgates => {
                         let tollgates: Tollgates = parse(&bytes)?;
                         Ok(answer::list(StatusCode::OK, &self.tollgates(tollgates)))
+                    }
+                    Route::Subscribes => {
+                        let subscribes: Subscribes = parse(&bytes)?;
+                        Ok(answer::list(StatusCode::OK, &self.subscribes(subscribes)))
                     }
                     Route::Notifications => self.notifications(account, parse(&bytes)?).await,
                     _ => self.vehicles(account, parse(&bytes)?).await,
@@ -440,6 +480,17 @@ impl Asked {
     fn tollgates(&self, body: Tollgates) -> Vec<Status> {
         let status = |element| match element {
             Element::Object(Tollgate { id }) => self.statuses.of(id.text().unwrap_or_default(), Code::Ok, "OK"),
+            Element::Other => self.statuses.of("", Code::JsonContent, "this is no object"),
+        };
+        body.list.objects.into_elements().into_iter().map(status).collect()
+    }
+
+    /// Nobody is handed passages of vehicles that are on no list, whoever asks.
+    fn subscribes(&self, body: Subscribes) -> Vec<Status> {
+        let status = |element| match element {
+            Element::Object(Subscribe { id }) => {
+                self.statuses.of(id.text().unwrap_or_default(), Code::InvalidOperation, ONLY_HITS)
+            }
             Element::Other => self.statuses.of("", Code::JsonContent, "this is no object"),
         };
         body.list.objects.into_elements().into_iter().map(status).collect()

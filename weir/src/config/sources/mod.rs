@@ -64,6 +64,7 @@ impl SourceKind {
             Self::Mqtt(declared) => declared.server.check(vfs),
             Self::Nats(declared) => declared.server.check(vfs),
             Self::Kafka(declared) => declared.server.check(vfs),
+            Self::Viid(declared) => declared.subscriptions.iter().try_for_each(|it| it.server.check(vfs)),
             Self::Axis(declared) => match &declared.login {
                 Some((user, password_file)) => login(user, password_file, vfs).map(drop),
                 None => Ok(()),

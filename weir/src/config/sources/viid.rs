@@ -4,19 +4,22 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_connectors::source::{HttpLimits, ViidAccounts};
+use weir_connectors::source::{HttpLimits, ViidAccounts, ViidSubscription};
 use weir_engine::vfs::Vfs;
 use weir_rules::diagnostic::codes;
-use weir_rules::yaml::MapReader;
+use weir_rules::yaml::{MapReader, Node};
 use weir_rules::{Diagnostic, Diagnostics, SourceFile};
 
 use super::{SourceKind, parse_address, parse_limits};
-use crate::config::{Config, Named, keys};
+use crate::config::server::{self, parse_server};
+use crate::config::{Config, Named, ServerDecl, keys};
 
 /// Longest file of accounts.
 const ACCOUNTS_BYTES_MAX: u64 = 8 << 20;
 /// Three times the ninety seconds after which devices usually say that they are there.
 const OFFLINE_AFTER_MS: i64 = 270_000;
+/// Platforms that one source asks.
+const SUBSCRIPTIONS_MAX: usize = 64;
 /// A body holds pictures, which are passed over.
 const BODY_BYTES: usize = 32 << 20;
 
@@ -31,6 +34,64 @@ pub(crate) struct ViidDecl {
     pub(crate) offline_after_ms: i64,
     pub(crate) peer_header: Option<String>,
     pub(crate) limits: HttpLimits,
+    pub(crate) subscriptions: Vec<SubscriptionDecl>,
+}
+
+/// A platform that is asked for its vehicles, as declared.
+#[derive(Debug, Clone)]
+pub(crate) struct SubscriptionDecl {
+    pub(crate) server: ServerDecl,
+    receive_at: String,
+    applicant: String,
+    organisation: String,
+    reason: String,
+    report_every_s: u32,
+}
+
+impl SubscriptionDecl {
+    /// As it is asked for by a server of this id.
+    pub(crate) fn build(&self, our_id: &str, vfs: &dyn Vfs) -> Result<ViidSubscription, String> {
+        Ok(ViidSubscription {
+            platform: self.server.viid(our_id, vfs)?,
+            receive_at: self.receive_at.clone(),
+            applicant: self.applicant.clone(),
+            organisation: self.organisation.clone(),
+            reason: self.reason.clone(),
+            report_every_s: self.report_every_s,
+        })
+    }
+}
+
+fn parse_subscription(
+    file: &Arc<SourceFile>,
+    path: &Path,
+    node: &Node,
+    diagnostics: &mut Diagnostics,
+) -> Option<SubscriptionDecl> {
+    let mut map = MapReader::open(file, node, "a subscription", diagnostics)?;
+    let server = parse_server(file, path, &mut map, server::VIID, diagnostics);
+    let help = "where the platform finds this server, such as http://10.1.2.3:7100";
+    let receive_at = map.require_text("receive_at", help, diagnostics);
+    let mut required = |key, help| map.require_text(key, help, diagnostics).map(|(text, _)| text.to_owned());
+    let applicant = required("applicant", "who asks; the platform keeps it");
+    let organisation = required("organisation", "whose he is");
+    let reason = required("reason", "why; such as the legal ground of the lists that are looked up");
+    let every_ms = map.take_duration_ms("report_every", diagnostics).unwrap_or(0);
+    if let Some((text, node)) = receive_at
+        && (!(text.starts_with("http://") || text.starts_with("https://")) || text.ends_with('/'))
+    {
+        let found = Diagnostic::new(&codes::BAD_SOURCE, file, node.span.clone(), "this is no address of a server");
+        diagnostics.push(found.help(help));
+    }
+    map.finish(diagnostics);
+    Some(SubscriptionDecl {
+        server: server?,
+        receive_at: receive_at?.0.to_owned(),
+        applicant: applicant?,
+        organisation: organisation?,
+        reason: reason?,
+        report_every_s: u32::try_from(every_ms / 1_000).unwrap_or(u32::MAX),
+    })
 }
 
 pub(super) fn parse(
@@ -49,6 +110,13 @@ pub(super) fn parse(
     let accounts = accounts.map(|(text, node)| Named { path: keys::path_of(path, text), span: node.span.clone() });
     let offline_after_ms = map.take_duration_ms("offline_after", diagnostics).unwrap_or(OFFLINE_AFTER_MS);
     let peer_header = map.take_text("peer_header", diagnostics);
+    let asked = map.take_list("subscriptions", diagnostics).unwrap_or_default();
+    if asked.len() > SUBSCRIPTIONS_MAX {
+        let message = format!("there are more than {SUBSCRIPTIONS_MAX} subscriptions");
+        diagnostics.push(Diagnostic::new(&codes::BAD_SOURCE, file, map.place_of("subscriptions"), message));
+    }
+    let asked = asked.iter().take(SUBSCRIPTIONS_MAX);
+    let subscriptions = asked.filter_map(|node| parse_subscription(file, path, node, diagnostics)).collect();
     let limits = parse_limits(HttpLimits { body_bytes_max: BODY_BYTES, ..HttpLimits::default() }, map, diagnostics);
     let mut complain = |span, message: String, help: &str| {
         diagnostics.push(Diagnostic::new(&codes::BAD_SOURCE, file, span, message).help(help));
@@ -77,6 +145,7 @@ pub(super) fn parse(
         offline_after_ms,
         peer_header: peer_header.map(|(text, _)| text.to_owned()),
         limits,
+        subscriptions,
     })))
 }
 
