@@ -96,7 +96,8 @@ fn events_of_isapi_are_taken_with_and_without_pictures() {
     }
     assert_eq!(send(running.address, "application/xml", &vec![b' '; 9 << 20]).0, 413);
     assert_eq!(send(running.address, FORM, &form(&[("anpr.xml", "text/xml", &vec![b' '; 2 << 20])])).0, 413);
-    running.stop();
+    let summary = running.stop();
+    assert_eq!(summary["sources"]["in"]["rejected"], 4, "what is no event is a dead letter");
     assert_eq!(
         said(&place),
         [

@@ -19,7 +19,7 @@ use weir_engine::source::{Format, Outcome, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
 use super::OnBound;
-use super::web::{self, BodyFault, HttpLimits, PeerRates, account, compression, plain, read_body};
+use super::web::{self, BodyFault, HttpLimits, PeerRates, account, compression, discard, plain, read_body};
 
 /// Listens for requests that bring records.
 pub struct HttpSource {
@@ -121,7 +121,9 @@ async fn take(shared: &Shared, peer: SocketAddr, request: Request) -> Result<Out
     let text = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let kind = body_kind(text(header::CONTENT_TYPE))?;
     let compression = compression(text(header::CONTENT_ENCODING))?;
-    if shared.feed.stopping() {
+    // Turned away before a record of it is looked at. Whoever sends sees an answer only once all of it is sent.
+    if !shared.feed.has_room() {
+        discard(body, &shared.limits).await;
         return Err(Answer::Busy);
     }
     let bytes = read_body(body, &shared.limits).await?;

@@ -3,6 +3,7 @@
 mod axis;
 mod file;
 mod http;
+mod isapi_stream;
 mod kafka;
 pub(crate) mod local_time;
 pub(crate) mod loose;
@@ -19,6 +20,7 @@ mod web;
 pub use axis::AxisSource;
 pub use file::{FileProgress, FileSource};
 pub use http::{HttpSource, payload_of};
+pub use isapi_stream::IsapiStreamSource;
 pub use kafka::KafkaSource;
 pub use messages::message_lines_of;
 pub use mqtt::MqttSource;

@@ -49,28 +49,99 @@ impl fmt::Display for Cause {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the sentences below say what each means")]
 pub enum Reason {
-    TooLong { bytes: u64, bytes_max: usize },
-    TooDeep { depth_max: usize },
-    NotUtf8 { at: usize },
-    Json { at: usize, what: &'static str },
-    Csv { what: &'static str },
+    TooLong {
+        bytes: u64,
+        bytes_max: usize,
+    },
+    TooDeep {
+        depth_max: usize,
+    },
+    NotUtf8 {
+        at: usize,
+    },
+    Json {
+        at: usize,
+        what: &'static str,
+    },
+    Csv {
+        what: &'static str,
+    },
     NoKind,
     UnknownKind,
-    Missing { column: String },
-    Unreadable { column: String, wanted: &'static str },
-    OutOfRange { column: String },
-    NotAValue { column: String },
+    Missing {
+        column: String,
+    },
+    Unreadable {
+        column: String,
+        wanted: &'static str,
+    },
+    OutOfRange {
+        column: String,
+    },
+    NotAValue {
+        column: String,
+    },
     TimeOutOfRange,
     TimeInSeconds,
-    ClockAhead { ahead_ms: i64, device: SymbolId },
-    TooManySymbols { column: String, max: usize },
-    TextTooLong { column: String, max: usize },
-    TooManyZones { max: usize },
+    ClockAhead {
+        ahead_ms: i64,
+        device: SymbolId,
+    },
+    TooManySymbols {
+        column: String,
+        max: usize,
+    },
+    TextTooLong {
+        column: String,
+        max: usize,
+    },
+    TooManyZones {
+        max: usize,
+    },
     NoSuchUnNumber,
-    Mapping { column: String, error: String },
+    Mapping {
+        column: String,
+        error: String,
+    },
+    /// What a source found wrong before there was a record, and what was read back out of a journal. `word` is one of
+    /// [`Reason::WORDS`].
+    Told {
+        word: &'static str,
+        text: String,
+    },
 }
 
 impl Reason {
+    /// All words that counters know.
+    pub const WORDS: [&'static str; 15] = [
+        "too_long",
+        "too_deep",
+        "not_utf8",
+        "bad_json",
+        "bad_csv",
+        "bad_event",
+        "no_kind",
+        "unknown_kind",
+        "missing_field",
+        "bad_value",
+        "out_of_range",
+        "bad_time",
+        "quarantined",
+        "over_limit",
+        "mapping",
+    ];
+
+    /// A cause that was written down, with the same word and the same text.
+    pub(crate) fn told(word: &str, text: String) -> Self {
+        let word = Self::WORDS.into_iter().find(|known| *known == word).unwrap_or("bad_value");
+        Self::Told { word, text }
+    }
+
+    /// What a device sent is no event of its form.
+    pub fn bad_event(text: String) -> Self {
+        Self::Told { word: "bad_event", text }
+    }
+
     /// A short stable word, for counters.
     fn word(&self) -> &'static str {
         match self {
@@ -88,6 +159,7 @@ impl Reason {
             Self::ClockAhead { .. } => "quarantined",
             Self::TooManySymbols { .. } | Self::TextTooLong { .. } | Self::TooManyZones { .. } => "over_limit",
             Self::Mapping { .. } => "mapping",
+            Self::Told { word, .. } => word,
         }
     }
 }
@@ -128,6 +200,7 @@ impl fmt::Display for Reason {
             }
             Self::TooManyZones { max } => write!(f, "the record lies in more than {max} zones"),
             Self::NoSuchUnNumber => write!(f, "`item_class` is four digits, but no such UN number exists"),
+            Self::Told { text, .. } => f.write_str(text),
             Self::Mapping { column, error } => {
                 write!(f, "the mapping of `{column}` failed: {error}")
             }

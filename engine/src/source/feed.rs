@@ -221,6 +221,11 @@ impl Feed {
         self.intake.try_push(self.block(stream, 0, payload, Some(reply)))
     }
 
+    /// Whether what is offered now would be taken: whoever asks before he reads a request turns it away unread.
+    pub fn has_room(&self) -> bool {
+        self.intake.has_room()
+    }
+
     /// Hands over lines of NDJSON: the easy way in for an embedder.
     pub fn send_ndjson(&self, lines: impl Into<Bytes>) {
         let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };

@@ -142,11 +142,20 @@ impl Intake {
 
     pub(crate) fn try_push(&self, block: Block) -> Result<(), Busy> {
         let mut state = self.state.lock();
-        if state.bytes >= self.bytes_max || state.stopping || state.held || self.is_past(&state, Class::Safety) {
+        if self.is_busy(&state) {
             return Err(Busy);
         }
         self.add(&mut state, block);
         Ok(())
+    }
+
+    /// Whether something that is offered now would be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_busy(&self.state.lock())
+    }
+
+    fn is_busy(&self, state: &State) -> bool {
+        state.bytes >= self.bytes_max || state.stopping || state.held || self.is_past(state, Class::Safety)
     }
 
     /// The least urgent class that a source may put in now; `None` if nothing has room.

@@ -147,7 +147,7 @@ pub(super) fn parse_server(
 }
 
 /// What a file holds that only we should read.
-fn secret(named: &Named, vfs: &dyn Vfs) -> Result<String, (Named, String)> {
+pub(super) fn secret(named: &Named, vfs: &dyn Vfs) -> Result<String, (Named, String)> {
     vfs.read_text(&named.path, SECRET_BYTES_MAX)
         .map_err(|error| (named.clone(), format!("{} cannot be read: {error}", named.path.display())))
 }

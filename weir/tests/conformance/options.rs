@@ -129,6 +129,12 @@ fn what_is_wrong_is_told_with_its_line() {
             "type: viid, address: \"127.0.0.1:0\", server_id: \"61010000002020000001\", accounts: accounts.csv, timezone: UTC, subscriptions: [{ url: \"http://127.0.0.1\", user: x, password_file: password, receive_at: here, applicant: a, organisation: o, reason: r }]",
             "no address of a server",
         ),
+        (
+            "source",
+            "type: isapi_stream, url: \"http://h/x\", user: x, password_file: password",
+            "no address of a device",
+        ),
+        ("source", "type: isapi_stream, url: \"http://h\", user: x", "has no `password_file`"),
         ("sink", "type: archive", "has no `path`"),
         ("sink", "type: archive, path: a, every: 1s", "`every` is from 10s to 1d"),
         ("sink", "type: archive, path: a, keep_for: 3650d", "`keep_for` is from 1d to 366d"),

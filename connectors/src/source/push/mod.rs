@@ -24,6 +24,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
+use weir_engine::record::Reason;
 use weir_engine::source::{Format, Outcome, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
@@ -47,7 +48,7 @@ pub enum PushDialect {
 
 impl PushDialect {
     /// The NDJSON of canonical records in a body. An error says what is wrong with it, without its values.
-    fn lines(self, body: &str, of: &PushPlace) -> Result<Vec<u8>, String> {
+    pub(super) fn lines(self, body: &str, of: &PushPlace) -> Result<Vec<u8>, String> {
         let records = match self {
             Self::Isapi => isapi::records(body),
             Self::PlateRecognizer => plate_recognizer::records(body),
@@ -210,11 +211,21 @@ impl Shared {
         if !self.rates.take(peer.ip()) {
             return Err(Refusal::TooMany);
         }
-        if self.feed.stopping() {
+        // Turned away before a byte of it is read.
+        if !self.feed.has_room() {
             return Err(Refusal::Busy);
         }
         let body = body.take().expect("it is read once");
-        let lines = lines_of(self.dialect, headers, body, &self.place, &self.limits).await?;
+        let lines = match lines_of(self.dialect, headers, body, &self.place, &self.limits).await {
+            // The device will not send it again: it is told to somebody who looks.
+            Err(Refusal::Form(why)) => {
+                let cause = Reason::bad_event(why.clone()).into();
+                let payload = Payload::Refused(vec![(cause, String::new())]);
+                web::judged(&self.feed, format!("push {peer}"), payload).await.map_err(|_| Refusal::Busy)?;
+                return Err(Refusal::Form(why));
+            }
+            lines => lines?,
+        };
         if lines.is_empty() {
             return Ok(Outcome::default());
         }

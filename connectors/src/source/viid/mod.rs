@@ -52,6 +52,8 @@ const NOT_ABOUT_PEOPLE: &str = "nothing about people is taken here";
 
 const ONLY_HITS: &str = "passages are handed on to nobody: what is on no list leaves no trace here; hits are told by DispositionNotifications";
 
+const NO_ROOM: &str = "the pipeline is busy; nothing was taken";
+
 const NOBODY: &str = "00000000000000000000";
 const ANYBODY: &str = "device_id,user,ha1,objects_of\n00000000000000000000,u,00000000000000000000000000000000,*\n";
 
@@ -320,6 +322,11 @@ impl Asked {
             Some(device_id) if route != Route::Register => Some(self.admit(device_id, route)?),
             _ => None,
         };
+        // Who brings vehicles is turned away before a byte of them is read.
+        if matches!(route, Route::MotorVehicles | Route::Notifications) && !self.shared.feed.has_room() {
+            self.shared.feed.count_refused(1);
+            return Err(Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM));
+        }
         let bytes = self.body(body).await?;
         match route {
             Route::Register | Route::UnRegister | Route::Keepalive => {
@@ -472,7 +479,7 @@ impl Asked {
     async fn hand_over(&self, device_id: &str, payload: Payload) -> Result<Outcome, Refusal> {
         web::judged(&self.shared.feed, format!("viid {device_id}"), payload).await.map_err(|_| {
             self.shared.feed.count_refused(1);
-            Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is busy; nothing was taken")
+            Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM)
         })
     }
 

@@ -129,8 +129,16 @@ enum WrittenPayload<'a> {
 
 #[derive(Serialize, Deserialize)]
 enum WrittenCause {
-    TooLong { bytes: u64, bytes_max: u64 },
+    TooLong {
+        bytes: u64,
+        bytes_max: u64,
+    },
+    /// Of journals up to 2026-11-26: the word was not kept.
     Other(String),
+    Told {
+        word: String,
+        text: String,
+    },
 }
 
 fn texts(header: Option<&Arc<[String]>>) -> Option<Vec<String>> {
@@ -204,7 +212,7 @@ impl KeptBlock {
                 let cause = |(cause, digest): &(crate::record::Cause, String)| {
                     let written = match cause.too_long() {
                         Some((bytes, max)) => WrittenCause::TooLong { bytes, bytes_max: max as u64 },
-                        None => WrittenCause::Other(cause.to_string()),
+                        None => WrittenCause::Told { word: cause.word().to_owned(), text: cause.to_string() },
                     };
                     (written, digest.clone())
                 };
@@ -262,7 +270,8 @@ impl KeptBlock {
                             WrittenCause::TooLong { bytes, bytes_max } => {
                                 Reason::TooLong { bytes, bytes_max: bytes_max as usize }
                             }
-                            WrittenCause::Other(error) => Reason::Mapping { column: "record".to_owned(), error },
+                            WrittenCause::Other(text) => Reason::told("bad_value", text),
+                            WrittenCause::Told { word, text } => Reason::told(&word, text),
                         };
                         (reason.into(), digest)
                     })
@@ -308,7 +317,10 @@ mod tests {
             Payload::Lines { bytes: Bytes::from_static(b"1,2\n"), format: Format::Csv, header: Some(header) },
             Payload::Objects { bytes: Bytes::from_static(b"[{},{}]"), ranges: Arc::from([1..3, 4..6]) },
             Payload::Columns(batch.slice(1, 1)),
-            Payload::Refused(vec![(Reason::TooLong { bytes: 5, bytes_max: 4 }.into(), "d".to_owned())]),
+            Payload::Refused(vec![
+                (Reason::TooLong { bytes: 5, bytes_max: 4 }.into(), "d".to_owned()),
+                (Reason::bad_event("no event".to_owned()).into(), "e".to_owned()),
+            ]),
         ];
         let blocks = payloads.into_iter().zip(0..).map(|(payload, n)| KeptBlock {
             source: n,
@@ -331,6 +343,12 @@ mod tests {
         for (read, block) in read.blocks.iter().zip(&turn().blocks) {
             assert_eq!(format!("{:?}", read.payload), format!("{:?}", block.payload));
             assert_eq!((read.source, read.first_record, read.received_ms), (block.source, 7, 8));
+        }
+        // What is told of a record that was refused is the same after a crash.
+        let missing: crate::record::Cause = Reason::Missing { column: "MotorVehicleID".to_owned() }.into();
+        let told = Reason::told(missing.word(), missing.to_string()).into();
+        for kept in [&missing, &told] {
+            assert_eq!((kept.word(), kept.to_string()), ("missing_field", missing.to_string()));
         }
         for len in 0..bytes.len() {
             assert!(KeptTurn::read(&bytes.slice(..len)).is_err(), "{len} bytes");

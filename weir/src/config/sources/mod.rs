@@ -21,11 +21,13 @@ use super::{Named, beside};
 
 mod axis;
 mod brokers;
+mod isapi_stream;
 mod viid;
 
 pub(crate) use axis::AxisDecl;
 pub(in crate::config) use brokers::{KAFKA_SASL, MQTT_VERSIONS};
 pub(crate) use brokers::{KafkaDecl, MqttDecl, NatsDecl};
+pub(crate) use isapi_stream::IsapiStreamDecl;
 pub(crate) use viid::{ViidDecl, load_accounts};
 
 /// A source as declared.
@@ -54,6 +56,7 @@ pub(crate) enum SourceKind {
     Nats(Box<NatsDecl>),
     Kafka(Box<KafkaDecl>),
     Axis(Box<AxisDecl>),
+    IsapiStream(Box<IsapiStreamDecl>),
     Push { address: SocketAddr, route: String, dialect: PushDialect, place: PushPlace, limits: HttpLimits },
 }
 
@@ -65,6 +68,7 @@ impl SourceKind {
             Self::Nats(declared) => declared.server.check(vfs),
             Self::Kafka(declared) => declared.server.check(vfs),
             Self::Viid(declared) => declared.subscriptions.iter().try_for_each(|it| it.server.check(vfs)),
+            Self::IsapiStream(declared) => declared.check(vfs),
             Self::Axis(declared) => match &declared.login {
                 Some((user, password_file)) => login(user, password_file, vfs).map(drop),
                 None => Ok(()),
@@ -85,6 +89,7 @@ enum Type {
     Nats,
     Kafka,
     Axis,
+    IsapiStream,
     Push(PushDialect),
 }
 
@@ -103,7 +108,7 @@ pub(super) fn parse_source(
     if !map.has("type") {
         map.missing(
             "type",
-            "file, stdin, tcp, http, mqtt, nats, kafka, axis, viid, isapi, plate_recognizer, axis_plates, rekor or ngsi",
+            "file, stdin, tcp, http, mqtt, nats, kafka, axis, viid, isapi, isapi_stream, plate_recognizer, axis_plates, rekor or ngsi",
             diagnostics,
         );
     }
@@ -117,6 +122,7 @@ pub(super) fn parse_source(
         ("kafka", Type::Kafka),
         ("axis", Type::Axis),
         ("viid", Type::Viid),
+        ("isapi_stream", Type::IsapiStream),
         ("isapi", Type::Push(PushDialect::Isapi)),
         ("plate_recognizer", Type::Push(PushDialect::PlateRecognizer)),
         ("axis_plates", Type::Push(PushDialect::AxisPlates)),
@@ -125,7 +131,7 @@ pub(super) fn parse_source(
     ];
     let ty = map.take_choice("type", &types, diagnostics);
     // What devices that speak a protocol say is no matter of configuration.
-    let is_free = !matches!(ty, Some(Type::Viid | Type::Axis | Type::Push(_)));
+    let is_free = !matches!(ty, Some(Type::Viid | Type::Axis | Type::IsapiStream | Type::Push(_)));
     let formats = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("arrow", Format::ArrowIpc)];
     // A message of a broker holds JSON.
     let format = if is_free && !matches!(ty, Some(Type::Mqtt | Type::Nats | Type::Kafka)) {
@@ -186,6 +192,7 @@ pub(super) fn parse_source(
         Type::Mqtt => brokers::parse_mqtt(file, path, name.0, &mut map, diagnostics),
         Type::Nats => brokers::parse_nats(file, path, name.0, &mut map, diagnostics),
         Type::Kafka => brokers::parse_kafka(file, path, name.0, &mut map, diagnostics),
+        Type::IsapiStream => isapi_stream::parse(file, path, &mut map, diagnostics),
         Type::Axis => axis::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
         Type::Viid => viid::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
     };
