@@ -2,6 +2,7 @@
 
 mod axis;
 mod file;
+mod gtfs;
 mod http;
 mod isapi_stream;
 mod kafka;
@@ -19,6 +20,7 @@ mod web;
 
 pub use axis::AxisSource;
 pub use file::{FileProgress, FileSource};
+pub use gtfs::GtfsSource;
 pub use http::{HttpSource, payload_of};
 pub use isapi_stream::IsapiStreamSource;
 pub use kafka::KafkaSource;

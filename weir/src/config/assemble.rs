@@ -171,6 +171,7 @@ fn build_source(
             Box::new(KafkaSource { cluster, topics, group, instance, shared_by_brokers, from_start, topic_as, runtime })
         }
         SourceKind::Axis(declared) => Box::new(build_axis(*declared, vfs.as_ref(), runtime).map_err(fault)?),
+        SourceKind::Gtfs(declared) => Box::new(declared.build(vfs.as_ref(), runtime).map_err(fault)?),
         SourceKind::IsapiStream(declared) => Box::new(declared.build(vfs.as_ref(), runtime).map_err(fault)?),
         SourceKind::Viid(declared) => {
             let mut nonce_key = [0; 32];

@@ -52,6 +52,7 @@ fn of_source(source: &SourceDecl, vfs: &dyn Vfs, runtime: &Handle) -> Vec<Findin
         SourceKind::Axis(declared) => {
             vec![build_axis(AxisDecl::clone(declared), vfs, runtime).and_then(|counter| counter.probe())]
         }
+        SourceKind::Gtfs(declared) => vec![declared.build(vfs, runtime).and_then(|feed| feed.probe())],
         SourceKind::IsapiStream(declared) => vec![declared.build(vfs, runtime).and_then(|device| device.probe())],
         SourceKind::Viid(declared) => {
             let asked = declared.subscriptions.iter().map(|it| {

@@ -21,12 +21,14 @@ use super::{Named, beside};
 
 mod axis;
 mod brokers;
+mod gtfs;
 mod isapi_stream;
 mod viid;
 
 pub(crate) use axis::AxisDecl;
 pub(in crate::config) use brokers::{KAFKA_SASL, MQTT_VERSIONS};
 pub(crate) use brokers::{KafkaDecl, MqttDecl, NatsDecl};
+pub(crate) use gtfs::GtfsDecl;
 pub(crate) use isapi_stream::IsapiStreamDecl;
 pub(crate) use viid::{ViidDecl, load_accounts};
 
@@ -56,6 +58,7 @@ pub(crate) enum SourceKind {
     Nats(Box<NatsDecl>),
     Kafka(Box<KafkaDecl>),
     Axis(Box<AxisDecl>),
+    Gtfs(Box<GtfsDecl>),
     IsapiStream(Box<IsapiStreamDecl>),
     Push { address: SocketAddr, route: String, dialect: PushDialect, place: PushPlace, limits: HttpLimits },
 }
@@ -90,6 +93,7 @@ enum Type {
     Kafka,
     Axis,
     IsapiStream,
+    Gtfs,
     Push(PushDialect),
 }
 
@@ -108,7 +112,7 @@ pub(super) fn parse_source(
     if !map.has("type") {
         map.missing(
             "type",
-            "file, stdin, tcp, http, mqtt, nats, kafka, axis, viid, isapi, isapi_stream, plate_recognizer, axis_plates, rekor or ngsi",
+            "file, stdin, tcp, http, mqtt, nats, kafka, axis, viid, isapi, isapi_stream, plate_recognizer, axis_plates, rekor, gtfs_realtime or ngsi",
             diagnostics,
         );
     }
@@ -123,6 +127,7 @@ pub(super) fn parse_source(
         ("axis", Type::Axis),
         ("viid", Type::Viid),
         ("isapi_stream", Type::IsapiStream),
+        ("gtfs_realtime", Type::Gtfs),
         ("isapi", Type::Push(PushDialect::Isapi)),
         ("plate_recognizer", Type::Push(PushDialect::PlateRecognizer)),
         ("axis_plates", Type::Push(PushDialect::AxisPlates)),
@@ -131,7 +136,7 @@ pub(super) fn parse_source(
     ];
     let ty = map.take_choice("type", &types, diagnostics);
     // What devices that speak a protocol say is no matter of configuration.
-    let is_free = !matches!(ty, Some(Type::Viid | Type::Axis | Type::IsapiStream | Type::Push(_)));
+    let is_free = !matches!(ty, Some(Type::Viid | Type::Axis | Type::IsapiStream | Type::Gtfs | Type::Push(_)));
     let formats = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("arrow", Format::ArrowIpc)];
     // A message of a broker holds JSON.
     let format = if is_free && !matches!(ty, Some(Type::Mqtt | Type::Nats | Type::Kafka)) {
@@ -192,6 +197,7 @@ pub(super) fn parse_source(
         Type::Mqtt => brokers::parse_mqtt(file, path, name.0, &mut map, diagnostics),
         Type::Nats => brokers::parse_nats(file, path, name.0, &mut map, diagnostics),
         Type::Kafka => brokers::parse_kafka(file, path, name.0, &mut map, diagnostics),
+        Type::Gtfs => gtfs::parse(file, path, &mut map, diagnostics),
         Type::IsapiStream => isapi_stream::parse(file, path, &mut map, diagnostics),
         Type::Axis => axis::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
         Type::Viid => viid::parse(file, path, &mut map, timezone.as_deref(), diagnostics),
