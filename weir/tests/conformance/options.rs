@@ -52,6 +52,47 @@ fn every_example_of_the_book_is_sound() {
     }
 }
 
+/// What stands in a list behind these words.
+fn listed(said: &str, behind: &str) -> Vec<String> {
+    let all = said.split(behind).nth(1).unwrap_or_else(|| panic!("{behind}: {said}")).lines().next().unwrap();
+    all.split(", ").map(|word| word.trim().to_owned()).collect()
+}
+
+/// The sections of a book whose heading names this.
+fn sections(book: &str, named: &str) -> String {
+    let named = format!("`{named}`");
+    book.split("\n## ").filter(|it| it.lines().next().unwrap().contains(&named)).collect()
+}
+
+/// The checker knows which types there are, and which keys each of them has. The book tells of all of them.
+#[test]
+fn the_book_tells_of_every_option() {
+    let [connectors, configuration] = ["connectors", "configuration"]
+        .map(|name| std::fs::read_to_string(workspace().join(format!("docs/{name}.md"))).unwrap());
+    let servers = connectors.split("\n## ").find(|it| it.starts_with("Servers")).unwrap();
+    let mut untold = Vec::new();
+    for kind in ["source", "sink"] {
+        let with = |connector: &str| match kind {
+            "source" => check(&place(&format!("sources:\n  a: {{ {connector} }}\n"), SINKS)).1,
+            _ => check(&place(SOURCES, &format!("sinks:\n  b: {{ {connector}, purposes: [road_safety] }}\n"))).1,
+        };
+        let types = listed(&with("type: zzz"), "one of: ");
+        assert!(types.len() >= 9, "{types:?}");
+        for name in types {
+            let own = sections(&connectors, &name);
+            // Of what files, lines and requests have, configuration.md tells; of each kind in one section.
+            let general: String =
+                configuration.split("\n## ").filter(|it| it.to_lowercase().starts_with(&format!("{kind}s"))).collect();
+            assert!(general.contains(&format!("`{name}`")), "{kind} {name} is in the table of all");
+            let keys = listed(&with(&format!("type: {name}, zzz: 1")), "known keys: ");
+            let book = format!("{own}{servers}{general}");
+            let told = |key: &str| book.contains(&format!("`{key}`")) || book.contains(&format!("`{key}: "));
+            untold.extend(keys.into_iter().filter(|key| !told(key)).map(|key| format!("{kind} {name}: {key}")));
+        }
+    }
+    assert!(untold.is_empty(), "{untold:#?}");
+}
+
 /// A connector with one thing wrong, what is said of it, and where.
 #[test]
 fn what_is_wrong_is_told_with_its_line() {
