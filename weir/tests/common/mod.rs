@@ -74,8 +74,13 @@ impl Place {
 
     /// Starts `weir run` with sources that do not listen.
     pub fn launch(&self, args: &[&str]) -> Running {
+        self.launch_with(args, Stdio::null())
+    }
+
+    /// The same, with something to read.
+    pub fn launch_with(&self, args: &[&str], stdin: Stdio) -> Running {
         let all: Vec<&str> = ["run", "--json"].iter().chain(args).copied().collect();
-        let mut child = self.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self.command(&all).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Running { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) }

@@ -6,6 +6,7 @@
 mod common;
 mod lists;
 mod options;
+mod posts;
 mod receivers;
 mod senders;
 mod servers;
@@ -29,6 +30,21 @@ fn source_tcp() {
 #[test]
 fn source_http() {
     whole_life(Box::new(senders::Http::new()));
+}
+
+#[test]
+fn source_stdin() {
+    whole_life(Box::new(senders::Stdin::default()));
+}
+
+#[test]
+fn source_isapi() {
+    whole_life(Box::new(posts::Isapi::new()));
+}
+
+#[test]
+fn source_ngsi() {
+    whole_life(Box::new(posts::Ngsi::new()));
 }
 
 #[test]

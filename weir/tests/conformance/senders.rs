@@ -9,11 +9,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_examples::viid::{Device, ha1, passage};
 
-use crate::common::{Place, eventually, nobody};
+use crate::common::{Place, Running, eventually, nobody};
 use crate::servers::{Kafka as Cluster, Outage, Server};
 
 /// Records of one message, request or write.
-const BATCH: usize = 100;
+pub const BATCH: usize = 100;
 
 pub trait Sender: Send {
     /// The source, as it is configured.
@@ -21,6 +21,11 @@ pub trait Sender: Send {
 
     /// Writes what the source needs beside the configuration.
     fn prepare(&self, _place: &Place) {}
+
+    /// Starts weir.
+    fn launch(&mut self, place: &Place) -> Running {
+        place.launch(&["weir.yaml"])
+    }
 
     /// Sends these records until all of them are acknowledged.
     fn send(&mut self, numbers: Range<u64>);
@@ -155,6 +160,39 @@ impl Sender for Tcp {
     }
 }
 
+/// Lines to standard input, which nobody acknowledges.
+#[derive(Default)]
+pub struct Stdin {
+    pipe: Option<std::io::PipeWriter>,
+}
+
+impl Sender for Stdin {
+    fn source(&self) -> String {
+        "    type: stdin".to_owned()
+    }
+
+    fn launch(&mut self, place: &Place) -> Running {
+        let (reader, writer) = std::io::pipe().unwrap();
+        self.pipe = Some(writer);
+        place.launch_with(&["weir.yaml"], reader.into())
+    }
+
+    fn send(&mut self, numbers: Range<u64>) {
+        for lines in batches(numbers) {
+            self.pipe.as_mut().unwrap().write_all(lines.as_bytes()).unwrap();
+        }
+    }
+
+    fn send_rubbish(&mut self) -> usize {
+        self.pipe.as_mut().unwrap().write_all(RUBBISH.as_bytes()).unwrap();
+        2
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        false
+    }
+}
+
 /// Requests of NDJSON.
 pub struct Http {
     address: SocketAddr,
@@ -167,7 +205,7 @@ impl Http {
 }
 
 /// Posts until the answer is 200. One that is lost on its way is not an answer.
-fn post_until_taken(address: SocketAddr, path: &str, content_type: &str, body: &[u8]) {
+pub fn post_until_taken(address: SocketAddr, path: &str, content_type: &str, body: &[u8]) {
     eventually("it is taken", || {
         TcpStream::connect(address).is_ok()
             && std::panic::catch_unwind(|| {

@@ -94,7 +94,7 @@ pub fn tries(place: &Place, name: &str, works: bool) {
 pub fn whole_life(sender: Box<dyn Sender>) {
     let mut life = Life::new(sender);
     tries(&life.place, "gate", true);
-    let mut running = life.place.launch(&["weir.yaml"]);
+    let mut running = life.sender.launch(&life.place);
 
     // Order, and what is wrong.
     life.sender.send(0..PART / 2);
