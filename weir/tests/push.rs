@@ -4,7 +4,7 @@ mod common;
 
 use std::net::SocketAddr;
 
-use common::{Place, Running, post, workspace};
+use common::{Place, Running, eventually, post, workspace};
 use serde_json::{Value, json};
 
 const PACK: &str = r#"weir: 1
@@ -248,4 +248,36 @@ fn a_corrected_read_of_an_axis_camera_takes_its_alert_back() {
         place.lines("out.ndjson").iter().map(|alert| alert["alert_id"].to_string()).collect();
     assert_eq!(ids.len(), 1, "under the same id");
     assert_eq!(said(&place)[0], "E1 ACCC8EBFB452 1");
+}
+
+/// A camera that sees nobody is not silent as long as it says that it is there, by an address that its events go with.
+#[test]
+fn a_heartbeat_keeps_a_camera_from_being_silent() {
+    let (place, running) = start("isapi", "site: east-gate");
+    running.stop();
+    let config = place.read("weir.yaml")
+        + "  faults: { type: file, path: faults.ndjson, emit: [notices] }\nlimits: { idle_after: 1s }\n";
+    place.write("weir.yaml", config);
+    let running = place.start(&["weir.yaml"]);
+    let heartbeat = || assert_eq!(send(running.address, "application/xml", &sample("isapi_heartbeat.xml")).0, 200);
+    assert_eq!(send(running.address, "application/xml", &sample("isapi_anpr.xml")).0, 200);
+    for _ in 0..12 {
+        std::thread::sleep(std::time::Duration::from_millis(250));
+        heartbeat();
+    }
+    assert_eq!(place.read("faults.ndjson"), "", "it is there");
+    let faults = || -> Vec<String> {
+        let lines = place.lines("faults.ndjson");
+        lines
+            .iter()
+            .map(|it| {
+                format!("{} {}", it["notice"].as_str().unwrap_or_default(), it["device"].as_str().unwrap_or_default())
+            })
+            .collect()
+    };
+    eventually("it is silent", || faults().len() == 1);
+    heartbeat();
+    eventually("it is heard again", || faults().len() == 2);
+    running.stop();
+    assert_eq!(faults(), ["silent 88/1", "heard 88/1"]);
 }

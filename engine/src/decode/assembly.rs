@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::credential::Verifier;
 use crate::normalise::TimeReader;
-use crate::record::{Cause, Field, KindBuilder, KindId, KindRows, Layouts, Origin, Pseudonyms, SourceId, SymbolCaches};
+use crate::record::{
+    Cause, Field, KindBuilder, KindId, KindRows, Layouts, Origin, Pseudonyms, SourceId, SymbolCaches, SymbolId,
+};
 
 /// A record that was refused, without any of its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(crate) struct Assembly {
     pub(crate) rejected: Vec<(Place, Rejected)>,
     /// Received records by source.
     pub(crate) received: BTreeMap<SourceId, u64>,
+    /// Devices that said that they are there.
+    pub(crate) heard: Vec<(SourceId, SymbolId)>,
     now_limit_ms: i64,
 }
 
@@ -63,6 +67,7 @@ impl Assembly {
             arrivals: Vec::new(),
             rejected: Vec::new(),
             received: BTreeMap::new(),
+            heard: Vec::new(),
             now_limit_ms: i64::MAX,
         }
     }

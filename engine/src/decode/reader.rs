@@ -10,7 +10,7 @@ use super::csv::{Row, parse_row};
 use super::json::{FieldReader, line_at, line_end};
 use super::onward::Onward;
 use super::plan::SourcePlan;
-use crate::record::{Cause, Field, Layouts, Pseudonyms, Reason};
+use crate::record::{Cause, Field, Layouts, Pseudonyms, Reason, Symbols};
 use crate::source::{Block, Format, Payload, records_of};
 
 /// Decodes the blocks of one source on one shard.
@@ -20,6 +20,8 @@ pub(crate) struct SourceDecoder {
     json: FieldReader,
     row: Row,
     onward: Onward,
+    /// Names of devices.
+    devices: Symbols,
 }
 
 impl SourceDecoder {
@@ -34,6 +36,7 @@ impl SourceDecoder {
             json: FieldReader::new(names, plan.kind_slot()),
             row: Row::default(),
             onward: Onward::new(Arc::clone(&plan), layouts, pseudonyms),
+            devices: layouts.symbols["device"].clone(),
             record_bytes_max,
             plan,
         }
@@ -61,6 +64,11 @@ impl SourceDecoder {
                     let place = Place { block: index, record: number as u32 };
                     assembly.reject(place, self.onward.rejected(block, place, cause.clone(), digest.clone()));
                 }
+            }
+            Payload::Alive(devices) => {
+                // A device without a number has no room among the symbols, and has sent no record either.
+                let numbers = devices.iter().filter_map(|device| self.devices.intern(device));
+                assembly.heard.extend(numbers.map(|device| (self.plan.id, device)));
             }
         }
     }

@@ -108,6 +108,9 @@ impl Partition {
         if resumed {
             self.devices.listen_anew(now_ms);
         }
+        for (source, device) in &judged.heard {
+            self.devices.alive(*source, *device, now_ms);
+        }
         if now_ms - self.last_tick_ms >= TICK_MS {
             self.devices.tick(now_ms);
             self.last_tick_ms = now_ms;

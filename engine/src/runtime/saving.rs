@@ -11,7 +11,7 @@ use super::windows::WindowSet;
 use crate::record::Digest;
 use crate::source::Position;
 use crate::testing::sabotage::{self, Wrong};
-use crate::window::Devices;
+use crate::window::{Devices, SavedHeard};
 
 impl Partition {
     /// The state as it is kept.
@@ -40,6 +40,7 @@ impl Partition {
             suppression: self.suppression.save(),
             told: self.told.save(),
             overload: self.overload.save(),
+            heard: self.devices.save_heard(),
         }
     }
 
@@ -48,6 +49,7 @@ impl Partition {
         let Plan { layouts, limits, .. } = &*self.plan;
         SavedState {
             devices: Devices::new(layouts.kinds.len(), limits.idle_after_ms).save(),
+            heard: SavedHeard::default(),
             windows: WindowSet::new(&self.plan).save(&self.plan),
             steps: StepSet::new(&self.plan).save(),
             ..self.save_without_events()
@@ -66,6 +68,7 @@ impl Partition {
         self.last_tick_ms = saved.clocks.tick_ms;
         self.ahead_told_ms = saved.clocks.ahead_told_ms.into_iter().collect();
         self.devices.load(saved.devices);
+        self.devices.load_heard(saved.heard);
         if sabotage::is(Wrong::StateLost) {
             return Ok(());
         }

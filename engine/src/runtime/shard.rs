@@ -14,7 +14,7 @@ use crate::operator::probe::Prober;
 use crate::operator::steps::StepInput;
 use crate::operator::window::{self, BatchDigests, WindowInput};
 use crate::operator::{Candidate, Judging, Verdict, judge};
-use crate::record::{KindRows, SourceId};
+use crate::record::{KindRows, SourceId, SymbolId};
 use crate::source::{Block, Extent, Intake, Reply, ShedTally, Taken, Turn};
 
 /// How long a shard waits for records before it lets time pass.
@@ -49,6 +49,8 @@ pub(crate) struct Judged {
     pub(crate) arrivals: Vec<Arrival>,
     pub(crate) rejected: Vec<(Place, Rejected)>,
     pub(crate) received: BTreeMap<SourceId, u64>,
+    /// Devices that said that they are there.
+    pub(crate) heard: Vec<(SourceId, SymbolId)>,
     pub(crate) blocks: Vec<JudgedBlock>,
     /// When a shard took it up.
     pub(crate) taken_ns: u64,
@@ -119,6 +121,7 @@ impl Workbench {
             arrivals: std::mem::take(&mut self.assembly.arrivals),
             rejected: std::mem::take(&mut self.assembly.rejected),
             received: std::mem::take(&mut self.assembly.received),
+            heard: std::mem::take(&mut self.assembly.heard),
             blocks,
             taken_ns,
             shed: taken.shed,

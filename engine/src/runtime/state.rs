@@ -20,7 +20,7 @@ use crate::alert::SavedSuppression;
 use crate::record::{SymbolId, Symbols};
 use crate::source::Position;
 use crate::state::checkpoint::{self, ReadSection, Writer};
-use crate::window::SavedDevices;
+use crate::window::{SavedDevices, SavedHeard};
 
 /// First bytes of a saved state.
 const MAGIC: &[u8; 12] = b"weir-state-1";
@@ -141,6 +141,7 @@ pub(super) struct SavedState {
     pub(super) suppression: SavedSuppression,
     pub(super) told: SavedTold,
     pub(super) overload: SavedOverload,
+    pub(super) heard: SavedHeard,
 }
 
 impl SavedState {
@@ -171,7 +172,8 @@ impl SavedState {
         to.section("steps", SECTION_VERSION, &self.steps)?;
         to.section("suppress", SECTION_VERSION, &self.suppression)?;
         to.section("told", SECTION_VERSION, &self.told)?;
-        to.section("overload", SECTION_VERSION, &self.overload)
+        to.section("overload", SECTION_VERSION, &self.overload)?;
+        to.section("heard", SECTION_VERSION, &self.heard)
     }
 
     pub(super) fn from_sections(sections: &[ReadSection]) -> Result<Self, StateError> {
@@ -194,6 +196,12 @@ impl SavedState {
             suppression: part(sections, "suppress")?,
             told: part(sections, "told")?,
             overload: part(sections, "overload")?,
+            // Checkpoints up to 2026-11-26 have none.
+            heard: if sections.iter().any(|section| section.name == "heard") {
+                part(sections, "heard")?
+            } else {
+                SavedHeard::default()
+            },
         })
     }
 

@@ -180,7 +180,7 @@ impl Classes {
         let lets_in = |class| least.is_some_and(|least| class >= least);
         match payload {
             // Nothing is decoded of them any more, and they have been counted as they were read.
-            Payload::Refused(_) => Some(payload),
+            Payload::Refused(_) | Payload::Alive(_) => Some(payload),
             // Each may be of another kind.
             Payload::Lines { bytes, format: Format::Ndjson, header } if of.kind.is_none() && !of.foreign => {
                 let mut seconds = Seconds::new(of.timezone.clone());
@@ -332,6 +332,7 @@ fn records_in(payload: &Payload) -> u64 {
         Payload::Objects { ranges, .. } => ranges.len(),
         Payload::Columns(batch) => RecordBatch::num_rows(batch),
         Payload::Refused(causes) => causes.len(),
+        Payload::Alive(_) => 0,
     };
     count as u64
 }

@@ -226,6 +226,12 @@ impl Feed {
         self.intake.has_room()
     }
 
+    /// Notes that devices said that they are there, without a record: one that says so does not count as silent. Windows do not
+    /// wait for it. Where there is no room, nothing is noted: others are heard then.
+    pub fn alive(&self, devices: Vec<Arc<str>>) {
+        let _ = self.intake.try_push(self.block(Arc::from("alive"), 0, Payload::Alive(devices), None));
+    }
+
     /// Hands over lines of NDJSON: the easy way in for an embedder.
     pub fn send_ndjson(&self, lines: impl Into<Bytes>) {
         let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };

@@ -64,6 +64,8 @@ pub enum Payload {
     Columns(RecordBatch),
     /// Records that were refused at framing, with a digest of their bytes.
     Refused(Vec<(Cause, String)>),
+    /// No records: devices that said that they are there.
+    Alive(Vec<Arc<str>>),
 }
 
 impl Payload {
@@ -73,6 +75,7 @@ impl Payload {
             Self::Lines { bytes, .. } | Self::Objects { bytes, .. } => bytes.len(),
             Self::Columns(batch) => batch.get_array_memory_size(),
             Self::Refused(causes) => causes.len() * 128,
+            Self::Alive(devices) => devices.len() * 64,
         }
     }
 }

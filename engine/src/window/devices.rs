@@ -32,7 +32,23 @@ struct Device {
     idle: bool,
     /// Whether it was told that its clock is behind.
     behind: bool,
+    /// Kept in [`SavedHeard`].
+    #[serde(skip)]
+    health: Health,
 }
+
+/// Whether a device is there. It may be there and have nothing to say: no window waits for it then, and nobody is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Health {
+    /// When it last said that it is there, without a record; 0 if never.
+    alive_ms: i64,
+    /// Whether it was told that it is silent.
+    silent: bool,
+}
+
+/// Health of devices as it is kept in a checkpoint, in their order.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SavedHeard(Vec<Health>);
 
 impl Device {
     fn progress(&self, kind: KindId) -> Option<i64> {
@@ -81,17 +97,30 @@ impl Devices {
         let at = self.number(source, device).unwrap_or_else(|| self.add(source, device, now_ms));
         let starts = self.all[at].idle || self.all[at].floor_ms[usize::from(kind)].is_none();
         if starts {
-            if self.all[at].idle {
-                self.fault(at, FaultKind::Heard, ts_ms);
-            }
             self.start(at, kind);
         }
+        self.hear(at, ts_ms);
         self.compare_clocks(at, source, ts_ms);
         let device = &mut self.all[at];
         let before_ms = device.progress(kind).unwrap_or(NEVER);
         device.newest_ms = device.newest_ms.max(ts_ms);
         device.last_arrival_ms = now_ms;
         before_ms
+    }
+
+    /// A device said that it is there, without a record. One that has never sent any is not known.
+    pub(crate) fn alive(&mut self, source: u16, device: SymbolId, now_ms: i64) {
+        if let Some(at) = self.number(source, device) {
+            self.all[at].health.alive_ms = now_ms;
+            self.hear(at, now_ms);
+        }
+    }
+
+    fn hear(&mut self, at: usize, at_ms: i64) {
+        if self.all[at].health.silent {
+            self.all[at].health.silent = false;
+            self.fault(at, FaultKind::Heard, at_ms);
+        }
     }
 
     fn number(&self, source: u16, device: SymbolId) -> Option<usize> {
@@ -109,6 +138,7 @@ impl Devices {
             floor_ms: vec![None; self.watermark_ms.len()],
             last_arrival_ms: now_ms,
             idle: false,
+            health: Health::default(),
         });
         self.note_number(source, symbol);
         self.all.len() - 1
@@ -184,8 +214,11 @@ impl Devices {
     pub(crate) fn tick(&mut self, now_ms: i64) {
         for at in 0..self.all.len() {
             let device = &mut self.all[at];
-            if !device.idle && now_ms - device.last_arrival_ms > self.idle_after_ms {
-                device.idle = true;
+            let idle_after_ms = self.idle_after_ms;
+            let is_over = |since_ms: i64| now_ms - since_ms > idle_after_ms;
+            device.idle |= is_over(device.last_arrival_ms);
+            if device.idle && !device.health.silent && is_over(device.last_arrival_ms.max(device.health.alive_ms)) {
+                device.health.silent = true;
                 let at_ms = device.newest_ms;
                 self.fault(at, FaultKind::Silent, at_ms);
             }
@@ -228,10 +261,27 @@ impl Devices {
         }
     }
 
+    pub(crate) fn save_heard(&self) -> SavedHeard {
+        SavedHeard(self.all.iter().map(|device| device.health).collect())
+    }
+
+    /// Comes after [`Self::load`]. Where health was not kept, whoever was idle had been told to be silent.
+    pub(crate) fn load_heard(&mut self, saved: SavedHeard) {
+        let mut saved = saved.0.into_iter();
+        for device in &mut self.all {
+            device.health = saved.next().unwrap_or(Health { alive_ms: 0, silent: device.idle });
+        }
+    }
+
     /// Nobody could be heard until now: whoever is silent from here on is.
     pub(crate) fn listen_anew(&mut self, now_ms: i64) {
-        for device in self.all.iter_mut().filter(|device| !device.idle) {
-            device.last_arrival_ms = device.last_arrival_ms.max(now_ms);
+        for device in &mut self.all {
+            if !device.idle {
+                device.last_arrival_ms = device.last_arrival_ms.max(now_ms);
+            }
+            if device.health.alive_ms > 0 && !device.health.silent {
+                device.health.alive_ms = device.health.alive_ms.max(now_ms);
+            }
         }
     }
 
@@ -242,7 +292,7 @@ impl Devices {
 
     /// Every device: source, symbol, newest event time, whether it is silent.
     pub(crate) fn list(&self) -> impl Iterator<Item = (u16, SymbolId, i64, bool)> {
-        self.all.iter().map(|device| (device.source, device.symbol, device.newest_ms, device.idle))
+        self.all.iter().map(|device| (device.source, device.symbol, device.newest_ms, device.health.silent))
     }
 
     /// How many devices are known, and how many of them are idle.
@@ -254,6 +304,37 @@ impl Devices {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_says_that_it_is_there_is_not_silent_and_holds_nobody_up() {
+        let mut devices = Devices::new(1, 1_000);
+        devices.record(0, 1, 0, 100, 1);
+        devices.record(0, 2, 0, 50, 1);
+        devices.alive(0, 9, 1);
+        assert_eq!(devices.count().0, 2, "who has never sent a record is not known");
+        let told = |devices: &mut Devices| -> Vec<(SymbolId, bool)> {
+            devices.take_faults().iter().map(|it| (it.device, matches!(it.kind, FaultKind::Heard))).collect()
+        };
+        devices.alive(0, 2, 1_500);
+        devices.tick(2_000);
+        assert_eq!(told(&mut devices), [(1, false)], "only the other one is silent");
+        devices.record(0, 1, 0, 900, 2_100);
+        assert_eq!((told(&mut devices), devices.advance(0)), (vec![(1, true)], 900), "no window waits for it");
+        // Kept and read back, it goes on the same way.
+        let (saved, heard) = (devices.save(), devices.save_heard());
+        let mut devices = Devices::new(1, 1_000);
+        devices.load(saved);
+        devices.load_heard(heard);
+        devices.tick(2_400);
+        assert_eq!(told(&mut devices), []);
+        devices.tick(2_600);
+        assert_eq!(told(&mut devices), [(2, false)]);
+        devices.tick(2_700);
+        assert_eq!(told(&mut devices), [], "once");
+        devices.alive(0, 2, 3_000);
+        assert_eq!(told(&mut devices), [(2, true)]);
+        assert_eq!(devices.list().filter(|(.., silent)| *silent).count(), 0);
+    }
 
     #[test]
     fn the_slowest_device_holds_the_watermark() {

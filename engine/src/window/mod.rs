@@ -22,7 +22,7 @@ mod sketch;
 mod view;
 mod zones;
 
-pub(crate) use devices::{Devices, FOREVER, SavedDevices};
+pub(crate) use devices::{Devices, FOREVER, SavedDevices, SavedHeard};
 pub(crate) use fault::{Fault, FaultKind, TOLD_AGAIN_MS};
 pub(crate) use forecast::{Forecaster, normal_quantile};
 pub(crate) use level::{Change, LevelState, Thresholds};

@@ -18,7 +18,7 @@ use weir_engine::source::{Format, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
 use self::parts::{Part, Parts};
-use super::push::PushDialect;
+use super::push::{Names, PushDialect, Told};
 use super::{PushPlace, STOP_POLL, keep_trying};
 use crate::client::{Finding, Login, digest};
 
@@ -34,15 +34,16 @@ const EVENT_BYTES_MAX: usize = 1 << 20;
 /// Asks a device for its events.
 pub struct IsapiStreamSource {
     /// `http://HOST:PORT` or `https://...`.
-    pub url: String,
+    url: String,
     /// Whom it trusts, where it is asked over TLS.
-    pub tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<ClientConfig>>,
     /// Who we are to it.
-    pub login: Login,
+    login: Login,
     /// Where it is.
-    pub place: PushPlace,
+    place: PushPlace,
     /// Where the connection runs.
-    pub runtime: Handle,
+    runtime: Handle,
+    names: Names,
 }
 
 impl Source for IsapiStreamSource {
@@ -56,6 +57,11 @@ impl Source for IsapiStreamSource {
 }
 
 impl IsapiStreamSource {
+    /// A device at `url` (`http://HOST:PORT` or `https://...`). `tls` says whom it trusts, where it is asked over TLS.
+    pub fn new(url: String, tls: Option<Arc<ClientConfig>>, login: Login, place: PushPlace, runtime: Handle) -> Self {
+        Self { url, tls, login, place, runtime, names: Names::default() }
+    }
+
     fn client(&self) -> Result<Client, String> {
         // The first installed provider stays; a second attempt is no error.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -117,10 +123,16 @@ impl IsapiStreamSource {
 
     fn take(&self, event: &[u8], feed: &Feed) {
         let text = std::str::from_utf8(event).map_err(|_| "the event is not UTF-8".to_owned());
-        let lines = text.and_then(|text| PushDialect::Isapi.lines(text.trim_start_matches('\u{feff}'), &self.place));
-        let payload = match lines {
-            Ok(lines) if lines.is_empty() => return,
-            Ok(lines) => Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None },
+        let told = text
+            .and_then(|text| PushDialect::Isapi.told(text.trim_start_matches('\u{feff}'), &self.place, &self.names));
+        let payload = match told {
+            Ok(Told { lines, alive }) if lines.is_empty() => {
+                if !alive.is_empty() {
+                    feed.alive(alive);
+                }
+                return;
+            }
+            Ok(Told { lines, .. }) => Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None },
             Err(why) => Payload::Refused(vec![(Reason::bad_event(why).into(), String::new())]),
         };
         block_in_place(|| feed.send(self.url.as_str().into(), 0, payload));

@@ -6,7 +6,7 @@
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-use super::Record;
+use super::{Events, Record};
 
 /// Elements in elements.
 const DEPTH_MAX: usize = 16;
@@ -106,19 +106,26 @@ impl Values {
     /// What the device is called: by its number, else by its network card.
     fn device(&self) -> Option<String> {
         let device = self.text("deviceID").or(self.text("macAddress")).or(self.text("ipAddress"))?;
-        Some(self.text("channelID").map_or_else(|| device.to_owned(), |channel| format!("{device}/{channel}")))
+        Some(self.of_channel(device))
+    }
+
+    fn of_channel(&self, device: &str) -> String {
+        self.text("channelID").map_or_else(|| device.to_owned(), |channel| format!("{device}/{channel}"))
     }
 }
 
-/// The records of an event; none of a heartbeat, or of an event of another kind.
-pub(super) fn records(xml: &str) -> Result<Vec<Record>, String> {
+/// The records of an event. A heartbeat (`videoloss`, `inactive`) has none, nor has an event of another kind; who sends it is there.
+pub(super) fn events(xml: &str) -> Result<Events, String> {
     let values = Values::read(xml)?;
-    match values.text("eventType") {
-        Some("ANPR") => Ok(vec![vehicle(&values)]),
-        Some("PeopleCounting") => Ok(people(&values)),
-        Some(_) => Ok(Vec::new()),
-        None => Err("there is no eventType".to_owned()),
-    }
+    let events = match values.text("eventType") {
+        Some("ANPR") => vec![vehicle(&values)].into(),
+        Some("PeopleCounting") => people(&values).into(),
+        Some(_) => Events { alive: values.device().into_iter().collect(), ..Events::default() },
+        None => return Err("there is no eventType".to_owned()),
+    };
+    // All that some heartbeats say of who sends them.
+    let also_called = values.text("ipAddress").map(|address| values.of_channel(address));
+    Ok(Events { also_called, ..events })
 }
 
 fn vehicle(values: &Values) -> Record {
@@ -171,7 +178,7 @@ mod tests {
     }
 
     fn only(xml: &str) -> serde_json::Value {
-        let records = records(xml).unwrap();
+        let records = events(xml).unwrap().records;
         assert_eq!(records.len(), 1);
         serde_json::Value::Object(records.into_iter().next().unwrap().0)
     }
@@ -213,9 +220,11 @@ mod tests {
             document_type,
             &event(""),
         ] {
-            let why = records(xml).map(|records| records.len()).unwrap_err();
+            let why = events(xml).map(|events| events.records.len()).unwrap_err();
             assert!(!why.contains("canary"), "{xml}: {why}");
         }
-        assert!(records(&event("<eventType>videoloss</eventType>")).unwrap().is_empty(), "a heartbeat");
+        let heartbeat = event("<deviceID>88</deviceID><channelID>1</channelID><eventType>videoloss</eventType>");
+        let Events { records, alive, .. } = events(&heartbeat).unwrap();
+        assert!(records.is_empty() && alive == ["88/1"], "a heartbeat");
     }
 }

@@ -8,9 +8,12 @@
 mod axis_plates;
 mod form;
 mod isapi;
+mod names;
 mod ngsi;
 mod plate_recognizer;
 mod rekor;
+
+pub(super) use self::names::Names;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,15 +50,23 @@ pub enum PushDialect {
 }
 
 impl PushDialect {
-    /// The NDJSON of canonical records in a body. An error says what is wrong with it, without its values.
-    pub(super) fn lines(self, body: &str, of: &PushPlace) -> Result<Vec<u8>, String> {
-        let records = match self {
-            Self::Isapi => isapi::records(body),
-            Self::PlateRecognizer => plate_recognizer::records(body),
-            Self::AxisPlates => axis_plates::records(body),
-            Self::Rekor => rekor::records(body),
-            Self::Ngsi => ngsi::records(body),
-        }?;
+    /// The NDJSON of canonical records in a body, and the devices that say only that they are there. An error says what is wrong
+    /// with it, without its values.
+    pub(super) fn told(self, body: &str, of: &PushPlace, names: &Names) -> Result<Told, String> {
+        let Events { records, alive, also_called } = match self {
+            Self::Isapi => isapi::events(body)?,
+            Self::PlateRecognizer => plate_recognizer::records(body)?.into(),
+            Self::AxisPlates => axis_plates::records(body)?.into(),
+            Self::Rekor => rekor::events(body)?,
+            Self::Ngsi => ngsi::records(body)?.into(),
+        };
+        let mut alive: Vec<Arc<str>> = alive.into_iter().map(Arc::from).collect();
+        if let Some(name) = &also_called {
+            if records.is_empty() {
+                alive.extend(names.of(name));
+            }
+            names.learn(name, records.iter().filter_map(|record| record.0.get("device")?.as_str().map(Arc::from)));
+        }
         let mut lines = Vec::new();
         for mut record in records {
             record.put("site", of.site.as_deref());
@@ -65,7 +76,28 @@ impl PushDialect {
             serde_json::to_writer(&mut lines, &record.0).expect("a record is plain data");
             lines.push(b'\n');
         }
-        Ok(lines)
+        Ok(Told { lines, alive })
+    }
+}
+
+/// What a body tells.
+pub(super) struct Told {
+    pub(super) lines: Vec<u8>,
+    pub(super) alive: Vec<Arc<str>>,
+}
+
+/// The same, before it is written down.
+#[derive(Default)]
+struct Events {
+    records: Vec<Record>,
+    alive: Vec<String>,
+    /// What else the device that tells is called.
+    also_called: Option<String>,
+}
+
+impl From<Vec<Record>> for Events {
+    fn from(records: Vec<Record>) -> Self {
+        Self { records, ..Self::default() }
     }
 }
 
@@ -122,6 +154,7 @@ struct Shared {
     feed: Feed,
     dialect: PushDialect,
     place: PushPlace,
+    names: Names,
     limits: HttpLimits,
     rates: PeerRates,
 }
@@ -131,21 +164,28 @@ impl Source for PushSource {
         let Self { address, path, dialect, place, limits, on_bound, runtime } = *self;
         let per_second = f64::from(limits.requests_per_second_max);
         let rates = PeerRates::new(per_second, per_second);
-        let shared = Arc::new(Shared { feed: feed.clone(), dialect, place, limits: limits.clone(), rates });
+        let shared = Arc::new(Shared {
+            feed: feed.clone(),
+            dialect,
+            place,
+            names: Names::default(),
+            limits: limits.clone(),
+            rates,
+        });
         let router = |peer| Router::new().route(&path, post(receive)).with_state((Arc::clone(&shared), peer));
         let serving = web::serve(address, on_bound.as_ref(), &limits, &feed, router);
         runtime.block_on(serving).map_err(|error| SourceError::new(format!("push {address}"), error))
     }
 }
 
-/// The lines in the body of a request.
-async fn lines_of(
+/// What the body of a request tells.
+async fn told_by(
     dialect: PushDialect,
     headers: &HeaderMap,
     body: Body,
-    place: &PushPlace,
+    (place, names): (&PushPlace, &Names),
     limits: &HttpLimits,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Told, Refusal> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let compression = compression(text(header::CONTENT_ENCODING))?;
     let bytes = match text(header::CONTENT_TYPE).map(multer::parse_boundary) {
@@ -157,14 +197,17 @@ async fn lines_of(
     };
     let event = String::from_utf8(bytes).map_err(|_| Refusal::Form("the event is not UTF-8".to_owned()))?;
     // Some put a byte-order mark before their XML.
-    dialect.lines(event.trim_start_matches('\u{feff}'), place).map_err(Refusal::Form)
+    dialect.told(event.trim_start_matches('\u{feff}'), place, names).map_err(Refusal::Form)
 }
 
 /// The lines in a body under this content type, as the source takes them; `None` if it is refused.
 pub async fn push_lines_of(dialect: PushDialect, content_type: &str, body: Bytes, bytes_max: usize) -> Option<Vec<u8>> {
     let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type.parse().ok()?)]);
     let limits = HttpLimits { body_bytes_max: bytes_max, ..HttpLimits::default() };
-    lines_of(dialect, &headers, body.into(), &PushPlace::default(), &limits).await.ok()
+    told_by(dialect, &headers, body.into(), (&PushPlace::default(), &Names::default()), &limits)
+        .await
+        .ok()
+        .map(|told| told.lines)
 }
 
 enum Refusal {
@@ -216,16 +259,20 @@ impl Shared {
             return Err(Refusal::Busy);
         }
         let body = body.take().expect("it is read once");
-        let lines = match lines_of(self.dialect, headers, body, &self.place, &self.limits).await {
-            // The device will not send it again: it is told to somebody who looks.
-            Err(Refusal::Form(why)) => {
-                let cause = Reason::bad_event(why.clone()).into();
-                let payload = Payload::Refused(vec![(cause, String::new())]);
-                web::judged(&self.feed, format!("push {peer}"), payload).await.map_err(|_| Refusal::Busy)?;
-                return Err(Refusal::Form(why));
-            }
-            lines => lines?,
-        };
+        let Told { lines, alive } =
+            match told_by(self.dialect, headers, body, (&self.place, &self.names), &self.limits).await {
+                // The device will not send it again: it is told to somebody who looks.
+                Err(Refusal::Form(why)) => {
+                    let cause = Reason::bad_event(why.clone()).into();
+                    let payload = Payload::Refused(vec![(cause, String::new())]);
+                    web::judged(&self.feed, format!("push {peer}"), payload).await.map_err(|_| Refusal::Busy)?;
+                    return Err(Refusal::Form(why));
+                }
+                told => told?,
+            };
+        if !alive.is_empty() {
+            self.feed.alive(alive);
+        }
         if lines.is_empty() {
             return Ok(Outcome::default());
         }

@@ -3,11 +3,13 @@
 
 use serde::Deserialize;
 
-use super::{Record, no_json};
+use super::{Events, Record, no_json};
 use crate::source::loose::Loose;
 
 /// Candidates of a group that are looked at.
 const CANDIDATES_MAX: usize = 64;
+/// Cameras of an agent that are looked at.
+const STREAMS_MAX: usize = 256;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -26,6 +28,15 @@ struct Group {
     travel_direction: Loose,
     is_preview: Loose,
     vehicle: Vehicle,
+    /// Of a heartbeat.
+    video_streams: Vec<Stream>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Stream {
+    camera_id: Loose,
+    is_streaming: Loose,
 }
 
 #[derive(Deserialize, Default)]
@@ -53,11 +64,17 @@ struct Named {
     name: Loose,
 }
 
-pub(super) fn records(json: &str) -> Result<Vec<Record>, String> {
+pub(super) fn events(json: &str) -> Result<Events, String> {
     let group: Group = serde_json::from_str(json).map_err(|error| no_json(&error))?;
     match group.data_type.text() {
-        Some("alpr_group") => Ok(vec![vehicle(&group)]),
-        Some(_) => Ok(Vec::new()),
+        Some("alpr_group") => Ok(vec![vehicle(&group)].into()),
+        Some("heartbeat") => {
+            let streams = group.video_streams.iter().take(STREAMS_MAX);
+            let running = streams.filter(|stream| stream.is_streaming.text() == Some("1"));
+            let alive = running.filter_map(|stream| stream.camera_id.text().map(str::to_owned)).collect();
+            Ok(Events { alive, ..Events::default() })
+        }
+        Some(_) => Ok(Events::default()),
         None => Err("there is no data_type".to_owned()),
     }
 }
@@ -99,9 +116,11 @@ mod tests {
 
     #[test]
     fn what_is_no_group_brings_nothing_or_is_refused() {
-        assert!(records(r#"{"data_type":"heartbeat","timestamp":1453426302097}"#).unwrap().is_empty());
+        let heartbeat = r#"{"data_type":"heartbeat","video_streams":[{"camera_id":7,"is_streaming":true},{"camera_id":8,"is_streaming":false}]}"#;
+        let Events { records, alive, .. } = events(heartbeat).unwrap();
+        assert!(records.is_empty() && alive == ["7"]);
         for json in ["", "[]", "7", "{}", r#"{"data_type":"alpr_group","candidates":"canary"}"#] {
-            let said = records(json).err().unwrap_or_default();
+            let said = events(json).err().unwrap_or_default();
             assert!(!said.is_empty() && !said.contains("canary"), "{json}: {said}");
         }
     }

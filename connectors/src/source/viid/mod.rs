@@ -341,7 +341,7 @@ impl Asked {
                 match route {
                     Route::Register => self.shared.sessions.open(device_id, self.from, self.now_ms),
                     Route::UnRegister => self.shared.sessions.close(device_id),
-                    _ => {}
+                    _ => self.shared.feed.alive(vec![Arc::from(device_id)]),
                 }
                 Ok(answer::one(StatusCode::OK, &self.statuses.of(device_id, Code::Ok, "OK")))
             }

@@ -125,6 +125,7 @@ enum WrittenPayload<'a> {
     },
     Columns(#[serde(borrow)] Raw<'a>),
     Refused(Vec<(WrittenCause, String)>),
+    Alive(Vec<String>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -218,6 +219,7 @@ impl KeptBlock {
                 };
                 WrittenPayload::Refused(causes.iter().map(cause).collect())
             }
+            Payload::Alive(devices) => WrittenPayload::Alive(devices.iter().map(ToString::to_string).collect()),
         };
         let extent = self.extent.as_ref().map(|extent| WrittenExtent {
             file: (*extent.file).clone(),
@@ -262,6 +264,7 @@ impl KeptBlock {
                 ranges: ranges.into_iter().map(|(start, end)| start..end).collect(),
             },
             WrittenPayload::Columns(bytes) => Payload::Columns(columns(bytes.0)?),
+            WrittenPayload::Alive(devices) => Payload::Alive(devices.into_iter().map(Arc::from).collect()),
             WrittenPayload::Refused(causes) => Payload::Refused(
                 causes
                     .into_iter()
@@ -321,6 +324,7 @@ mod tests {
                 (Reason::TooLong { bytes: 5, bytes_max: 4 }.into(), "d".to_owned()),
                 (Reason::bad_event("no event".to_owned()).into(), "e".to_owned()),
             ]),
+            Payload::Alive(vec![Arc::from("d1"), Arc::from("d2")]),
         ];
         let blocks = payloads.into_iter().zip(0..).map(|(payload, n)| KeptBlock {
             source: n,
@@ -339,7 +343,7 @@ mod tests {
         turn().put(&mut bytes);
         let bytes = Bytes::from(bytes);
         let read = KeptTurn::read(&bytes).unwrap();
-        assert_eq!((read.now_ms, read.resumed, read.blocks.len()), (9, true, 5));
+        assert_eq!((read.now_ms, read.resumed, read.blocks.len()), (9, true, 6));
         for (read, block) in read.blocks.iter().zip(&turn().blocks) {
             assert_eq!(format!("{:?}", read.payload), format!("{:?}", block.payload));
             assert_eq!((read.source, read.first_record, read.received_ms), (block.source, 7, 8));

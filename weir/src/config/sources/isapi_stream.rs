@@ -41,7 +41,7 @@ impl IsapiStreamDecl {
         };
         let login = login(&self.user, &self.password_file, vfs).map_err(|(_, message)| message)?;
         let (url, place, runtime) = (self.url.clone(), self.place.clone(), runtime.clone());
-        Ok(IsapiStreamSource { url, tls, login, place, runtime })
+        Ok(IsapiStreamSource::new(url, tls, login, place, runtime))
     }
 }
 
