@@ -27,7 +27,9 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::planner::{PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
 use datafusion_sql::sqlparser::dialect::GenericDialect;
+use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::Parser;
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::diagnostic::{Code, codes};
 use functions::Functions;
@@ -38,6 +40,12 @@ pub use shape::{Comparison, Shape};
 pub const SQL_BYTES_MAX: usize = 16 * 1024;
 /// Deepest nesting of an expression.
 const SQL_DEPTH_MAX: usize = 50;
+/// Parentheses, brackets and `case ... end` in each other.
+const NESTED_MAX: usize = 12;
+/// Brackets (`[`) in each other.
+const BRACKETS_MAX: usize = 2;
+/// Names with dots between them.
+const NAMES_MAX: usize = 4;
 
 /// The names an expression may use.
 #[derive(Debug, Clone)]
@@ -173,18 +181,59 @@ fn parse(sql: &str) -> Result<SqlExpr, Vec<Problem>> {
             help: Some("texts stand in single quotes; combine conditions with `and`, `or`, `not`".to_owned()),
         }]
     };
-    let mut parser = Parser::new(&GenericDialect {})
-        .with_recursion_limit(SQL_DEPTH_MAX)
-        .try_with_sql(sql)
-        .map_err(|error| problem(&error.to_string()))?;
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
+    let tokens = tokens.map_err(|error| problem(&error.to_string()))?;
+    if let Some(what) = too_much(&tokens) {
+        return Err(problem(&what));
+    }
+    let mut parser =
+        Parser::new(&GenericDialect {}).with_recursion_limit(SQL_DEPTH_MAX).with_tokens_with_locations(tokens);
     let parsed = parser.parse_expr().map_err(|error| problem(&error.to_string()))?;
     let rest = parser.peek_token();
-    if rest.token != datafusion_sql::sqlparser::tokenizer::Token::EOF {
+    if rest.token != Token::EOF {
         let message =
             format!("unexpected {} at Line: {}, Column: {}", rest.token, rest.span.start.line, rest.span.start.column);
         return Err(problem(&message));
     }
     Ok(parsed)
+}
+
+/// What would take the parser too long, as it would say it. What it cannot read it tries again in other ways: twice at every level of
+/// `cast(` or `case`, and as often as a chain of names has parts before every bracket. Its own bound of recursion is too far for that.
+fn too_much(tokens: &[TokenWithSpan]) -> Option<String> {
+    let (mut depth, mut brackets, mut names) = (0_usize, 0_usize, 1_usize);
+    tokens.iter().find_map(|token| {
+        let opens = match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => Some(true),
+            Token::RParen | Token::RBracket | Token::RBrace => Some(false),
+            Token::Word(word) if word.keyword == Keyword::CASE => Some(true),
+            Token::Word(word) if word.keyword == Keyword::END => Some(false),
+            _ => None,
+        };
+        let step = |depth: usize| if opens == Some(true) { depth + 1 } else { depth.saturating_sub(1) };
+        if opens.is_some() {
+            depth = step(depth);
+        }
+        if matches!(token.token, Token::LBracket | Token::RBracket) {
+            brackets = step(brackets);
+        }
+        match token.token {
+            Token::Period => names += 1,
+            Token::Word(_) => {}
+            _ => names = 1,
+        }
+        let what = if depth > NESTED_MAX {
+            format!("more than {NESTED_MAX} parentheses, brackets and `case` in each other")
+        } else if brackets > BRACKETS_MAX {
+            format!("more than {BRACKETS_MAX} brackets in each other")
+        } else if names > NAMES_MAX {
+            format!("more than {NAMES_MAX} names with dots between them")
+        } else {
+            return None;
+        };
+        let start = token.span.start;
+        Some(format!("{what} at Line: {}, Column: {}", start.line, start.column))
+    })
 }
 
 /// The first line of an error of `DataFusion`, without its prefixes.

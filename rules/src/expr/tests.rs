@@ -73,3 +73,110 @@ fn meaning_ignores_spelling() {
     assert_eq!(meaning("speed_kmh>3"), meaning("(speed_kmh   > 3.0)"));
     assert_ne!(meaning("speed_kmh>3"), meaning("speed_kmh>=3"));
 }
+
+/// The parser tries a chain of names before a bracket in several ways, and each of them tries what is in the bracket: five of them in
+/// each other took it half a minute, nine more than an hour (found by the fuzz target `rules_eval`).
+#[test]
+fn brackets_in_brackets_are_refused_before_they_are_tried() {
+    let started = std::time::Instant::now();
+    let deep = "a.b.c.d.e.f[".repeat(40);
+    let found = problems("vehicle", &format!("{deep}x like"));
+    assert_eq!((found.len(), found[0].0), (1, "WR0301"));
+    for names in [2, 3, 4, 10, 20, 40, 100, 400, 2_000] {
+        let wide = "a.".repeat(names);
+        assert_eq!(problems("vehicle", &format!("{wide}b[{wide}c[d like")).len(), 1, "{names} names");
+    }
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+    // A text is no bracket, and one behind the other is not in it.
+    assert_eq!(problems("vehicle", "site like '[[[[[[['"), []);
+    assert_eq!(problems("vehicle", "array_has(['A', 'B'], site) or array_has(['C'], site)"), []);
+}
+
+/// What can be begun again and again, as deep as it goes, and ends in the middle: the parser tries it in all ways it knows.
+#[test]
+fn nothing_that_is_unfinished_takes_long() {
+    for unit in [
+        "a.b[",
+        "a[",
+        "a.b(",
+        "f(",
+        "(",
+        "case when a then ",
+        "not ",
+        "[",
+        "{",
+        "cast(",
+        "interval ",
+        "a in (",
+        "a between ",
+        "array[",
+        "struct(",
+        "exists(",
+        "a::",
+        "{d ",
+        "a -> ",
+        "position(a in ",
+        "extract(hour from ",
+        "substring(a from ",
+        "trim(both from ",
+        "ceil(",
+        "x.y.z.",
+        "date '",
+        "a(",
+        "a.b.c(",
+        "map{",
+        "array(",
+        "row(",
+        "(a,",
+        "(select ",
+        "overlay(a placing ",
+        "nullif(",
+        "a over (",
+        "a filter (where ",
+        "convert(",
+        "try_cast(",
+        "all(",
+        "a = any(",
+        "timestamp ",
+        "- ",
+        "a collate ",
+        "match (",
+        "prior ",
+        "struct<a ",
+        "a.*.",
+        "a.b.c.d(",
+        "(a.b.c.d",
+        "a.b.c.d::",
+        "a.b.c.d + (",
+        "a.b.c.d in (",
+        "f(a.b.c.d, ",
+        "{a.b.c.d",
+        "case a.b.c.d when ",
+        "cast(a.b.c.d as ",
+        "a[b.c.d, ",
+        "a.f(b).g(c).h(",
+        "a.f(b)[",
+        "a.'b'.c[",
+        "-a.b.c.d[",
+        "a.b.c[d:",
+        "a.b.c[:",
+        "a.b(c)[",
+        "(a.b.c.d)[",
+        "a.b[c].d[",
+        "a.b.c.d[e].",
+        "a.b[c].d(",
+        "a.b[c].d[e].f.g[h].",
+        "a.b.c.d[e.f.g.h[i].j].",
+        "a[(b[",
+        "a.b.c.d[(",
+        "(a.b.c.d[e.f.g.h[i]]",
+        "a[b](",
+    ] {
+        for depth in [2, 4, 8, 10, 12, 13, 24, 48] {
+            let sql = format!("{}x like", unit.repeat(depth));
+            let started = std::time::Instant::now();
+            assert!(parse(&sql).is_err(), "{sql}");
+            assert!(started.elapsed().as_millis() < 1_000, "{unit} {depth} times: {:?}", started.elapsed());
+        }
+    }
+}
