@@ -6,7 +6,7 @@ use weir_engine::decode::json::array_elements;
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Columns that an event may become.
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 21] = [
     "kind",
     "event_id",
     "ts",
@@ -24,6 +24,10 @@ const COLUMNS: [&str; 17] = [
     "count",
     "total",
     "read_id",
+    "read_state",
+    "length_m",
+    "headway_s",
+    "occupied",
 ];
 
 /// Bodies of `/VIID/MotorVehicles`.
@@ -92,7 +96,7 @@ fn look_at(lines: Option<Vec<u8>>) {
     for line in lines.lines() {
         let record: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(line).expect("a line is an object");
-        assert!(["vehicle", "person"].contains(&record["kind"].as_str().unwrap_or_default()), "{line}");
+        assert!(["vehicle", "person", "traffic"].contains(&record["kind"].as_str().unwrap_or_default()), "{line}");
         for column in record.keys() {
             assert!(COLUMNS.contains(&column.as_str()), "{column}");
         }

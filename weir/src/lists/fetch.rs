@@ -8,8 +8,8 @@ use weir_connectors::list::PostgresList;
 use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::vfs::{RealVfs, Vfs};
 use weir_engine::watchlist::{
-    Changes, DELTAS_MAX, ListSource, Snapshot, SnapshotBuilder, SourceReport, Watchlist, build_delta, changes_to,
-    is_snapshot, read_source,
+    Changes, DELTAS_MAX, ListError, ListSource, Snapshot, SnapshotBuilder, SourceReport, Watchlist, build_delta,
+    changes_to, is_snapshot, read_source,
 };
 
 use super::{Order, Trouble, month_of, put};
@@ -56,7 +56,11 @@ impl Fetcher {
         report.map_err(|error| {
             // Rows that were not read to their end leave the connection in the middle of them.
             self.database.disconnect();
-            Trouble::Wrong(error.to_string())
+            match error {
+                // It broke off: the next attempt may get further.
+                ListError::Io { .. } => Trouble::Failed(error.to_string()),
+                _ => Trouble::Wrong(error.to_string()),
+            }
         })
     }
 

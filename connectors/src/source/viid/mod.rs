@@ -8,6 +8,7 @@
 
 mod accounts;
 mod answer;
+mod bodies;
 mod digest;
 mod objects;
 mod sessions;
@@ -24,7 +25,6 @@ use axum::response::Response;
 use bytes::Bytes;
 use digest_auth::AlgorithmType;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use weir_engine::source::{Format, Outcome, Payload};
@@ -35,12 +35,13 @@ pub use subscription::ViidSubscription;
 
 use self::accounts::Account;
 use self::answer::{Code, Status, Statuses};
+use self::bodies::{Subscribe, Subscribes, System, Tollgate, Tollgates};
 use self::digest::{Challenges, Denied};
 use self::objects::{Element, MotorVehicles, Notifications, Refused, Vehicle};
 use self::sessions::Sessions;
 use self::subscription::Troubles;
 use super::web::{self, BodyFault, HttpLimits, PeerRates, compression, discard, plain, read_body};
-use super::{OnBound, local_time, loose::Loose};
+use super::{OnBound, local_time};
 
 /// Wrong passwords of one address: so many at once, and as many a minute.
 const FAILURES_A_MINUTE: f64 = 10.0;
@@ -237,73 +238,6 @@ impl Shared {
         let named = self.peer_header.as_ref().and_then(|name| parts.headers.get(name));
         named.and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(peer)
     }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct DeviceObject {
-    #[serde(rename = "DeviceID")]
-    device_id: Loose,
-}
-
-/// The body of `/VIID/System/*`.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct System {
-    #[serde(rename = "RegisterObject")]
-    register: DeviceObject,
-    #[serde(rename = "UnRegisterObject")]
-    unregister: DeviceObject,
-    #[serde(rename = "KeepaliveObject")]
-    keepalive: DeviceObject,
-}
-
-impl System {
-    fn device_id(&self) -> Option<&str> {
-        [&self.register, &self.unregister, &self.keepalive].into_iter().find_map(|object| object.device_id.text())
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Tollgates {
-    #[serde(rename = "TollgateListObject")]
-    list: TollgateList,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct TollgateList {
-    #[serde(rename = "TollgateObject")]
-    objects: objects::OneOrMore<Tollgate>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Subscribes {
-    #[serde(rename = "SubscribeListObject")]
-    list: SubscribeList,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct SubscribeList {
-    #[serde(rename = "SubscribeObject")]
-    objects: objects::OneOrMore<Subscribe>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Subscribe {
-    #[serde(rename = "SubscribeID")]
-    id: Loose,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Tollgate {
-    #[serde(rename = "TollgateID")]
-    id: Loose,
 }
 
 impl Asked {
