@@ -60,14 +60,21 @@ fn refreshes(config: &Arc<Config>, root: &RootKey) -> Result<Vec<Refresh>, Strin
     Ok(refreshes)
 }
 
-/// Lists to be fetched while weir runs; those that are not there yet are fetched now, since nothing runs without them.
+/// Lists to be fetched while weir runs; those that are not there yet, or cannot be opened, are fetched now, since nothing runs
+/// without them.
 ///
 /// # Errors
 /// A sentence, when one cannot be had.
 pub(crate) fn fetch_missing(config: &Arc<Config>, root: &RootKey) -> Result<Vec<Refresh>, String> {
+    if let Some(key_file) = config.key_file.as_ref().filter(|_| !config.list_sources.is_empty()) {
+        // What is built with another key nobody opens again.
+        config::read_key(&key_file.path, &RealVfs)?;
+    }
     let mut refreshes = refreshes(config, root)?;
     for refresh in &mut refreshes {
-        if RealVfs.stat(&refresh.fetcher.order.home).is_ok() {
+        let order = &refresh.fetcher.order;
+        let is_sound = order.version_at(&order.home, SystemClock::default().wall_ms()).is_ok();
+        if is_sound && RealVfs.stat(&order.home).is_ok() {
             continue;
         }
         match refresh.fetcher.fetch() {

@@ -148,8 +148,22 @@ fn a_list_is_fetched_from_postgres() {
     std::fs::remove_file(place.path("alerts.ndjson")).unwrap();
     assert!(!written(&place).contains(CANARY), "a plate lies in the folder in the clear");
 
-    // The next start goes by what is there, and the command line builds it by hand.
+    // A snapshot that cannot be opened is fetched anew; without the key nothing is fetched at all.
+    let snapshot = std::fs::read(place.path("stolen.wlist")).unwrap();
+    std::fs::remove_file(place.path("stolen.wlist")).unwrap();
+    place.write("stolen.wlist", &snapshot[..snapshot.len() / 2]);
     server.psql("ALTER TABLE stolen ADD COLUMN until timestamptz DEFAULT '2099-01-01'");
+    let running = place.start(&["weir.yaml"]);
+    Post::at(&running).finds(&place, "A10006", "E10006");
+    running.stop();
+    std::fs::rename(place.path("key"), place.path("key.away")).unwrap();
+    std::fs::remove_file(place.path("stolen.wlist")).unwrap();
+    let ran = place.weir(&["run", "weir.yaml"]);
+    assert!(!ran.status.success() && text(&ran.stderr).contains("key file"), "{}", text(&ran.stderr));
+    assert!(!place.path("stolen.wlist").exists());
+    std::fs::rename(place.path("key.away"), place.path("key")).unwrap();
+
+    // The next start goes by what is there, and the command line builds it by hand.
     let built = place.weir(&["list", "build", "weir.yaml", "stolen"]);
     let said = text(&built.stdout) + &text(&built.stderr);
     assert!(built.status.success() && said.contains("of stolen, 503 entries"), "{said}");
