@@ -1,9 +1,19 @@
 //! HTTP Digest (RFC 7616) towards servers that ask for it.
 
+use std::time::Duration;
+
 use digest_auth::{AuthContext, HttpMethod};
-use reqwest::{RequestBuilder, Response, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
 
 use super::Login;
+
+/// A client that follows nobody elsewhere.
+pub(crate) fn client(timeout: Duration) -> Result<Client, String> {
+    // The first installed provider stays; a second attempt is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
+    builder.build().map_err(|error| error.to_string())
+}
 
 /// What went wrong with a request, without its address.
 pub(crate) fn told(error: reqwest::Error) -> String {

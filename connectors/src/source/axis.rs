@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
-use weir_engine::backoff::Backoff;
 use weir_engine::source::{Format, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
@@ -54,45 +53,28 @@ impl Source for AxisSource {
     fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
         let fault = |message: String| SourceError::new(format!("axis {}", self.url), message);
         let zone = TimeZone::get(&self.timezone).map_err(|error| fault(error.to_string()))?;
-        let client = client().map_err(fault)?;
-        self.runtime.block_on(async {
-            let mut backoff = Backoff::endless();
-            let mut last = String::new();
-            while !feed.stopping() {
-                match self.ask(&client).await.and_then(|totals| Ok((self.lines(&totals, &zone)?, totals))) {
-                    Ok((lines, totals)) => {
-                        backoff = Backoff::endless();
-                        feed.say_trouble(None);
-                        // What it said before it need not say again.
-                        if totals.timestamp != last {
-                            last = totals.timestamp;
-                            let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
-                            block_in_place(|| feed.send(self.url.as_str().into(), 0, payload));
-                        }
-                        super::pause_for(&feed, self.every).await;
-                    }
-                    Err(trouble) => {
-                        feed.say_trouble(Some(trouble));
-                        super::pause(&feed, &mut backoff).await;
-                    }
-                }
+        let client = digest::client(TIMEOUT).map_err(fault)?;
+        let mut last = String::new();
+        let ask = async || {
+            let totals = self.ask(&client).await?;
+            let lines = self.lines(&totals, &zone)?;
+            // What it said before it need not say again.
+            if totals.timestamp != last {
+                last = totals.timestamp;
+                let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
+                block_in_place(|| feed.send(self.url.as_str().into(), 0, payload));
             }
-        });
+            Ok(())
+        };
+        self.runtime.block_on(super::keep_asking(&feed, self.every, ask));
         Ok(())
     }
-}
-
-fn client() -> Result<Client, String> {
-    // The first installed provider stays; a second attempt is no error.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-    builder.build().map_err(|error| error.to_string())
 }
 
 impl AxisSource {
     /// Asks once.
     pub fn probe(&self) -> Finding {
-        let client = client()?;
+        let client = digest::client(TIMEOUT)?;
         let totals = self.runtime.block_on(self.ask(&client))?;
         let zone = TimeZone::get(&self.timezone).map_err(|error| error.to_string())?;
         self.lines(&totals, &zone)?;

@@ -11,7 +11,6 @@ use reqwest::{Client, header};
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
-use weir_engine::backoff::Backoff;
 use weir_engine::source::{Format, Payload};
 use weir_engine::{Feed, Source, SourceError};
 
@@ -108,44 +107,25 @@ struct Vehicle {
 
 impl Source for GtfsSource {
     fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
-        let client = client().map_err(|error| SourceError::new(format!("gtfs {}", self.url), error))?;
-        self.runtime.block_on(async {
-            let mut backoff = Backoff::endless();
-            let mut known = HashMap::new();
-            while !feed.stopping() {
-                match self.ask(&client).await {
-                    Ok(message) => {
-                        backoff = Backoff::endless();
-                        feed.say_trouble(None);
-                        let lines = self.lines(message, &mut known);
-                        if !lines.is_empty() {
-                            let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
-                            block_in_place(|| feed.send(self.url.as_str().into(), 0, payload));
-                        }
-                        super::pause_for(&feed, self.every).await;
-                    }
-                    Err(trouble) => {
-                        feed.say_trouble(Some(trouble));
-                        super::pause(&feed, &mut backoff).await;
-                    }
-                }
+        let client = digest::client(TIMEOUT).map_err(|error| SourceError::new(format!("gtfs {}", self.url), error))?;
+        let mut known = HashMap::new();
+        let ask = async || {
+            let lines = self.lines(self.ask(&client).await?, &mut known);
+            if !lines.is_empty() {
+                let payload = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
+                block_in_place(|| feed.send(self.url.as_str().into(), 0, payload));
             }
-        });
+            Ok(())
+        };
+        self.runtime.block_on(super::keep_asking(&feed, self.every, ask));
         Ok(())
     }
-}
-
-fn client() -> Result<Client, String> {
-    // The first installed provider stays; a second attempt is no error.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-    builder.build().map_err(|error| error.to_string())
 }
 
 impl GtfsSource {
     /// Asks once.
     pub fn probe(&self) -> Finding {
-        let message = self.runtime.block_on(self.ask(&client()?))?;
+        let message = self.runtime.block_on(self.ask(&digest::client(TIMEOUT)?))?;
         let vehicles = message.entity.iter().filter_map(|entity| entity.vehicle.as_ref());
         let (all, say) = vehicles.fold((0, 0), |(all, say), it| (all + 1, say + usize::from(it.says_something())));
         Ok(format!("the feed has {all} vehicles, of which {say} say how full they are"))

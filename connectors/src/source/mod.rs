@@ -60,6 +60,24 @@ async fn keep_trying(feed: &Feed, place: &str, mut session: impl AsyncFnMut(&mut
     }
 }
 
+/// Asks somebody again and again, until the source should stop; says so where there is no answer that can be used.
+async fn keep_asking(feed: &Feed, every: Duration, mut ask: impl AsyncFnMut() -> Result<(), String>) {
+    let mut backoff = Backoff::endless();
+    while !feed.stopping() {
+        match ask().await {
+            Ok(()) => {
+                backoff = Backoff::endless();
+                feed.say_trouble(None);
+                pause_for(feed, every).await;
+            }
+            Err(trouble) => {
+                feed.say_trouble(Some(trouble));
+                pause(feed, &mut backoff).await;
+            }
+        }
+    }
+}
+
 /// Waits before a server is tried again, or until the source should stop.
 async fn pause(feed: &Feed, backoff: &mut Backoff) {
     pause_for(feed, RECONNECT_MIN + backoff.pause().unwrap_or_default()).await;

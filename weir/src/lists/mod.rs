@@ -11,8 +11,8 @@ use weir_engine::Limits;
 use weir_engine::record::RootKey;
 use weir_engine::vfs::RealVfs;
 use weir_engine::watchlist::{
-    Effort, ListError, ListKeys, ListSpec, Loading, Manifest, Previous, SnapshotBuilder, SourceReport, Watchlist,
-    is_snapshot, load,
+    Effort, Extent, ListError, ListKeys, ListSpec, Loading, Manifest, Previous, SnapshotBuilder, SourceReport,
+    Watchlist, is_snapshot, load,
 };
 use weir_rules::Pack;
 use weir_rules::pack::ListDecl;
@@ -110,6 +110,19 @@ impl Order {
         let mut name = self.home.clone().into_os_string();
         name.push(format!(".delta-{sequence}"));
         name.into()
+    }
+}
+
+/// What a snapshot holds, for people.
+pub(crate) fn contents(manifest: &Manifest) -> String {
+    match manifest.extent {
+        Extent::Full => format!("{} entries", manifest.total),
+        Extent::Delta => format!(
+            "{} entries written, {} taken back, {} in all",
+            manifest.exact + manifest.patterns,
+            manifest.removed,
+            manifest.total
+        ),
     }
 }
 

@@ -9,10 +9,10 @@ use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::metrics::Progress;
 use weir_engine::record::RootKey;
 use weir_engine::vfs::{RealVfs, Vfs};
-use weir_engine::watchlist::{Effort, Extent};
+use weir_engine::watchlist::Effort;
 use weir_rules::{Diagnostics, SourceFile, yaml};
 
-use super::{Fetched, Fetcher, Order, Trouble};
+use super::{Fetched, Fetcher, Order, Trouble, contents};
 use crate::config::{self, Config};
 
 /// Shortest time between two attempts.
@@ -137,15 +137,7 @@ impl Refresh {
 fn tell(list: &str, fetched: &Fetched) {
     let Fetched::Put { out, version, report } = fetched else { return };
     let manifest = &version.manifest;
-    let what = match manifest.extent {
-        Extent::Full => format!("{} entries", manifest.total),
-        Extent::Delta => format!(
-            "{} entries written, {} taken back, {} in all",
-            manifest.exact + manifest.patterns,
-            manifest.removed,
-            manifest.total
-        ),
-    };
+    let what = contents(manifest);
     let left_out =
         if report.refused_rows > 0 { format!(", {} rows left out", report.refused_rows) } else { String::new() };
     eprintln!("weir: list `{list}` was fetched: version {} of {what}{left_out} ({})", version.version, out.display());

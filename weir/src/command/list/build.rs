@@ -11,8 +11,7 @@ use weir_connectors::source::parquet_batches;
 use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::vfs::{RealVfs, Vfs};
 use weir_engine::watchlist::{
-    Extent, ListSource, Snapshot, SnapshotBuilder, SourceReport, Watchlist, build_delta, changes_to, read_columns,
-    read_source,
+    ListSource, Snapshot, SnapshotBuilder, SourceReport, Watchlist, build_delta, changes_to, read_columns, read_source,
 };
 use weir_rules::Diagnostics;
 
@@ -20,7 +19,7 @@ use super::{KeyArgs, root_of};
 use crate::bar::Bar;
 use crate::config::Config;
 use crate::given::{self, Declared};
-use crate::lists::{Fetcher, Order, Trouble, month_of, put};
+use crate::lists::{Fetcher, Order, Trouble, contents, month_of, put};
 use crate::present;
 
 #[derive(clap::Args)]
@@ -234,15 +233,7 @@ fn tell(args: &Args, from: &str, out: &Path, built: &Snapshot, report: &SourceRe
             if report.check_warnings as usize > lines.len() { ", ..." } else { "" }
         );
     }
-    let what = match manifest.extent {
-        Extent::Full => format!("{} entries", manifest.total),
-        Extent::Delta => format!(
-            "{} entries written, {} taken back, {} in all",
-            manifest.exact + manifest.patterns,
-            manifest.removed,
-            manifest.total
-        ),
-    };
+    let what = contents(manifest);
     present::say_line(&format!(
         "{}: version {} of {}, {what} ({} patterns, {} expired), {} bytes, {took_s:.1} s",
         out.display(),
