@@ -78,7 +78,7 @@ fn told(place: &Place, is_alert: bool) -> BTreeMap<String, Value> {
         output.as_object_mut().unwrap().remove("latency_us");
         (output.get("alert_id").is_some() == is_alert).then_some(output)
     };
-    place.lines("out.ndjson").into_iter().filter_map(of).map(|output| (output.to_string(), output)).collect()
+    place.lines_over_kills("out.ndjson").into_iter().filter_map(of).map(|output| (output.to_string(), output)).collect()
 }
 
 fn nothing_is_open(place: &Place) {

@@ -41,9 +41,14 @@ impl Place {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// The lines of an NDJSON file.
+    /// The lines of an NDJSON file; one that is under way is not there yet.
     pub fn lines(&self, name: &str) -> Vec<Value> {
-        self.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        whole(&self.read(name)).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The same of a file that weir was killed over: what a kill broke off of a line stands alone, and is written again.
+    pub fn lines_over_kills(&self, name: &str) -> Vec<Value> {
+        whole(&self.read(name)).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
@@ -92,6 +97,10 @@ impl Place {
         listening(all.args(&command[1..]).current_dir(self.folder.path()).env("NO_COLOR", "1").stdin(Stdio::null()))
             .ok()
     }
+}
+
+fn whole(text: &str) -> &str {
+    &text[..text.rfind('\n').map_or(0, |at| at + 1)]
 }
 
 /// What is said instead, if it ends before anything listens.

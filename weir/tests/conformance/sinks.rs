@@ -19,11 +19,8 @@ fn place(source: &str, sink: &str) -> Place {
 }
 
 fn ids(place: &Place) -> Vec<String> {
-    let whole = place.read("out.ndjson");
-    let whole = &whole[..whole.rfind('\n').map_or(0, |at| at + 1)];
-    let id =
-        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["alert_id"].as_str().unwrap().to_owned();
-    distinct(whole.lines().map(id))
+    let told = place.lines_over_kills("out.ndjson");
+    distinct(told.iter().map(|alert| alert["alert_id"].as_str().unwrap().to_owned()))
 }
 
 /// In the order in which they came first.

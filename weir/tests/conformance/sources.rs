@@ -50,10 +50,7 @@ impl Life {
     }
 
     fn alerts(&self) -> Vec<Value> {
-        // The last line may be under way.
-        let whole = self.place.read("out.ndjson");
-        let whole = &whole[..whole.rfind('\n').map_or(0, |at| at + 1)];
-        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.place.lines_over_kills("out.ndjson")
     }
 
     /// The ids of records that alerts speak of, in the order in which they were told first.
