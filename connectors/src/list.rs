@@ -97,13 +97,19 @@ impl PostgresList {
     ///
     /// # Errors
     /// A sentence, when the connection is gone, and with it the news.
+    ///
+    /// # Panics
+    /// Never.
     pub fn changed_within(&mut self, time: Duration) -> Result<bool, String> {
-        let Some(Session { client, changed }) = self.session.as_ref().filter(|_| self.channel.is_some()) else {
+        if self.channel.is_none() {
             // A connection that nobody listens on is not held.
             self.session = None;
             std::thread::sleep(time);
             return Ok(false);
-        };
+        }
+        let runtime = Arc::clone(&self.runtime);
+        runtime.block_on(self.connected())?;
+        let Session { client, changed } = self.session.as_ref().expect("connected above");
         let until = Instant::now() + time;
         let news = self.runtime.block_on(async {
             loop {
@@ -155,9 +161,13 @@ async fn within<T>(time: Duration, asked: impl Future<Output = Result<T, String>
     timeout(time, asked).await.unwrap_or_else(|_| Err(format!("no answer within {} s", time.as_secs())))
 }
 
-/// An error in the server's words, but where they quote what stands in a row (classes 22 and 23).
+/// Classes of errors (SQLSTATE) whose words are about the connection, the login, the query or the server's means. Others, such as
+/// those of functions that a query calls, may quote what stands in a row.
+const TOLD_CLASSES: [&str; 8] = ["08", "0A", "25", "28", "3D", "42", "53", "57"];
+
+/// An error in the server's words, where they cannot quote what stands in a row.
 fn discreet(error: &tokio_postgres::Error) -> String {
-    match error.code().filter(|it| ["22", "23"].contains(&&it.code()[..2])) {
+    match error.code().filter(|it| !TOLD_CLASSES.contains(&&it.code()[..2])) {
         Some(state) => format!("a row does not fit the query (SQLSTATE {})", state.code()),
         None => told(error),
     }

@@ -18,6 +18,9 @@ use crate::config::{self, Config};
 /// Shortest time between two attempts.
 const AGAIN_MIN: Duration = Duration::from_secs(1);
 
+/// Rows that cannot be used are looked at again after so long, whoever says that they have changed.
+const WRONG_AGAIN: Duration = Duration::from_mins(1);
+
 /// A list that is fetched again and again.
 pub(crate) struct Refresh {
     config: Arc<Config>,
@@ -120,8 +123,9 @@ impl Refresh {
                 // What is wrong with the rows is mended in the database.
                 Err(Trouble::Wrong(message)) => {
                     eprintln!("weir: list `{}`: {message}; the version in force stays", self.list);
-                    note(Some(message));
-                    self.fetcher.database.changed_within(self.every)
+                    note(Some(message.clone()));
+                    let waited = self.fetcher.database.changed_within(self.every.min(WRONG_AGAIN));
+                    waited.map_err(|trouble| format!("{message}; {trouble}"))
                 }
                 Err(Trouble::Failed(message)) => Err(message),
                 Err(Trouble::Told) => Ok(false),

@@ -135,6 +135,16 @@ fn a_list_is_fetched_from_postgres() {
     server.psql("INSERT INTO stolen VALUES ('A10903', 'LAST', '2099-01-01'); NOTIFY stolen_changed");
     post.finds(&place, "A10903", "LAST");
 
+    // What the database says of a row is told to nobody.
+    server.psql(
+        "ALTER TABLE stolen RENAME TO kept; CREATE FUNCTION fails(t text) RETURNS text LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'no good: %', t; END $$; \
+         CREATE VIEW stolen AS SELECT fails(vrm) AS vrm, id, until FROM kept; NOTIFY stolen_changed",
+    );
+    eventually("the trouble is told", || status().contains("SQLSTATE P0001"));
+    assert!(!status().contains("no good"), "{}", status());
+    server.psql("DROP VIEW stolen; ALTER TABLE kept RENAME TO stolen; NOTIFY stolen_changed");
+
     // A query that fails keeps the version in force, and the reason is told.
     server.psql("ALTER TABLE stolen DROP COLUMN until; NOTIFY stolen_changed");
     eventually("the trouble is told", || status().contains("until"));
