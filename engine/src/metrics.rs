@@ -4,7 +4,6 @@
 //! `received = evaluated + duplicate + late + rejected + shed + in_flight`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::live::{Live, LiveBoard};
@@ -154,15 +153,17 @@ pub struct SinkCounts {
     pub trouble: Option<String>,
 }
 
-/// A source that cannot do its work for now, and tries again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceTrouble {
+/// What keeps a source, a sink or a list from its work for now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trouble {
     /// Since when, by the wall clock.
     pub since_ms: i64,
     /// How often it has tried since.
     pub tries: u64,
     /// What it met last.
     pub message: String,
+    /// It does not try again.
+    pub given_up: bool,
 }
 
 /// Live figures for a progress line, readable from any thread.
@@ -171,7 +172,7 @@ pub struct Progress {
     received: AtomicU64,
     alerts: AtomicU64,
     pub(crate) board: LiveBoard,
-    troubles: Mutex<BTreeMap<Arc<str>, SourceTrouble>>,
+    troubles: Mutex<BTreeMap<String, Trouble>>,
 }
 
 impl Progress {
@@ -185,20 +186,25 @@ impl Progress {
         self.board.read()
     }
 
-    /// Notes what a source has met; `None` once it goes on.
-    pub fn note_trouble(&self, source: &Arc<str>, trouble: Option<(i64, String)>) {
+    /// Notes what somebody (`source gate`, `sink post`, `list stolen`) has met and when; `None` once they go on.
+    pub fn note_trouble(&self, who: &str, trouble: Option<(i64, String)>) {
         let mut troubles = self.troubles.lock();
-        let Some((now_ms, message)) = trouble else {
-            troubles.remove(source);
+        let Some((since_ms, message)) = trouble else {
+            troubles.remove(who);
             return;
         };
-        let fresh = SourceTrouble { since_ms: now_ms, tries: 0, message: String::new() };
-        let known = troubles.entry(Arc::clone(source)).or_insert(fresh);
+        let known = troubles.entry(who.to_owned()).or_insert(Trouble { since_ms, ..Trouble::default() });
         (known.tries, known.message) = (known.tries + 1, message);
     }
 
-    /// Sources that cannot do their work for now, by name.
-    pub fn troubles(&self) -> BTreeMap<Arc<str>, SourceTrouble> {
+    /// Notes that somebody has given up.
+    pub(crate) fn note_failure(&self, who: &str, now_ms: i64, message: String) {
+        self.note_trouble(who, Some((now_ms, message)));
+        self.troubles.lock().entry(who.to_owned()).and_modify(|trouble| trouble.given_up = true);
+    }
+
+    /// Who cannot do their work for now, by what they are called.
+    pub fn troubles(&self) -> BTreeMap<String, Trouble> {
         self.troubles.lock().clone()
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_engine::alert::format_time;
-use weir_engine::metrics::{Progress, SourceTrouble};
+use weir_engine::metrics::{Progress, Trouble};
 use weir_engine::{ListStatus, ReloadHandle};
 
 /// How often it is looked whether something has changed.
@@ -73,20 +73,21 @@ fn status(progress: &Progress, lists: &[ListStatus], running: bool) -> Value {
         "running": running,
         "received": progress.received(),
         "alerts": progress.alerts(),
-        "sources_in_trouble": troubles(progress),
+        "in_trouble": troubles(progress),
         "lists": lists.iter().map(list_json).collect::<Vec<_>>(),
         "values": live.values,
         "devices": live.devices,
     })
 }
 
-/// Sources that cannot do their work for now.
+/// Who cannot do their work for now.
 fn troubles(progress: &Progress) -> Vec<Value> {
-    let told = |(source, trouble): (Arc<str>, SourceTrouble)| {
+    let told = |(who, trouble): (String, Trouble)| {
         json!({
-            "source": source,
+            "who": who,
             "since": format_time(trouble.since_ms),
             "tries": trouble.tries,
+            "given_up": trouble.given_up,
             "error": trouble.message,
         })
     };

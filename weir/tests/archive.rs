@@ -1,17 +1,21 @@
-//! The sink `archive`: what was told stands in Parquet files once, whatever happened to weir.
+//! The sink `archive`: what was told stands in its files once, whatever happened to weir, and reaches the store they go to.
 
 mod common;
+#[path = "common/s3.rs"]
+mod s3;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
+use arrow::array::AsArray;
 use common::{Place, eventually};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
+use s3::{S3, files};
 use serde_json::Value;
 
 const PACK: &str = "weir: 1
@@ -23,7 +27,7 @@ rules:
   - { id: flow, kind: window, from: vehicle, key: site, window: { every: 10s }, measure: reads, emit: windows, purpose: road }
 ";
 
-fn place(source: &str, state: &str) -> Place {
+fn place(source: &str, more: &str, state: &str) -> Place {
     let place = Place::new();
     let config = format!(
         "weir: 1
@@ -31,13 +35,15 @@ packs: [pack.yaml]
 sources: {{ in: {{ {source} }} }}
 sinks:
   out: {{ type: file, path: out.ndjson, emit: [alerts, windows], purposes: [road] }}
-  kept: {{ type: archive, path: archive, every: 10s, emit: [alerts, windows], purposes: [road] }}
+  kept: {{ type: archive, path: archive, every: 10s, {more} emit: [alerts, windows], purposes: [road] }}
 limits: {{ max_ahead: 3650d }}
 {state}"
     );
-    place.write("pack.yaml", PACK).write("weir.yaml", config).write("key", [4u8; 32]);
+    place.write("pack.yaml", PACK).write("weir.yaml", config).write("key", [4u8; 32]).write("password", "s3cr3t");
     place
 }
+
+const STATE: &str = "state: { dir: state, key_file: key, segment: 4MiB, reserve: 4MiB, status_file: status.json }\n";
 
 fn record(n: u64) -> String {
     format!(
@@ -47,17 +53,11 @@ fn record(n: u64) -> String {
     )
 }
 
-/// The Parquet files of a stream.
-fn files(place: &Place, stream: &str) -> Vec<PathBuf> {
-    let pattern = place.path(&format!("archive/{stream}/date=*/weir-*.parquet"));
-    glob::glob(pattern.to_str().unwrap()).unwrap().map(Result::unwrap).collect()
-}
-
-fn rows(place: &Place, stream: &str) -> Vec<Row> {
+fn rows(archive: &Path, stream: &str) -> Vec<Row> {
     let read = |path| SerializedFileReader::new(File::open(path).unwrap()).unwrap();
     let rows =
         |file: SerializedFileReader<File>| file.get_row_iter(None).unwrap().map(Result::unwrap).collect::<Vec<_>>();
-    files(place, stream).into_iter().flat_map(|path| rows(read(path))).collect()
+    files(archive, stream, "parquet").into_iter().flat_map(|path| rows(read(path))).collect()
 }
 
 fn column(row: &Row, name: &str) -> Field {
@@ -88,9 +88,9 @@ fn nothing_is_open(place: &Place) {
     }
 }
 
-fn is_what_was_told(place: &Place) {
+fn is_what_was_told(place: &Place, archive: &Path) {
     for (stream, is_alert) in [("alerts", true), ("windows", false)] {
-        let kept = rows(place, stream);
+        let kept = rows(archive, stream);
         let bodies: BTreeSet<String> = kept.iter().map(|row| body(row).to_string()).collect();
         assert_eq!(bodies.len(), kept.len(), "{stream}: each once");
         assert!(
@@ -104,21 +104,22 @@ fn is_what_was_told(place: &Place) {
 
 #[test]
 fn a_run_leaves_parquet_files_with_columns() {
-    let place = place("type: file, path: in.ndjson", "");
+    let place = place("type: file, path: in.ndjson", "", "");
     place.write("in.ndjson", (0..500).map(record).collect::<String>());
     // A day that is past its time, and what is not ours.
     place.write("archive/alerts/date=2001-01-01/weir-1.parquet", "x").write("archive/alerts/notes.txt", "x");
     place.run(&["weir.yaml"]);
     nothing_is_open(&place);
     assert!(!place.path("archive/alerts/date=2001-01-01").exists() && place.path("archive/alerts/notes.txt").exists());
-    is_what_was_told(&place);
-    let alerts = rows(&place, "alerts");
+    let archive = place.path("archive");
+    is_what_was_told(&place, &archive);
+    let alerts = rows(&archive, "alerts");
     let first = alerts.iter().find(|row| column(row, "device") == Field::Str("d7".into())).unwrap();
     let said = body(first);
     assert_eq!(column(first, "alert_id"), Field::Str(said["alert_id"].as_str().unwrap().into()));
     assert_eq!(column(first, "ts"), Field::TimestampMillis(1_790_000_000_700));
     assert_eq!((column(first, "rule"), column(first, "value")), (Field::Str("seen".into()), Field::Null));
-    let windows = rows(&place, "windows");
+    let windows = rows(&archive, "windows");
     let first = windows.iter().find(|row| column(row, "site") == Field::Str("s1".into())).unwrap();
     let said = body(first);
     assert_eq!(column(first, "value"), Field::Double(said["value"].as_f64().unwrap()));
@@ -127,11 +128,12 @@ fn a_run_leaves_parquet_files_with_columns() {
 
 #[test]
 fn kills_leave_each_output_in_it_once() {
-    let state = "state: { dir: state, key_file: key, segment: 4MiB, reserve: 4MiB }\n";
-    let place = place("type: tcp, address: 127.0.0.1:0", state);
+    let place = place("type: tcp, address: 127.0.0.1:0", "", STATE);
+    let cursor = place.path("state/outbox/cursor-kept");
     let mut sent = 0;
     for life in 0..5 {
         let running = place.start(&["weir.yaml"]);
+        let got_to = std::fs::read(&cursor).unwrap();
         let mut post = TcpStream::connect(running.address).unwrap();
         let lines: String = (sent..sent + 600).map(record).collect();
         post.write_all(lines.as_bytes()).unwrap();
@@ -146,9 +148,98 @@ fn kills_leave_each_output_in_it_once() {
             // In the middle of it, or a while after.
             std::thread::sleep(Duration::from_millis(330 * (life / 2)));
             running.kill();
+            // Where it had got to was not on the disk yet: it is told again.
+            if life % 2 == 1 {
+                std::fs::write(&cursor, got_to).unwrap();
+            }
         }
     }
     nothing_is_open(&place);
-    is_what_was_told(&place);
-    assert_eq!(rows(&place, "alerts").len(), told(&place, true).len());
+    let archive = place.path("archive");
+    is_what_was_told(&place, &archive);
+    assert_eq!(rows(&archive, "alerts").len(), told(&place, true).len());
+}
+
+#[test]
+fn arrow_files_hold_the_same() {
+    let place = place("type: file, path: in.ndjson", "format: arrow,", "");
+    place.write("in.ndjson", (0..500).map(record).collect::<String>());
+    place.run(&["weir.yaml"]);
+    let mut bodies = BTreeSet::new();
+    for path in files(&place.path("archive"), "alerts", "arrow") {
+        let reader = arrow::ipc::reader::FileReader::try_new(File::open(path).unwrap(), None).unwrap();
+        for batch in reader.map(Result::unwrap) {
+            let (ids, texts) = (&batch["alert_id"], &batch["body"]);
+            for (id, text) in ids.as_string::<i32>().iter().zip(texts.as_string::<i32>()) {
+                let body: Value = serde_json::from_str(text.unwrap()).unwrap();
+                assert_eq!(body["alert_id"], id.unwrap());
+                bodies.insert(id.unwrap().to_owned());
+            }
+        }
+    }
+    assert_eq!(bodies.len(), 500);
+}
+
+/// The store is there all the time: a run leaves nothing in the folder.
+#[test]
+fn files_go_to_the_store_and_days_past_their_time_leave_it() {
+    let mut store = S3::new();
+    store.start();
+    for (name, day) in [("alerts", "2001-01-01"), ("windows", "2001-01-02"), ("theirs", "2001-01-01")] {
+        let path = store.path(&format!("{name}/date={day}/old.parquet"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+    let place = place("type: file, path: in.ndjson", &format!("{},", store.store()), "");
+    place.write("in.ndjson", (0..500).map(record).collect::<String>());
+    place.run(&["weir.yaml"]);
+    assert!(files(&place.path("archive"), "*", "parquet").is_empty(), "nothing is left behind");
+    is_what_was_told(&place, &store.archive());
+    let old = |name: &str| store.path(name).join("old.parquet").exists();
+    assert!(!old("alerts/date=2001-01-01") && !old("windows/date=2001-01-02"));
+    assert!(old("theirs/date=2001-01-01"), "what is not ours stays");
+    assert_eq!(rows(&store.archive(), "alerts").len(), 500);
+}
+
+/// Another run of the same configuration takes what the store did not.
+#[test]
+fn a_store_that_is_away_gets_what_it_missed_from_the_next_run() {
+    let mut store = S3::new();
+    let place = place("type: file, path: in.ndjson", &format!("{},", store.store()), "");
+    place.write("in.ndjson", (0..500).map(record).collect::<String>());
+    let run = place.weir(&["run", "weir.yaml"]);
+    let said = common::text(&run.stdout) + &common::text(&run.stderr);
+    assert!(said.contains("2 files stay there, and go to the store with the next run"), "{said}");
+    is_what_was_told(&place, &place.path("archive"));
+    place.write("in.ndjson", (500..600).map(record).collect::<String>());
+    store.start();
+    place.run(&["weir.yaml"]);
+    assert!(files(&place.path("archive"), "*", "parquet").is_empty(), "nothing is left behind");
+    assert_eq!(rows(&store.archive(), "alerts").len(), 600);
+}
+
+/// One that is away in the middle of a run holds nobody up, and `weir status` says so.
+#[test]
+fn a_store_that_goes_and_comes_gets_everything() {
+    let mut store = S3::new();
+    let place = place("type: tcp, address: 127.0.0.1:0", &format!("{},", store.store()), STATE);
+    let running = place.start(&["weir.yaml"]);
+    let mut post = TcpStream::connect(running.address).unwrap();
+    let mut send = |numbers: std::ops::Range<u64>| {
+        post.write_all(numbers.map(record).collect::<String>().as_bytes()).unwrap();
+    };
+    let status = || common::text(&place.weir(&["status", "weir.yaml"]).stdout);
+    eventually("it is told that the store is away", || status().contains("sink kept: TRYING AGAIN since 20"));
+    assert!(status().contains("its files wait for the store"), "{}", status());
+    send(0..300);
+    store.start();
+    eventually("it is there", || !status().contains("sink kept"));
+    eventually("files have come", || rows(&store.archive(), "alerts").len() == 300);
+    store.stop();
+    send(300..600);
+    eventually("it is told that the store is away", || status().contains("sink kept: TRYING AGAIN since 20"));
+    store.start();
+    eventually("files have come", || rows(&store.archive(), "alerts").len() == 600);
+    running.stop();
+    is_what_was_told(&place, &store.archive());
 }

@@ -111,7 +111,7 @@ fn a_device_tells_its_events_in_an_answer_that_never_ends() {
     eventually("the trouble is told", || place.read("status.json").contains("\"tries\":"));
     let device = Device::start(address);
     device.part("application/xml; charset=\"UTF-8\"", &sample("isapi_heartbeat.xml"));
-    eventually("the trouble is over", || place.read("status.json").contains("\"sources_in_trouble\":[]"));
+    eventually("the trouble is over", || place.read("status.json").contains("\"in_trouble\":[]"));
     device.part("application/xml; charset=\"UTF-8\"", &sample("isapi_anpr.xml"));
     device.part("image/jpeg", &vec![0xff; 3 << 20]);
     device.part("application/xml", b"<canary");

@@ -12,7 +12,7 @@ mod syslog;
 mod tcp;
 mod viid;
 
-pub use archive::ArchiveSink;
+pub use archive::{ArchiveFormat, ArchiveSink};
 pub use file::FileSink;
 pub use http::{HttpSink, HttpSinkError, Template};
 pub use kafka::KafkaSink;

@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use super::Output;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::metrics::{LatencyBook, SinkCounts};
+use crate::metrics::{LatencyBook, Progress, SinkCounts};
 use crate::state::log::LogError;
 #[cfg(test)]
 use crate::state::outbox::Polled;
@@ -63,6 +63,11 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// What keeps it from finishing what it has taken, while it takes more; told to those who look at how the run stands.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Called once at the end.
     ///
     /// # Errors
@@ -112,14 +117,51 @@ fn stamp(output: &mut Output, latency_us: impl FnOnce(&super::Alert) -> u64) {
     }
 }
 
+/// What every sink's thread works with.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where it is told how a sink stands.
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) bound_us: u64,
+}
+
+/// What has been told of a sink.
+struct Standing {
+    who: String,
+    /// It did not take what it was given last.
+    refuses: bool,
+    told: Option<String>,
+}
+
+impl Standing {
+    fn of(sink: &str) -> Self {
+        Self { who: format!("sink {sink}"), refuses: false, told: None }
+    }
+
+    /// It was given something, and did not take all of it for this reason.
+    fn gave(&mut self, desk: &Desk, fault: Option<&str>) {
+        self.refuses = fault.is_some();
+        if let Some(message) = fault {
+            let message = message.to_owned();
+            self.told = Some(message.clone());
+            desk.progress.note_trouble(&self.who, Some((desk.clock.wall_ms(), message)));
+        }
+    }
+
+    /// It was asked whether all is well.
+    fn asked(&mut self, desk: &Desk, trouble: Option<String>) {
+        if !self.refuses && self.told != trouble {
+            self.told.clone_from(&trouble);
+            desk.progress.note_trouble(&self.who, trouble.map(|message| (desk.clock.wall_ms(), message)));
+        }
+    }
+}
+
 /// Until the queue is closed and empty.
-pub(super) fn from_queue(
-    name: String,
-    queue: &Receiver<Output>,
-    mut sink: Box<dyn Sink>,
-    clock: &dyn Clock,
-    bound_us: u64,
-) -> Delivered {
+pub(super) fn from_queue(name: String, queue: &Receiver<Output>, mut sink: Box<dyn Sink>, desk: &Desk) -> Delivered {
+    let (clock, bound_us) = (desk.clock.as_ref(), desk.bound_us);
+    let mut standing = Standing::of(&name);
     let mut done = Delivered::new(name);
     while let Ok(first) = queue.recv() {
         let mut outputs = vec![first];
@@ -131,9 +173,13 @@ pub(super) fn from_queue(
         let mut delivered = 0;
         if done.counts.error.is_none() {
             delivered = outputs.len();
-            if let Err(error) = sink.deliver(&outputs) {
-                delivered = error.delivered;
-                done.counts.error = Some(error.to_string());
+            match sink.deliver(&outputs) {
+                Ok(()) => standing.asked(desk, sink.trouble()),
+                Err(error) => {
+                    delivered = error.delivered;
+                    desk.progress.note_failure(&standing.who, clock.wall_ms(), error.message.clone());
+                    done.counts.error = Some(error.message);
+                }
             }
         }
         done.note(&outputs[..delivered], clock.monotonic_ns(), bound_us);
@@ -148,14 +194,15 @@ pub(crate) struct Outlet {
     sink: Box<dyn Sink>,
     done: Delivered,
     lost_before: u64,
-    clock: Arc<dyn Clock>,
-    bound_us: u64,
+    standing: Standing,
+    desk: Desk,
 }
 
 impl Outlet {
-    pub(super) fn new(name: String, place: Place, sink: Box<dyn Sink>, clock: Arc<dyn Clock>, bound_us: u64) -> Self {
+    pub(super) fn new(name: String, place: Place, sink: Box<dyn Sink>, desk: Desk) -> Self {
         let lost_before = place.lost();
-        Self { place, sink, done: Delivered::new(name), lost_before, clock, bound_us }
+        let standing = Standing::of(&name);
+        Self { place, sink, done: Delivered::new(name), lost_before, standing, desk }
     }
 
     /// Starts its thread. `failed` is called when what lies in the outbox cannot be read: a sink that stops without a word
@@ -169,13 +216,15 @@ impl Outlet {
     pub(crate) fn run(mut self, drain_for_ms: u64) -> Result<Delivered, LogError> {
         let mut backoff = Backoff::endless();
         let mut ended_ns = None;
-        while let Some(batch) = self.place.next(DELIVERY_MAX, || self.sink.settle().is_ok())? {
+        while let Some(batch) =
+            self.place.next(DELIVERY_MAX, || settle(self.sink.as_mut(), &mut self.standing, &self.desk))?
+        {
             if self.hand_over(&batch)? {
                 backoff = Backoff::endless();
                 continue;
             }
             let pause = backoff.pause().expect("it never gives up");
-            let now_ns = self.clock.monotonic_ns();
+            let now_ns = self.desk.clock.monotonic_ns();
             if self.place.rest(pause) {
                 let since_ns = now_ns - *ended_ns.get_or_insert(now_ns);
                 if since_ns > drain_for_ms * 1_000_000 {
@@ -185,7 +234,7 @@ impl Outlet {
             }
         }
         // What may not stay delivered is delivered again by the next run.
-        if self.sink.settle().is_ok() {
+        if settle(self.sink.as_mut(), &mut self.standing, &self.desk) {
             self.place.finish()?;
         }
         self.done.counts.waiting = self.place.waiting()?;
@@ -196,7 +245,7 @@ impl Outlet {
     /// Hands over what there is, without waiting for more.
     #[cfg(test)]
     pub(crate) fn step(&mut self) -> Result<(), LogError> {
-        match self.place.poll(DELIVERY_MAX, || self.sink.settle().is_ok())? {
+        match self.place.poll(DELIVERY_MAX, || settle(self.sink.as_mut(), &mut self.standing, &self.desk))? {
             Polled::Batch(batch) => self.hand_over(&batch).map(drop),
             Polled::Nothing | Polled::Ended => Ok(()),
         }
@@ -204,7 +253,8 @@ impl Outlet {
 
     /// Hands a batch over. Whether the sink took all of it.
     fn hand_over(&mut self, batch: &Batch) -> Result<bool, LogError> {
-        let (now_ns, now_ms) = (self.clock.monotonic_ns(), self.clock.wall_ms());
+        let clock = Arc::clone(&self.desk.clock);
+        let (now_ns, now_ms) = (clock.monotonic_ns(), clock.wall_ms());
         let outputs: Vec<Output> = batch.letters.iter().map(|(_, opened)| stamped(opened, now_ns, now_ms)).collect();
         let result = self.sink.deliver(&outputs);
         let delivered = result.as_ref().map_or_else(|error| error.delivered, |()| outputs.len());
@@ -213,8 +263,9 @@ impl Outlet {
         let of_this_run = batch.letters.iter().map(|(_, opened)| opened.earlier_ms.is_none());
         let (own, earlier): (Vec<_>, Vec<_>) =
             outputs[..delivered].iter().zip(of_this_run).partition(|(_, of_this_run)| *of_this_run);
-        self.done.note(own.into_iter().map(|(output, _)| output), self.clock.monotonic_ns(), self.bound_us);
+        self.done.note(own.into_iter().map(|(output, _)| output), clock.monotonic_ns(), self.desk.bound_us);
         self.done.counts.delivered += earlier.len() as u64;
+        self.standing.gave(&self.desk, result.as_ref().err().map(|error| error.message.as_str()));
         if let Err(error) = result {
             self.done.counts.retries += 1;
             self.done.counts.trouble = Some(error.message);
@@ -222,6 +273,14 @@ impl Outlet {
         }
         Ok(true)
     }
+}
+
+/// Whether what was handed over stays so. What keeps it from that is told.
+fn settle(sink: &mut dyn Sink, standing: &mut Standing, desk: &Desk) -> bool {
+    let settled = sink.settle();
+    let is_settled = settled.is_ok();
+    standing.asked(desk, settled.err().map(|error| error.message).or_else(|| sink.trouble()));
+    is_settled
 }
 
 /// A sink's thread, and what it gives back. An error means that what lies in the outbox cannot be read.

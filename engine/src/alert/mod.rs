@@ -9,7 +9,7 @@ mod suppression;
 mod text;
 mod word;
 
-pub(crate) use delivery::{Delivered, Outlet, SinkThread};
+pub(crate) use delivery::{Delivered, Desk, Outlet, SinkThread};
 pub use delivery::{Sink, SinkError};
 pub(crate) use identity::{AlertIdentity, digest_bytes};
 pub use output::{

@@ -3,13 +3,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::delivery::{self, Outlet, Sink, SinkThread, sink_thread};
+use super::delivery::{self, Desk, Outlet, Sink, SinkThread, sink_thread};
 use super::{Output, Stream};
-use crate::clock::Clock;
 use crate::state::outbox::{Item, Letter, Outbox, Writer};
 
 /// What the pipeline knows of a sink.
@@ -117,17 +115,13 @@ impl Router {
     pub(crate) fn start(
         sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
         queue_max: usize,
-        bound_us: u64,
-        clock: &Arc<dyn Clock>,
+        desk: &Desk,
     ) -> (Self, Vec<SinkThread>) {
         let (mut routes, mut queues, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for (spec, sink) in sinks {
             let (queue, receiver) = bounded(queue_max);
-            let clock = Arc::clone(clock);
-            let name = spec.name.clone();
-            threads.push(sink_thread(&spec.name, move || {
-                Ok(delivery::from_queue(name, &receiver, sink, clock.as_ref(), bound_us))
-            }));
+            let (name, desk) = (spec.name.clone(), desk.clone());
+            threads.push(sink_thread(&spec.name, move || Ok(delivery::from_queue(name, &receiver, sink, &desk))));
             routes.push(spec);
             queues.push(queue);
         }
@@ -138,12 +132,11 @@ impl Router {
     pub(crate) fn kept(
         sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
         outbox: Outbox,
-        bound_us: u64,
-        clock: &Arc<dyn Clock>,
+        desk: &Desk,
     ) -> (Self, Vec<Outlet>, Writer) {
         let (mut routes, mut outlets) = (Vec::new(), Vec::new());
         for ((spec, sink), place) in sinks.into_iter().zip(outbox.places) {
-            outlets.push(Outlet::new(spec.name.clone(), place, sink, Arc::clone(clock), bound_us));
+            outlets.push(Outlet::new(spec.name.clone(), place, sink, desk.clone()));
             routes.push(spec);
         }
         (Self::new(routes, Exit::Outbox(outbox.queue)), outlets, outbox.writer)

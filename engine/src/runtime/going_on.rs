@@ -16,7 +16,7 @@ use super::plan::{Blueprint, Plan};
 use super::saver::Saver;
 use super::state::{SavedState, StateError};
 use super::summary::Replayed;
-use crate::alert::{Outlet, Retold, Router, Sink, SinkSpec, SinkThread};
+use crate::alert::{Desk, Outlet, Retold, Router, Sink, SinkSpec, SinkThread};
 use crate::clock::Clock;
 use crate::metrics::Progress;
 use crate::rng::OsRng;
@@ -112,7 +112,8 @@ impl GoingOn {
         let again = journal.replay(&spec, &key, journal_from);
         let with = (journal.durable.clone(), outbox.keep_from.clone());
         let told = outputs_from(&spec, outbox_from..outbox.records.end)?;
-        let (mut router, outlets, outbox) = Router::kept(sinks, outbox, bound_us, &plan.clock);
+        let desk = Desk { clock: Arc::clone(&plan.clock), progress: Arc::clone(&progress), bound_us };
+        let (mut router, outlets, outbox) = Router::kept(sinks, outbox, &desk);
         router.pass_over(Retold::new(&told));
         let mut partition = Partition::new(plan, router, progress);
         let know = |second, id| partition.know(second, id);

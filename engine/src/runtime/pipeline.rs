@@ -18,7 +18,7 @@ use super::sequencer::Sequencer;
 use super::shard;
 use super::state::StateError;
 use super::summary::{Replayed, Summary};
-use crate::alert::{Delivered, Router, Sink, SinkSpec};
+use crate::alert::{Delivered, Desk, Router, Sink, SinkSpec};
 use crate::budget::TooLittleMemory;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::Issuers;
@@ -337,7 +337,8 @@ impl Pipeline {
         let progress = Arc::clone(&self.progress);
         let (partition, sink_threads, keeping, found) = match self.going_on {
             None => {
-                let (router, sink_threads) = Router::start(self.sinks, limits.sink_queue_max, bound_us, clock);
+                let desk = Desk { clock: Arc::clone(clock), progress: Arc::clone(&progress), bound_us };
+                let (router, sink_threads) = Router::start(self.sinks, limits.sink_queue_max, &desk);
                 (Partition::new(&plan, router, self.progress), sink_threads, None, None)
             }
             Some(going_on) => {

@@ -245,7 +245,8 @@ impl Feed {
 
     /// Says that the source cannot do its work for now and will try again, or (`None`) that it goes on.
     pub fn say_trouble(&self, trouble: Option<String>) {
-        self.progress.note_trouble(&self.name, trouble.map(|message| (self.clock.wall_ms(), message)));
+        self.progress
+            .note_trouble(&format!("source {}", self.name), trouble.map(|message| (self.clock.wall_ms(), message)));
     }
 
     /// Counts records that were turned away before they were read, such as with 503.

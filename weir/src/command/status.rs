@@ -68,11 +68,13 @@ fn describe(status: &Value) -> String {
         "process {}, {state}: {} records judged, {} alerts told",
         status["pid"], status["received"], status["alerts"]
     )];
-    for trouble in status["sources_in_trouble"].as_array().into_iter().flatten() {
-        let (source, since) = (text(&trouble["source"]), text(&trouble["since"]));
+    for trouble in status["in_trouble"].as_array().into_iter().flatten() {
+        let (who, since) = (text(&trouble["who"]), text(&trouble["since"]));
         let (tries, error) = (&trouble["tries"], text(&trouble["error"]));
-        let what = if source.starts_with("list ") { source } else { format!("source {source}") };
-        lines.push(format!("{what}: TRYING AGAIN since {since}, {tries} tries so far: {error}"));
+        lines.push(match trouble["given_up"] == true {
+            true => format!("{who}: GAVE UP at {since}, and is told nothing more in this run: {error}"),
+            false => format!("{who}: TRYING AGAIN since {since}, {tries} tries so far: {error}"),
+        });
     }
     for list in status["lists"].as_array().into_iter().flatten() {
         lines.push(format!(

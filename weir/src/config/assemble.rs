@@ -24,6 +24,7 @@ use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec, StateSpec};
 use crate::report::Report;
 
 use super::server::login;
+use super::sinks::ArchiveDecl;
 use super::sources::{AxisDecl, KafkaDecl, MqttDecl, NatsDecl};
 use super::{Config, Loaded, SinkDecl, SinkKind, SourceDecl, SourceKind, ViidDecl};
 
@@ -216,6 +217,16 @@ pub(super) fn build_axis(declared: AxisDecl, vfs: &dyn Vfs, runtime: &Handle) ->
     Ok(AxisSource { url, login, every, timezone, place, runtime: runtime.clone() })
 }
 
+/// An archive as declared.
+fn build_archive(declared: &ArchiveDecl, vfs: &dyn Vfs, runtime: &Handle) -> Result<ArchiveSink, String> {
+    let ArchiveDecl { path, format, every_ms, keep_for_ms, store } = declared;
+    let [every, keep_for] = [*every_ms, *keep_for_ms].map(|ms| Duration::from_millis(ms as u64));
+    let archive = ArchiveSink::open(path.clone(), *format, every, keep_for).map_err(|error| error.to_string())?;
+    let Some(store) = store else { return Ok(archive) };
+    let bucket = store.server.s3(store, vfs)?;
+    archive.carried_to(bucket, runtime.clone()).map_err(|error| error.to_string())
+}
+
 /// The token in a file, if there is one.
 pub(super) fn read_token(file: Option<&Path>, vfs: &dyn Vfs) -> Result<Option<String>, String> {
     let read =
@@ -236,10 +247,9 @@ fn build_sink(sink: &SinkDecl, kept: bool, vfs: &Arc<dyn Vfs>, runtime: &Handle)
         SinkKind::File { path } => Box::new(
             FileSink::open(path, vfs.as_ref()).map_err(|error| fault(&format!("{}: {error}", path.display())))?,
         ),
-        SinkKind::Archive { path, every_ms, keep_for_ms } => {
-            let [every, keep_for] = [*every_ms, *keep_for_ms].map(|ms| Duration::from_millis(ms as u64));
-            let archive = ArchiveSink::open(path.clone(), every, keep_for);
-            Box::new(archive.map_err(|error| fault(&format!("{}: {error}", path.display())))?)
+        SinkKind::Archive(declared) => {
+            let archive = build_archive(declared, vfs.as_ref(), runtime);
+            Box::new(archive.map_err(|error| fault(&format!("{}: {error}", declared.path.display())))?)
         }
         SinkKind::Http { url, token_file, template, retry_for_ms } => {
             let token = read_token(token_file.as_deref(), vfs.as_ref()).map_err(|error| fault(&error))?;

@@ -21,9 +21,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_connectors::client::{KafkaSasl, MqttVersion};
-use weir_connectors::sink::{SyslogForm, Template};
-use weir_engine::{Limits, StateSpec, Stream};
+use weir_engine::{Limits, StateSpec};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Catalog, Diagnostic, SourceFile};
 
@@ -34,50 +32,8 @@ pub(crate) use lists::{ListContext, ListFacts, load_lists};
 pub(crate) use load::{Loaded, load, read_pack};
 pub(crate) use probe::probe;
 pub(crate) use server::ServerDecl;
+pub(crate) use sinks::{SinkDecl, SinkKind};
 pub(crate) use sources::{SourceDecl, SourceKind, ViidDecl, load_accounts};
-
-/// A sink as declared.
-#[derive(Debug, Clone)]
-pub(crate) struct SinkDecl {
-    pub(crate) name: String,
-    pub(crate) span: Range<usize>,
-    pub(crate) purposes: Vec<(String, Range<usize>)>,
-    pub(crate) streams: Vec<Stream>,
-    pub(crate) actuator: bool,
-    pub(crate) reviewers: bool,
-    pub(crate) kind: SinkKind,
-}
-
-/// Where a sink writes.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum SinkKind {
-    Stdout { ndjson: bool },
-    File { path: PathBuf },
-    Archive { path: PathBuf, every_ms: i64, keep_for_ms: i64 },
-    Http { url: String, token_file: Option<PathBuf>, template: Template, retry_for_ms: i64 },
-    Tcp { address: std::net::SocketAddr, retry_for_ms: i64 },
-    Mqtt { server: Box<ServerDecl>, version: MqttVersion, client_id: String, topic: String, retry_for_ms: i64 },
-    Nats { server: Box<ServerDecl>, subject: String, retry_for_ms: i64 },
-    Kafka { server: Box<ServerDecl>, sasl: KafkaSasl, topic: String, retry_for_ms: i64 },
-    Postgres { server: Box<ServerDecl>, table: String, retry_for_ms: i64 },
-    Viid { server: Box<ServerDecl>, our_id: String, timezone: String, retry_for_ms: i64 },
-    Syslog { server: Box<ServerDecl>, form: SyslogForm, retry_for_ms: i64 },
-}
-
-impl SinkKind {
-    /// The server it connects to.
-    fn server(&self) -> Option<&ServerDecl> {
-        match self {
-            Self::Mqtt { server, .. }
-            | Self::Nats { server, .. }
-            | Self::Kafka { server, .. }
-            | Self::Syslog { server, .. }
-            | Self::Viid { server, .. }
-            | Self::Postgres { server, .. } => Some(server),
-            _ => None,
-        }
-    }
-}
 
 /// A path in the configuration, and where it stands.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -80,7 +80,13 @@ fn of_sink(sink: &SinkDecl, vfs: &dyn Vfs, runtime: &Handle) -> Vec<Finding> {
     match &sink.kind {
         SinkKind::Stdout { .. } => vec![Ok("standard output is always there".to_owned())],
         SinkKind::File { path } => vec![can_append(path)],
-        SinkKind::Archive { path, .. } => vec![can_make_files(path)],
+        SinkKind::Archive(archive) => {
+            let stored = archive.store.as_ref().map(|store| match store.server.s3(store, vfs) {
+                Ok(bucket) => runtime.block_on(bucket.probe()),
+                Err(trouble) => vec![Err(trouble)],
+            });
+            std::iter::once(can_make_files(&archive.path)).chain(stored.into_iter().flatten()).collect()
+        }
         SinkKind::Http { url, token_file, .. } => {
             let sink = read_token(token_file.as_deref(), vfs).and_then(|token| {
                 HttpSink::new(url, token.as_deref(), Template::Generic, Duration::ZERO, runtime.clone())

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use weir_connectors::client::{
     ClientConfig, KafkaCluster, KafkaSasl, KafkaTrust, Login, MqttBroker, MqttVersion, NatsLogin, NatsServer,
-    PostgresServer, SyslogServer, ViidPlatform, tls_config,
+    PostgresServer, S3Bucket, SyslogServer, ViidPlatform, tls_config,
 };
 use weir_engine::vfs::Vfs;
 use weir_rules::diagnostic::codes;
 use weir_rules::yaml::MapReader;
 use weir_rules::{Diagnostic, Diagnostics, SourceFile};
 
+use super::sinks::StoreDecl;
 use super::{Named, keys};
 
 /// Longest file with a password, a token or certificates.
@@ -26,14 +27,54 @@ pub(super) enum Tls {
 }
 
 /// A way to name a server: the scheme of its URL, what that means for TLS, and the port where none stands.
-pub(super) type Scheme = (&'static str, Tls, u16);
+type Scheme = (&'static str, Tls, u16);
 
-pub(super) const MQTT: &[Scheme] = &[("mqtt", Tls::Never, 1883), ("mqtts", Tls::Always, 8883)];
-pub(super) const NATS: &[Scheme] = &[("nats", Tls::Never, 4222), ("tls", Tls::Always, 4222)];
-pub(super) const KAFKA: &[Scheme] = &[("kafka", Tls::Never, 9092), ("kafkas", Tls::Always, 9093)];
-pub(super) const SYSLOG: &[Scheme] = &[("syslog", Tls::Never, 601), ("syslogs", Tls::Always, 6514)];
-pub(super) const VIID: &[Scheme] = &[("http", Tls::Never, 80), ("https", Tls::Always, 443)];
-pub(super) const POSTGRES: &[Scheme] = &[("postgres", Tls::BeyondThisMachine, 5432)];
+/// Servers of one protocol: how they are named, and who gets in.
+pub(super) struct Family {
+    schemes: &'static [Scheme],
+    logs_in: LogsIn,
+    /// The URL names a database.
+    has_database: bool,
+}
+
+/// Whether weir logs in.
+#[derive(Clone, Copy, PartialEq)]
+enum LogsIn {
+    Never,
+    /// With a user, if there is one.
+    May,
+    /// The same, or with a token, or with credentials of NATS.
+    MayInManyWays,
+    /// With a user.
+    Must,
+}
+
+const HTTP: &[Scheme] = &[("http", Tls::Never, 80), ("https", Tls::Always, 443)];
+
+pub(super) const MQTT: &Family = &Family {
+    schemes: &[("mqtt", Tls::Never, 1883), ("mqtts", Tls::Always, 8883)],
+    logs_in: LogsIn::May,
+    has_database: false,
+};
+pub(super) const NATS: &Family = &Family {
+    schemes: &[("nats", Tls::Never, 4222), ("tls", Tls::Always, 4222)],
+    logs_in: LogsIn::MayInManyWays,
+    has_database: false,
+};
+pub(super) const KAFKA: &Family = &Family {
+    schemes: &[("kafka", Tls::Never, 9092), ("kafkas", Tls::Always, 9093)],
+    logs_in: LogsIn::May,
+    has_database: false,
+};
+pub(super) const SYSLOG: &Family = &Family {
+    schemes: &[("syslog", Tls::Never, 601), ("syslogs", Tls::Always, 6514)],
+    logs_in: LogsIn::Never,
+    has_database: false,
+};
+pub(super) const S3: &Family = &Family { schemes: HTTP, logs_in: LogsIn::Must, has_database: false };
+pub(super) const VIID: &Family = &Family { schemes: HTTP, logs_in: LogsIn::Must, has_database: false };
+pub(super) const POSTGRES: &Family =
+    &Family { schemes: &[("postgres", Tls::BeyondThisMachine, 5432)], logs_in: LogsIn::Must, has_database: true };
 
 /// How weir logs in.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,25 +121,23 @@ pub(super) fn parse_server(
     file: &Arc<SourceFile>,
     path: &Path,
     map: &mut MapReader<'_>,
-    schemes: &[Scheme],
+    family: &Family,
     diagnostics: &mut Diagnostics,
 ) -> Option<ServerDecl> {
-    let has_path = schemes == POSTGRES;
+    let Family { schemes, logs_in, has_database } = *family;
     let example =
-        format!("such as {}://127.0.0.1:{}{}", schemes[0].0, schemes[0].2, if has_path { "/registry" } else { "" });
+        format!("such as {}://127.0.0.1:{}{}", schemes[0].0, schemes[0].2, if has_database { "/registry" } else { "" });
     let url = map.require_text("url", &example, diagnostics);
     let named = |key, map: &mut MapReader<'_>, diagnostics: &mut Diagnostics| {
         let found = map.take_text(key, diagnostics);
         found.map(|(text, node)| Named { path: keys::path_of(path, text), span: node.span.clone() })
     };
     let ca_file = named("ca_file", map, diagnostics);
-    // Nobody logs in to a collector of syslog.
-    let logs_in = schemes != SYSLOG;
-    let user = if logs_in { map.take_text("user", diagnostics) } else { None };
-    let password_file = if logs_in { named("password_file", map, diagnostics) } else { None };
-    let is_nats = schemes == NATS;
-    let token = if is_nats { named("token_file", map, diagnostics) } else { None };
-    let credentials = if is_nats { named("credentials_file", map, diagnostics) } else { None };
+    let (with_user, in_many_ways) = (logs_in != LogsIn::Never, logs_in == LogsIn::MayInManyWays);
+    let user = if with_user { map.take_text("user", diagnostics) } else { None };
+    let password_file = if with_user { named("password_file", map, diagnostics) } else { None };
+    let token = if in_many_ways { named("token_file", map, diagnostics) } else { None };
+    let credentials = if in_many_ways { named("credentials_file", map, diagnostics) } else { None };
     let mut complain = |span, message: String, help: &str| {
         diagnostics.push(Diagnostic::new(&codes::BAD_VALUE, file, span, message).help(help));
     };
@@ -110,7 +149,7 @@ pub(super) fn parse_server(
             "leave one of `user`, `token_file`, `credentials_file`",
         );
     }
-    if (has_path || schemes == VIID) && user.is_none() {
+    if logs_in == LogsIn::Must && user.is_none() {
         complain(map.head(), "it has no `user`".to_owned(), "add `user` and `password_file`");
     }
     if user.is_some() != password_file.is_some() {
@@ -124,11 +163,12 @@ pub(super) fn parse_server(
         _ => LoginDecl::None,
     };
     let (url, node) = url?;
-    let known = split(url).filter(|(.., path)| path.is_empty() != has_path).and_then(|(scheme, host, port, path)| {
-        let (_, tls, default) = schemes.iter().find(|(known, ..)| *known == scheme)?;
-        let tls = *tls == Tls::Always || (*tls == Tls::BeyondThisMachine && !is_loopback(host));
-        Some((host.to_owned(), port.unwrap_or(*default), tls, path.to_owned()))
-    });
+    let known =
+        split(url).filter(|(.., path)| path.is_empty() != has_database).and_then(|(scheme, host, port, path)| {
+            let (_, tls, default) = schemes.iter().find(|(known, ..)| *known == scheme)?;
+            let tls = *tls == Tls::Always || (*tls == Tls::BeyondThisMachine && !is_loopback(host));
+            Some((host.to_owned(), port.unwrap_or(*default), tls, path.to_owned()))
+        });
     let Some((host, port, tls, database)) = known else {
         let schemes: Vec<&str> = schemes.iter().map(|(scheme, ..)| *scheme).collect();
         let help = format!("{example}; it begins with one of {}, and names no user", schemes.join(", "));
@@ -230,6 +270,22 @@ impl ServerDecl {
     pub(super) fn syslog(&self, vfs: &dyn Vfs) -> Result<SyslogServer, String> {
         let tls = self.tls(vfs).map_err(|(_, message)| message)?;
         Ok(SyslogServer { host: self.host.clone(), port: self.port, tls })
+    }
+
+    /// As a store that speaks S3.
+    pub(super) fn s3(&self, store: &StoreDecl, vfs: &dyn Vfs) -> Result<S3Bucket, String> {
+        let (host, port) = (&self.host, self.port);
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let ca = self.ca_file.as_ref().map(|named| secret(named, vfs)).transpose().map_err(|(_, message)| message)?;
+        let login = self.login(vfs).map_err(|(_, message)| message)?;
+        Ok(S3Bucket {
+            endpoint: format!("{}://{host}:{port}", if self.tls { "https" } else { "http" }),
+            bucket: store.bucket.clone(),
+            prefix: store.prefix.clone(),
+            region: store.region.clone(),
+            ca,
+            login: login.ok_or("it has no `user`")?,
+        })
     }
 
     /// As a platform of GA/T 1400.

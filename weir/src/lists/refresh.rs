@@ -101,7 +101,7 @@ pub(crate) fn start(refreshes: Vec<Refresh>, progress: &Arc<Progress>, on_put: i
 
 impl Refresh {
     fn serve(mut self, progress: &Progress, on_put: &impl Fn()) {
-        let name: Arc<str> = format!("list {}", self.list).into();
+        let name = format!("list {}", self.list);
         let note = |trouble: Option<String>| {
             progress.note_trouble(&name, trouble.map(|it| (SystemClock::default().wall_ms(), it)));
         };

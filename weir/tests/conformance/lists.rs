@@ -129,7 +129,7 @@ fn a_list_is_fetched_from_postgres() {
     post.finds(&place, "A10003", "E10003");
     server.start();
     eventually("the trouble is over", || {
-        server.try_psql("SELECT 1").is_some() && status().contains("\"sources_in_trouble\":[]")
+        server.try_psql("SELECT 1").is_some() && status().contains("\"in_trouble\":[]")
     });
     // What changed while nobody listened is there too.
     server.psql("INSERT INTO stolen VALUES ('A10903', 'LAST', '2099-01-01'); NOTIFY stolen_changed");

@@ -8,6 +8,8 @@ mod lists;
 mod options;
 mod posts;
 mod receivers;
+#[path = "../common/s3.rs"]
+mod s3;
 mod senders;
 mod servers;
 mod sinks;
@@ -108,6 +110,11 @@ fn source_kafka_is_shared() {
 #[test]
 fn sink_syslog() {
     delivers(Box::new(receivers::Syslog::new()));
+}
+
+#[test]
+fn sink_archive() {
+    delivers(Box::new(receivers::Archive::new()));
 }
 
 #[test]

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
 use serde_json::Value;
 
 use crate::common::{Told, nobody};
+use crate::s3::{S3, files};
 use crate::servers::{Kafka as Cluster, Outage, Server};
 
 pub trait Receiver {
@@ -66,6 +69,48 @@ impl Receiver for Http {
 
     fn told(&self) -> Vec<String> {
         self.told.ids()
+    }
+}
+
+/// A store of objects that an archive's files are carried to.
+pub struct Archive {
+    store: S3,
+}
+
+impl Archive {
+    pub fn new() -> Self {
+        Self { store: S3::new() }
+    }
+}
+
+impl Receiver for Archive {
+    fn sink(&self) -> String {
+        format!("    type: archive\n    path: archive\n    every: 10s\n    {}", self.store.store())
+    }
+
+    fn start(&mut self) {
+        self.store.start();
+    }
+
+    fn stop(&mut self) {
+        self.store.stop();
+    }
+
+    fn can_stop(&self) -> bool {
+        true
+    }
+
+    fn told(&self) -> Vec<String> {
+        let files = files(&self.store.archive(), "alerts", "parquet");
+        let rows = files.into_iter().flat_map(|path| {
+            let file = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+            file.get_row_iter(None).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+        });
+        rows.map(|row| row.get_string(0).unwrap().clone()).collect()
+    }
+
+    fn tells_repeats(&self) -> bool {
+        true
     }
 }
 

@@ -1,7 +1,9 @@
 //! Real servers, each in a folder of its own and on a free port.
 
-use std::fs;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -84,6 +86,21 @@ impl Server {
         let done = initdb.output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         server
+    }
+
+    /// Has PostgreSQL speak TLS as well, by this certificate.
+    pub fn use_tls(&self, certificate: &Path, key: &Path) {
+        let data = self.folder.path().join("data");
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = data.join(name);
+            fs::copy(from, &to).unwrap();
+            fs::set_permissions(&to, Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                assert!(Command::new("chown").arg("postgres").arg(&to).status().unwrap().success());
+            }
+        }
+        let mut config = OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
+        config.write_all(b"ssl = on\n").unwrap();
     }
 
     /// rsyslog, which writes what it is told over TCP into `told`.

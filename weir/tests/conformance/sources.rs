@@ -135,7 +135,7 @@ pub fn whole_life(sender: Box<dyn Sender>) {
         life.sender.send(to + PART / 2..to + PART);
         to += PART;
         life.await_all(0..to);
-        eventually("the trouble is over", || life.place.read("status.json").contains("\"sources_in_trouble\":[]"));
+        eventually("the trouble is over", || life.place.read("status.json").contains("\"in_trouble\":[]"));
     }
 
     // Held up: whoever sends waits, or the server holds what comes.

@@ -1,8 +1,10 @@
-//! Alerts and windows as Parquet files in folders by day, for those who look back.
+//! Alerts and windows as Parquet or Arrow files in folders by day, for those who look back.
 //!
-//! What is told lies in a file of lines first (`part.rs`), synced before the outbox forgets it, and becomes a Parquet file
-//! (`table.rs`) every so often. An output that comes again after a crash is dropped.
+//! What is told lies in a file of lines first (`part.rs`), synced before the outbox forgets it, and becomes a finished file
+//! (`table.rs`) every so often. An output that comes again after a crash is dropped. Where there is an object store, finished files
+//! are carried there (`carrier.rs`).
 
+mod carrier;
 mod part;
 mod table;
 
@@ -10,10 +12,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::{Output, Sink, SinkError, Stream};
 
+use self::carrier::{Carrier, finished};
 use self::part::{Part, forget_before, known};
+use crate::client::S3Bucket;
 
 /// Outputs of one file.
 const ROWS_MAX: usize = 50_000;
@@ -23,14 +28,38 @@ const BYTES_MAX: u64 = 64 << 20;
 const CLOSED_AFTER: Duration = Duration::from_mins(1);
 /// How often it is looked for what has been kept long enough.
 const FORGET_EVERY: Duration = Duration::from_mins(10);
+/// Finished files that wait for an object store; where there are more, outputs wait in the outbox.
+const WAITING_MAX: usize = 1_000;
 
-/// Writes Parquet files.
+/// What an archive's files are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ArchiveFormat {
+    /// Apache Parquet.
+    #[default]
+    Parquet,
+    /// Arrow's IPC file format.
+    Arrow,
+}
+
+impl ArchiveFormat {
+    /// As it is configured, and as names of files end.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+        }
+    }
+}
+
+/// Writes files.
 pub struct ArchiveSink {
     folder: PathBuf,
+    format: ArchiveFormat,
     every: Duration,
     keep_for: Duration,
     streams: Vec<Archived>,
     forgot: Option<Instant>,
+    carrier: Option<Carrier>,
 }
 
 /// A stream's parts.
@@ -63,15 +92,24 @@ impl ArchiveSink {
     ///
     /// # Errors
     /// When what an earlier run left there cannot be read.
-    pub fn open(folder: PathBuf, every: Duration, keep_for: Duration) -> io::Result<Self> {
+    pub fn open(folder: PathBuf, format: ArchiveFormat, every: Duration, keep_for: Duration) -> io::Result<Self> {
         let mut streams = Vec::new();
         for stream in Self::STREAMS {
-            let mut left = Part::left(stream.word(), &folder.join(stream.word()))?;
+            let mut left = Part::left(stream.word(), format, &folder.join(stream.word()))?;
             let open = left.pop();
             let full = left.into_iter().map(Full::new).collect();
             streams.push(Archived { stream, open, full });
         }
-        Ok(Self { folder, every, keep_for, streams, forgot: None })
+        Ok(Self { folder, format, every, keep_for, streams, forgot: None, carrier: None })
+    }
+
+    /// The same, whose finished files are carried to this bucket, where they are kept as long.
+    ///
+    /// # Errors
+    /// When there can be no such bucket, or the folder cannot be read.
+    pub fn carried_to(mut self, bucket: S3Bucket, runtime: Handle) -> io::Result<Self> {
+        self.carrier = Some(Carrier::start(&self.folder, bucket, self.keep_for, runtime)?);
+        Ok(self)
     }
 
     fn fault(&self, error: &io::Error) -> SinkError {
@@ -86,11 +124,14 @@ impl ArchiveSink {
             return Ok(());
         }
         if archived.open.is_none() {
+            if self.carrier.is_some() && finished(&self.folder)?.len() >= WAITING_MAX {
+                return Err(io::Error::other(format!("{WAITING_MAX} files wait for the store, and no more are made")));
+            }
             let word = archived.stream.word();
             // Two parts never have one name.
             let newest = archived.full.iter().map(|full| full.part.began_ms).max().unwrap_or(i64::MIN);
             let began_ms = now_ms.max(newest.saturating_add(1));
-            archived.open = Some(Part::begin(word, &self.folder.join(word), began_ms)?);
+            archived.open = Some(Part::begin(word, self.format, &self.folder.join(word), began_ms)?);
         }
         let open = archived.open.as_mut().expect("begun above");
         open.append(output, id)?;
@@ -106,6 +147,7 @@ impl ArchiveSink {
             while let Some(full) = archived.full.first().filter(|full| ready(full)) {
                 full.part.close()?;
                 archived.full.remove(0);
+                self.carrier.iter().for_each(Carrier::look);
             }
         }
         Ok(())
@@ -172,9 +214,16 @@ impl Sink for ArchiveSink {
         self.settle_at(now_ms()).map_err(|error| self.fault(&error))
     }
 
+    fn trouble(&self) -> Option<String> {
+        let trouble = self.carrier.as_ref()?.trouble()?;
+        Some(format!("archive {}: its files wait for the store: {trouble}", self.folder.display()))
+    }
+
     fn finish(&mut self) -> Result<(), SinkError> {
         self.streams.iter_mut().for_each(Archived::fill);
-        self.close(|_| true).and_then(|()| self.forget(now_ms())).map_err(|error| self.fault(&error))
+        self.close(|_| true).and_then(|()| self.forget(now_ms())).map_err(|error| self.fault(&error))?;
+        let carried = self.carrier.as_mut().map_or(Ok(()), Carrier::finish);
+        carried.map_err(|error| self.fault(&error))
     }
 }
 
@@ -216,7 +265,8 @@ mod tests {
     }
 
     fn open(folder: &Path) -> ArchiveSink {
-        ArchiveSink::open(folder.to_owned(), Duration::from_hours(1), Duration::from_hours(24 * 30)).unwrap()
+        let (every, keep_for) = (Duration::from_hours(1), Duration::from_hours(24 * 30));
+        ArchiveSink::open(folder.to_owned(), ArchiveFormat::Parquet, every, keep_for).unwrap()
     }
 
     /// Rows of the Parquet files of a stream.

@@ -1,4 +1,4 @@
-//! What has been told and is not yet in a Parquet file: lines of JSON in a file of their own, so that a power loss takes nothing.
+//! What has been told and is not yet in a finished file: lines of JSON in a file of their own, so that a power loss takes nothing.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use weir_engine::Output;
 
-use super::table;
+use super::{ArchiveFormat, table};
 
 /// How the name of a file begins that is still written to; readers of folders of Parquet pass over names with a dot.
 const OPEN_PREFIX: &str = ".open-";
@@ -37,9 +37,10 @@ fn known_of_line(stream: &str, line: &str) -> Option<Known> {
     blake3::hash(id.as_bytes()).as_bytes()[..16].try_into().ok()
 }
 
-/// Outputs of one stream that will be one Parquet file.
+/// Outputs of one stream that will be one file.
 pub(super) struct Part {
     stream: &'static str,
+    format: ArchiveFormat,
     /// Where the stream's files are.
     folder: PathBuf,
     /// When it was begun; its name.
@@ -52,16 +53,16 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn begin(stream: &'static str, folder: &Path, began_ms: i64) -> io::Result<Self> {
+    pub(super) fn begin(stream: &'static str, format: ArchiveFormat, folder: &Path, began_ms: i64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let file = OpenOptions::new().append(true).create(true).open(open_path(folder, began_ms))?;
         File::open(folder)?.sync_all()?;
         let (bytes, known) = (0, HashSet::new());
-        Ok(Self { stream, folder: folder.to_owned(), began_ms, file, bytes, known, torn: false })
+        Ok(Self { stream, format, folder: folder.to_owned(), began_ms, file, bytes, known, torn: false })
     }
 
     /// What an earlier run left, in order.
-    pub(super) fn left(stream: &'static str, folder: &Path) -> io::Result<Vec<Self>> {
+    pub(super) fn left(stream: &'static str, format: ArchiveFormat, folder: &Path) -> io::Result<Vec<Self>> {
         let mut parts = Vec::new();
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
@@ -73,7 +74,7 @@ impl Part {
             let number = name.strip_prefix(OPEN_PREFIX).and_then(|rest| rest.strip_suffix(OPEN_SUFFIX));
             let Some(began_ms) = number.and_then(|number| number.parse().ok()) else { continue };
             let text = fs::read(open_path(folder, began_ms))?;
-            let mut part = Self::begin(stream, folder, began_ms)?;
+            let mut part = Self::begin(stream, format, folder, began_ms)?;
             part.bytes = text.len() as u64;
             part.torn = text.last().is_some_and(|last| *last != b'\n');
             let text = String::from_utf8_lossy(&text);
@@ -103,7 +104,7 @@ impl Part {
         self.file.sync_data()
     }
 
-    /// Makes it a Parquet file of its day. One that a crash left half made is made anew.
+    /// Makes it a finished file of its day. One that a crash left half made is made anew.
     pub(super) fn close(&self) -> io::Result<()> {
         let open = open_path(&self.folder, self.began_ms);
         let text = fs::read(&open)?;
@@ -111,12 +112,12 @@ impl Part {
         if !self.known.is_empty() {
             let day = self.folder.join(day_of(self.began_ms));
             fs::create_dir_all(&day)?;
-            let file = table::parquet(self.stream, text.lines()).map_err(io::Error::other)?;
+            let file = table::file_of(self.stream, self.format, text.lines()).map_err(io::Error::other)?;
             let beside = day.join(format!(".new-{}", self.began_ms));
             let mut to = File::create(&beside)?;
             to.write_all(&file)?;
             to.sync_all()?;
-            fs::rename(&beside, day.join(format!("weir-{}.parquet", self.began_ms)))?;
+            fs::rename(&beside, day.join(format!("{FILE_PREFIX}{}.{}", self.began_ms, self.format.word())))?;
             File::open(&day)?.sync_all()?;
             File::open(&self.folder)?.sync_all()?;
         }
@@ -130,10 +131,12 @@ fn open_path(folder: &Path, began_ms: i64) -> PathBuf {
 }
 
 /// How the folder of a day begins.
-const DAY_PREFIX: &str = "date=";
+pub(super) const DAY_PREFIX: &str = "date=";
+/// How the name of a finished file begins.
+pub(super) const FILE_PREFIX: &str = "weir-";
 
 /// The folder of the day of a moment, UTC.
-fn day_of(ms: i64) -> String {
+pub(super) fn day_of(ms: i64) -> String {
     format!("{DAY_PREFIX}{}", &weir_engine::alert::format_time(ms)[..10])
 }
 

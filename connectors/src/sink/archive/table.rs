@@ -1,9 +1,12 @@
-//! Outputs as the rows of a Parquet file: what is asked for most as columns, and all of it as JSON in the last one.
+//! Outputs as the rows of a file: what is asked for most as columns, and all of it as JSON in the last one.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Builder, Int64Builder, StringBuilder, TimestampMillisecondBuilder};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::error::ArrowError;
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow::record_batch::RecordBatch;
 use jiff::Timestamp;
 use parquet::arrow::ArrowWriter;
@@ -11,6 +14,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use serde_json::Value;
+
+use super::ArchiveFormat;
 
 /// The column that holds an output as it was told.
 const BODY: &str = "body";
@@ -73,8 +78,20 @@ fn columns_of(stream: &str) -> &'static [Column] {
     if stream == "windows" { WINDOWS } else { ALERTS }
 }
 
-/// Lines of JSON, each an output of `stream`, as a Parquet file. A line that is not whole is left out.
-pub(super) fn parquet<'a>(stream: &str, lines: impl Iterator<Item = &'a str>) -> Result<Vec<u8>, ParquetError> {
+/// Lines of JSON, each an output of `stream`, as a file. A line that is not whole is left out.
+pub(super) fn file_of<'a>(
+    stream: &str,
+    format: ArchiveFormat,
+    lines: impl Iterator<Item = &'a str>,
+) -> Result<Vec<u8>, ParquetError> {
+    let batch = batch(stream, lines)?;
+    match format {
+        ArchiveFormat::Parquet => parquet(&batch),
+        ArchiveFormat::Arrow => Ok(arrow_ipc(&batch)?),
+    }
+}
+
+fn batch<'a>(stream: &str, lines: impl Iterator<Item = &'a str>) -> Result<RecordBatch, ArrowError> {
     let columns = columns_of(stream);
     let mut builders: Vec<Builder> = columns.iter().map(|(.., of)| Builder::new(*of)).collect();
     let mut bodies = StringBuilder::new();
@@ -90,15 +107,28 @@ pub(super) fn parquet<'a>(stream: &str, lines: impl Iterator<Item = &'a str>) ->
     let schema = Arc::new(Schema::new(columns.iter().map(field).chain([body]).collect::<Vec<_>>()));
     let mut arrays: Vec<ArrayRef> = builders.into_iter().map(Builder::finish).collect();
     arrays.push(Arc::new(bodies.finish()));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?;
+    RecordBatch::try_new(schema, arrays)
+}
+
+fn parquet(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned())
         .build();
     let mut file = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut file, schema, Some(properties))?;
-    writer.write(&batch)?;
+    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), Some(properties))?;
+    writer.write(batch)?;
     writer.close()?;
+    Ok(file)
+}
+
+fn arrow_ipc(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD))?;
+    let mut file = Vec::new();
+    let mut writer = FileWriter::try_new_with_options(&mut file, &batch.schema(), options)?;
+    writer.write(batch)?;
+    writer.finish()?;
+    drop(writer);
     Ok(file)
 }
 
