@@ -411,6 +411,24 @@ fn a_sink_that_never_comes_up_fails_the_run_and_says_so() {
     );
 }
 
+/// Nobody has to wait for the end of a run to hear of it.
+#[test]
+fn a_sink_that_gave_up_is_told_while_others_go_on() {
+    let place = place("type: tcp, address: 127.0.0.1:0");
+    let sink = format!("  desk: {{ type: tcp, address: {}, retry_for: 1ms, purposes: [goods] }}\n", common::nobody());
+    let state = "state: { status_file: status.json }\n";
+    place.write("weir.yaml", place.read("weir.yaml") + &sink + state);
+    let running = place.start(&["weir.yaml"]);
+    let mut post = TcpStream::connect(running.address).unwrap();
+    let status = || text(&place.weir(&["status", "weir.yaml"]).stdout);
+    writeln!(post, "{}", item(1)).unwrap();
+    eventually("it is told", || status().contains("sink desk: GAVE UP at 20"));
+    writeln!(post, "{}", item(2)).unwrap();
+    eventually("others go on", || place.lines("alerts.ndjson").len() == 2);
+    drop(post);
+    running.kill();
+}
+
 #[test]
 fn an_actuator_gets_no_alert_about_a_person_and_purposes_bind() {
     let place = place("type: file, path: in.ndjson");

@@ -79,7 +79,7 @@ impl S3Bucket {
     /// The name of an object of ours.
     pub(crate) fn path(&self, parts: &[&str]) -> Path {
         let prefix = self.prefix.split('/').filter(|part| !part.is_empty());
-        Path::from_iter(prefix.chain(parts.iter().copied()))
+        prefix.chain(parts.iter().copied()).collect()
     }
 
     /// Tries what an archive does: look, write, and remove.

@@ -71,9 +71,10 @@ fn describe(status: &Value) -> String {
     for trouble in status["in_trouble"].as_array().into_iter().flatten() {
         let (who, since) = (text(&trouble["who"]), text(&trouble["since"]));
         let (tries, error) = (&trouble["tries"], text(&trouble["error"]));
-        lines.push(match trouble["given_up"] == true {
-            true => format!("{who}: GAVE UP at {since}, and is told nothing more in this run: {error}"),
-            false => format!("{who}: TRYING AGAIN since {since}, {tries} tries so far: {error}"),
+        lines.push(if trouble["given_up"] == true {
+            format!("{who}: GAVE UP at {since}, and is told nothing more in this run: {error}")
+        } else {
+            format!("{who}: TRYING AGAIN since {since}, {tries} tries so far: {error}")
         });
     }
     for list in status["lists"].as_array().into_iter().flatten() {

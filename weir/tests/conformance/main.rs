@@ -14,6 +14,7 @@ mod senders;
 mod servers;
 mod sinks;
 mod sources;
+mod streams;
 mod tls;
 
 use sinks::delivers;
@@ -41,7 +42,27 @@ fn source_stdin() {
 
 #[test]
 fn source_isapi() {
-    whole_life(Box::new(posts::Isapi::new()));
+    whole_life(Box::new(posts::Poster::of(posts::ISAPI)));
+}
+
+#[test]
+fn source_plate_recognizer() {
+    whole_life(Box::new(posts::Poster::of(posts::PLATE_RECOGNIZER)));
+}
+
+#[test]
+fn source_axis_plates() {
+    whole_life(Box::new(posts::Poster::of(posts::AXIS_PLATES)));
+}
+
+#[test]
+fn source_rekor() {
+    whole_life(Box::new(posts::Poster::of(posts::REKOR)));
+}
+
+#[test]
+fn source_isapi_stream() {
+    whole_life(Box::new(streams::IsapiDevice::new()));
 }
 
 #[test]
@@ -115,6 +136,11 @@ fn sink_syslog() {
 #[test]
 fn sink_archive() {
     delivers(Box::new(receivers::Archive::new()));
+}
+
+#[test]
+fn sink_viid() {
+    delivers(Box::new(receivers::Viid::new()));
 }
 
 #[test]

@@ -10,13 +10,17 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use serde_json::Value;
 
-use crate::common::{Told, nobody};
+use crate::common::platform::{Platform, lists};
+use crate::common::{Place, Told, nobody};
 use crate::s3::{S3, files};
 use crate::servers::{Kafka as Cluster, Outage, Server};
 
 pub trait Receiver {
     /// The sink, as it is configured, without its purposes.
     fn sink(&self) -> String;
+
+    /// Writes what it needs beside the configuration.
+    fn prepare(&self, _place: &Place) {}
 
     /// Is there, or there again. Nobody is until then.
     fn start(&mut self);
@@ -111,6 +115,47 @@ impl Receiver for Archive {
 
     fn tells_repeats(&self) -> bool {
         true
+    }
+}
+
+/// A platform of GA/T 1400, which is told of vehicles that are on a list.
+pub struct Viid {
+    address: SocketAddr,
+    platform: Platform,
+}
+
+impl Viid {
+    pub fn new() -> Self {
+        Self { address: nobody(), platform: Platform::default() }
+    }
+}
+
+impl Receiver for Viid {
+    fn sink(&self) -> String {
+        let login = "user: up\n    password_file: password";
+        format!(
+            "    type: viid\n    url: http://{}\n    {login}\n    device_id: \"61010000002020000001\"\n    timezone: UTC",
+            self.address
+        )
+    }
+
+    fn prepare(&self, place: &Place) {
+        let list =
+            "lists: { stolen: { kind: stolen_vehicle, from: l.csv, key: plate, purpose: road, authority: police } }";
+        let rule = "{ id: seen, kind: watchlist, from: vehicle, on: plate, list: stolen, purpose: road }";
+        let head = "weir: 1\npack: p\nowner: o\npurposes: { road: { legal_basis: act 2 } }";
+        place.write("pack.yaml", format!("{head}\n{list}\nrules:\n  - {rule}\n"));
+        place.write("l.csv", "plate,entry_id,expires\nA12345,E1,2099-01-01\n");
+    }
+
+    fn start(&mut self) {
+        self.platform.listen(self.address);
+    }
+
+    fn told(&self) -> Vec<String> {
+        let requests = self.platform.told("/VIID/DispositionNotifications");
+        let told = requests.iter().flat_map(|(.., body)| lists(body));
+        told.map(|it| it["CntObjectID"].as_str().unwrap().to_owned()).collect()
     }
 }
 

@@ -53,10 +53,6 @@ pub trait Sender: Send {
         number.to_string()
     }
 
-    fn number(&self, id: &str) -> u64 {
-        id.parse().unwrap()
-    }
-
     fn device(&self, number: u64) -> String {
         format!("d{}", number % 3)
     }
@@ -66,7 +62,7 @@ pub trait Sender: Send {
 fn record(number: u64) -> String {
     let ms = 1_795_420_800_000 + number * 100;
     let device = format!("d{}", number % 3);
-    json!({ "kind": "vehicle", "event_id": number.to_string(), "ts": ms, "site": "CP-01", "device": device })
+    json!({ "kind": "vehicle", "event_id": number.to_string(), "ts": ms, "site": "CP-01", "device": device, "plate": "A12345" })
         .to_string()
 }
 
@@ -292,13 +288,6 @@ impl Sender for Viid {
 
     fn id(&self, number: u64) -> String {
         vehicle(number)["MotorVehicleID"].as_str().unwrap().to_owned()
-    }
-
-    fn number(&self, id: &str) -> u64 {
-        let digits = |range: Range<usize>| id[range].parse::<u64>().unwrap();
-        // Behind its own twenty digits and two more stand year, month, day, hour, minute and second.
-        let (day, hour, minute, second) = (digits(28..30), digits(30..32), digits(32..34), digits(34..36));
-        (day - 1) * 86_400 + hour * 3_600 + minute * 60 + second
     }
 
     fn device(&self, _: u64) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::common::{Place, eventually};
+use crate::common::{Place, eventually, text};
 use crate::receivers::Receiver;
 use crate::senders::{File, Sender};
 use crate::sources;
@@ -48,13 +48,17 @@ pub fn delivers(mut receiver: Box<dyn Receiver>) {
     let mut source = File::new();
     let place = place(&source.source(), &receiver.sink());
     place.write("password", "s3cr3t");
+    receiver.prepare(&place);
     sources::tries(&place, "under_test", false);
     let mut running = place.launch(&["weir.yaml"]);
     source.send(0..PART);
     eventually("another sink does not wait for it", || ids(&place).len() as u64 == PART);
     assert!(receiver.told().is_empty(), "nobody is there");
+    let status = || text(&place.weir(&["status", "weir.yaml"]).stdout);
+    eventually("the trouble is told", || status().contains("sink under_test: TRYING AGAIN since 20"));
     receiver.start();
     await_all(receiver.as_ref(), &place, PART);
+    eventually("the trouble is over", || !status().contains("TRYING AGAIN"));
     sources::tries(&place, "under_test", true);
 
     if receiver.can_stop() {

@@ -168,8 +168,10 @@ pub fn whole_life(sender: Box<dyn Sender>) {
         assert_eq!(summary["sources"]["gate"]["duplicate"], 0, "it takes each once, by its place and not by its id");
     }
     let told = life.told();
+    let numbers: BTreeMap<String, u64> =
+        (0..to).chain(LAST..LAST + DEVICES).map(|number| (life.sender.id(number), number)).collect();
     let mut last: BTreeMap<String, u64> = BTreeMap::new();
-    for (id, number) in told.iter().map(|id| (id, life.sender.number(id))) {
+    for (id, number) in told.iter().map(|id| (id, numbers[id])) {
         if let Some(before) = last.insert(life.sender.device(number), number) {
             assert!(before < number, "{id} of {} comes after {before}", life.sender.device(number));
         }

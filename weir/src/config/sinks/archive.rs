@@ -79,7 +79,7 @@ fn store(draft: &mut Draft<'_, '_>, diagnostics: &mut Diagnostics) -> Option<Sto
     }
     let is_plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'.' | b'/');
     if let Some((text, node)) = prefix
-        && !(text.bytes().all(is_plain) && !text.split('/').any(|part| part == "." || part == ".."))
+        && (!text.bytes().all(is_plain) || text.split('/').any(|part| part == "." || part == ".."))
     {
         let help = "letters, digits, `-`, `_`, `.`, and `/` between parts, such as border/north";
         draft.complain(node.span.clone(), format!("`{text}` is no prefix"), help, diagnostics);

@@ -7,6 +7,7 @@ use weir_rules::{Diagnostic, Diagnostics};
 use super::{Draft, SinkKind};
 use crate::config::beside;
 
+#[expect(clippy::unnecessary_wraps, reason = "as all types are read")]
 pub(super) fn stdout(draft: &mut Draft<'_, '_>, diagnostics: &mut Diagnostics) -> Option<SinkKind> {
     let formats = [("text", false), ("ndjson", true)];
     let ndjson = draft.map.take_choice("format", &formats, diagnostics).unwrap_or(false);
