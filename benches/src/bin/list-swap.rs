@@ -29,6 +29,8 @@ const WARM_UP_S: f64 = 10.0;
 const ROUNDS: u32 = 3;
 /// Seconds with a swap, and then seconds without.
 const PERIOD_S: u64 = 5;
+/// Seconds that are told one by one.
+const SLOWEST: usize = 6;
 /// How long the maximum rate is measured.
 const SATURATED_S: f64 = 5.0;
 
@@ -63,6 +65,12 @@ fn main() {
                 part.usual_p99_9()
             );
         }
+        for (second, p99_9, stolen_ms) in &outcome.slowest {
+            let kind = if has_swap(*second) { "with a swap" } else { "without" };
+            println!(
+                "  second {second} ({kind}): p99.9 {p99_9:.1} ms; the host took {stolen_ms} ms of the cores' time"
+            );
+        }
         println!(
             "  with swaps less without: p99.9 {:.2} ms, p99.9 of a usual second {:.2} ms",
             outcome.swapped.at(0.999) - outcome.quiet.at(0.999),
@@ -84,6 +92,8 @@ struct Outcome {
     torn: u64,
     missing: u64,
     versions: usize,
+    /// The latest seconds: which, its p99.9 in milliseconds, milliseconds of a core that the host gave to others.
+    slowest: Vec<(u64, f64, u64)>,
 }
 
 struct Latencies {
@@ -121,7 +131,7 @@ fn has_swap(second: u64) -> bool {
 }
 
 fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, rate: f64, seconds: f64) -> Outcome {
-    let seen = Arc::new(Mutex::new(Seen::default()));
+    let seen = Arc::new(Mutex::new(Seen::with_room_for(rate, seconds)));
     let started = Instant::now();
     let sent = Arc::new(AtomicU64::new(0));
     let schedule = Schedule { started, rate, seconds, sent: Arc::clone(&sent) };
@@ -151,11 +161,24 @@ fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, rate: f6
             swaps
         })
     });
+    let stolen = {
+        let over = Arc::clone(&over);
+        std::thread::spawn(move || {
+            let mut by_second = vec![stolen_ms()];
+            while !over.load(Ordering::Relaxed) {
+                let next = started + Duration::from_secs(by_second.len() as u64);
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                by_second.push(stolen_ms());
+            }
+            by_second
+        })
+    };
     pipeline.run().expect("a run");
     over.store(true, Ordering::Relaxed);
     let swaps = swapper.map_or(0, |thread| thread.join().expect("the swapper"));
     let elapsed_s = started.elapsed().as_secs_f64();
     let seen = std::mem::take(&mut *seen.lock().expect("the sink is done"));
+    let stolen = stolen.join().expect("the watch");
     let records = sent.load(Ordering::Relaxed);
     let of = |with_swap: bool| {
         Latencies::of(seen.latencies_ms.iter().copied().filter(|(second, _)| has_swap(*second) == with_swap))
@@ -170,7 +193,33 @@ fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, rate: f6
         torn: seen.torn,
         missing: records / HIT_EVERY - seen.alerts,
         versions: seen.versions.len(),
+        slowest: slowest(&seen.latencies_ms, &stolen),
     }
+}
+
+/// Milliseconds that the host has given to others since it started, of all cores together.
+fn stolen_ms() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    // cpu user nice system idle iowait irq softirq steal, in hundredths of a second
+    text.split_whitespace().nth(8).and_then(|text| text.parse().ok()).map_or(0, |ticks: u64| ticks * 10)
+}
+
+fn slowest(latencies_ms: &[(u64, f64)], stolen: &[u64]) -> Vec<(u64, f64, u64)> {
+    let mut by_second: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for (second, ms) in latencies_ms {
+        by_second.entry(*second).or_default().push(*ms);
+    }
+    let taken = |second: u64| {
+        let at = |second: u64| stolen.get(second as usize).or(stolen.last()).copied().unwrap_or(0);
+        at(second + 1) - at(second)
+    };
+    let mut seconds: Vec<(u64, f64, u64)> = by_second
+        .into_iter()
+        .map(|(second, latencies)| (second, quantile(&sorted(latencies), 0.999), taken(second)))
+        .collect();
+    seconds.sort_by(|a, b| b.1.total_cmp(&a.1));
+    seconds.truncate(SLOWEST);
+    seconds
 }
 
 /// Sends records when their time has come, as many as are due.
@@ -231,6 +280,16 @@ struct Timing {
     started: Instant,
     rate: f64,
     seen: Arc<Mutex<Seen>>,
+}
+
+impl Seen {
+    /// Its pages are there before the clock starts: what grows while it is measured is measured too.
+    fn with_room_for(rate: f64, seconds: f64) -> Self {
+        let alerts = if rate.is_finite() { (rate * seconds) as usize / HIT_EVERY as usize + 1 } else { 0 };
+        let mut latencies_ms = vec![(1, 1.0); alerts];
+        latencies_ms.clear();
+        Self { latencies_ms, ..Self::default() }
+    }
 }
 
 impl Sink for Timing {

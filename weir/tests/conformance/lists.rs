@@ -125,7 +125,7 @@ fn a_list_is_fetched_from_postgres() {
 
     // The database is away: it is told, and the list stays in force.
     server.stop();
-    eventually("the trouble is told", || status().contains("\"source\":\"list stolen\""));
+    eventually("the trouble is told", || status().contains("\"who\":\"list stolen\""));
     post.finds(&place, "A10003", "E10003");
     server.start();
     eventually("the trouble is over", || {
