@@ -6,6 +6,7 @@
 mod common;
 mod lists;
 mod options;
+mod polled;
 mod posts;
 mod receivers;
 #[path = "../common/s3.rs"]
@@ -16,7 +17,10 @@ mod sinks;
 mod sources;
 mod streams;
 mod tls;
+#[path = "../common/transit.rs"]
+mod transit;
 
+use polled::polled_life;
 use sinks::delivers;
 use sources::whole_life;
 
@@ -58,6 +62,16 @@ fn source_axis_plates() {
 #[test]
 fn source_rekor() {
     whole_life(Box::new(posts::Poster::of(posts::REKOR)));
+}
+
+#[test]
+fn source_gtfs_realtime() {
+    polled_life(&polled::GTFS);
+}
+
+#[test]
+fn source_axis() {
+    polled_life(&polled::AXIS);
 }
 
 #[test]
