@@ -1,4 +1,4 @@
-//! Where zones and devices stand, for whoever asks. Counts, names and times; nothing about anybody.
+//! Where zones, devices and sources stand, for whoever asks. Counts, names and times; nothing about anybody.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::alert::Outlook;
+use crate::metrics::Buckets;
 
 /// How often it is written down, once somebody has asked.
 pub(crate) const LIVE_EVERY_MS: i64 = 250;
@@ -61,6 +62,8 @@ pub struct Live {
     pub values: Vec<LiveValue>,
     /// By source and device.
     pub devices: Vec<LiveDevice>,
+    /// What became of the records of each source.
+    pub sources: BTreeMap<String, Buckets>,
 }
 
 /// Where it is written down.

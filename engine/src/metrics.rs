@@ -173,6 +173,7 @@ pub struct Progress {
     alerts: AtomicU64,
     pub(crate) board: LiveBoard,
     troubles: Mutex<BTreeMap<String, Trouble>>,
+    sinks: Mutex<BTreeMap<String, SinkCounts>>,
 }
 
 impl Progress {
@@ -206,6 +207,20 @@ impl Progress {
     /// Who cannot do their work for now, by what they are called.
     pub fn troubles(&self) -> BTreeMap<String, Trouble> {
         self.troubles.lock().clone()
+    }
+
+    /// Notes what a sink has done so far.
+    pub(crate) fn note_sink(&self, sink: &str, counts: SinkCounts) {
+        let mut sinks = self.sinks.lock();
+        match sinks.get_mut(sink) {
+            Some(known) => *known = counts,
+            None => drop(sinks.insert(sink.to_owned(), counts)),
+        }
+    }
+
+    /// What sinks have done so far. What waits is all that is in the outbox behind a sink's place, whomever it is for.
+    pub fn sinks(&self) -> BTreeMap<String, SinkCounts> {
+        self.sinks.lock().clone()
     }
 
     /// Records judged so far.

@@ -18,6 +18,7 @@ mod given;
 mod history;
 mod latency;
 mod lists;
+mod metrics;
 mod present;
 mod reload;
 mod report;

@@ -3,6 +3,7 @@
 //! It holds counts, names and versions, and nothing about anybody. It is written anew when something has
 //! changed, at most four times a second, and is put in place whole.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_engine::alert::format_time;
-use weir_engine::metrics::{Progress, Trouble};
+use weir_engine::metrics::{Progress, SinkCounts, Trouble};
 use weir_engine::{ListStatus, ReloadHandle};
 
 /// How often it is looked whether something has changed.
@@ -74,10 +75,25 @@ fn status(progress: &Progress, lists: &[ListStatus], running: bool) -> Value {
         "received": progress.received(),
         "alerts": progress.alerts(),
         "in_trouble": troubles(progress),
+        "sources": live.sources,
+        "sinks": sinks(progress),
         "lists": lists.iter().map(list_json).collect::<Vec<_>>(),
         "values": live.values,
         "devices": live.devices,
     })
+}
+
+/// What sinks have done so far.
+fn sinks(progress: &Progress) -> BTreeMap<String, Value> {
+    let told = |(sink, counts): (String, SinkCounts)| {
+        let SinkCounts { delivered, refused, undelivered, lost, waiting, retries, .. } = counts;
+        let counts = json!({
+            "delivered": delivered, "refused": refused, "undelivered": undelivered, "lost": lost, "waiting": waiting,
+            "retries": retries,
+        });
+        (sink, counts)
+    };
+    progress.sinks().into_iter().map(told).collect()
 }
 
 /// Who cannot do their work for now.

@@ -411,6 +411,42 @@ fn a_sink_that_never_comes_up_fails_the_run_and_says_so() {
     );
 }
 
+#[test]
+fn metrics_are_told_to_whoever_asks() {
+    let place = place("type: tcp, address: 127.0.0.1:0");
+    let address = common::nobody();
+    place.write("weir.yaml", place.read("weir.yaml") + &format!("metrics: {address}\n"));
+    let running = place.start(&["weir.yaml"]);
+    let mut post = TcpStream::connect(running.address).unwrap();
+    common::metrics(&place);
+    writeln!(post, "{}\n{}\n{{", item(1), item(1)).unwrap();
+    eventually("both are told", || {
+        let told = common::metrics(&place);
+        let of = |name: &str| told.get(name).copied().unwrap_or_default().round() as u64;
+        place.lines("alerts.ndjson").len() == 1
+            && of("weir_alerts_total") == 1
+            && of("weir_records_total{source=\"gates\",outcome=\"duplicate\"}") == 1
+            && of("weir_records_total{source=\"gates\",outcome=\"rejected\"}") == 1
+            && of("weir_outputs_total{sink=\"alerts\",outcome=\"delivered\"}") == 1
+            && of("weir_devices{source=\"gates\",state=\"heard\"}") == 1
+            && of("weir_list_entries{list=\"stolen\"}") == 1
+            && common::judged(&told, "gates").round() as u64 == 1
+    });
+    for (request, wanted) in [("GET / HTTP/1.1", "404"), ("POST /metrics HTTP/1.1", "405")] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "{request}\r\nHost: weir\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {wanted} ")), "{answer}");
+    }
+    drop(post);
+    running.stop();
+    place.write("weir.yaml", place.read("weir.yaml").replace(&address.to_string(), "0.0.0.0:9464"));
+    let checked = place.weir(&["check", "weir.yaml"]);
+    let said = text(&checked.stdout) + &text(&checked.stderr);
+    assert!(!checked.status.success() && said.contains("is not loopback"), "{said}");
+}
+
 /// Nobody has to wait for the end of a run to hear of it.
 #[test]
 fn a_sink_that_gave_up_is_told_while_others_go_on() {

@@ -100,9 +100,14 @@ impl Delivered {
         }
     }
 
+    /// What was refused was not delivered.
+    fn so_far(&self, sink: &dyn Sink) -> SinkCounts {
+        let (refused, delivered) = (sink.refused(), self.counts.delivered);
+        SinkCounts { refused, delivered: delivered - refused.min(delivered), ..self.counts.clone() }
+    }
+
     fn end(mut self, mut sink: Box<dyn Sink>) -> Self {
-        self.counts.refused = sink.refused();
-        self.counts.delivered -= self.counts.refused.min(self.counts.delivered);
+        self.counts = self.so_far(sink.as_ref());
         if let (None, Err(error)) = (&self.counts.error, sink.finish()) {
             self.counts.error = Some(error.to_string());
         }
@@ -184,6 +189,7 @@ pub(super) fn from_queue(name: String, queue: &Receiver<Output>, mut sink: Box<d
         }
         done.note(&outputs[..delivered], clock.monotonic_ns(), bound_us);
         done.counts.undelivered += (outputs.len() - delivered) as u64;
+        desk.progress.note_sink(&done.name, done.so_far(sink.as_ref()));
     }
     done.end(sink)
 }
@@ -266,12 +272,17 @@ impl Outlet {
         self.done.note(own.into_iter().map(|(output, _)| output), clock.monotonic_ns(), self.desk.bound_us);
         self.done.counts.delivered += earlier.len() as u64;
         self.standing.gave(&self.desk, result.as_ref().err().map(|error| error.message.as_str()));
-        if let Err(error) = result {
-            self.done.counts.retries += 1;
-            self.done.counts.trouble = Some(error.message);
-            return Ok(false);
+        let is_done = result.is_ok();
+        match result {
+            Ok(()) => self.standing.asked(&self.desk, self.sink.trouble()),
+            Err(error) => {
+                self.done.counts.retries += 1;
+                self.done.counts.trouble = Some(error.message);
+            }
         }
-        Ok(true)
+        let so_far = SinkCounts { waiting: self.place.behind(), ..self.done.so_far(self.sink.as_ref()) };
+        self.desk.progress.note_sink(&self.done.name, so_far);
+        Ok(is_done)
     }
 }
 

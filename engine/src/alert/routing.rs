@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::delivery::{self, Desk, Outlet, Sink, SinkThread, sink_thread};
 use super::{Output, Stream};
+use crate::metrics::SinkCounts;
 use crate::state::outbox::{Item, Letter, Outbox, Writer};
 
 /// What the pipeline knows of a sink.
@@ -120,6 +121,7 @@ impl Router {
         let (mut routes, mut queues, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for (spec, sink) in sinks {
             let (queue, receiver) = bounded(queue_max);
+            desk.progress.note_sink(&spec.name, SinkCounts::default());
             let (name, desk) = (spec.name.clone(), desk.clone());
             threads.push(sink_thread(&spec.name, move || Ok(delivery::from_queue(name, &receiver, sink, &desk))));
             routes.push(spec);
@@ -136,6 +138,8 @@ impl Router {
     ) -> (Self, Vec<Outlet>, Writer) {
         let (mut routes, mut outlets) = (Vec::new(), Vec::new());
         for ((spec, sink), place) in sinks.into_iter().zip(outbox.places) {
+            let waiting = place.behind();
+            desk.progress.note_sink(&spec.name, SinkCounts { waiting, ..SinkCounts::default() });
             outlets.push(Outlet::new(spec.name.clone(), place, sink, desk.clone()));
             routes.push(spec);
         }

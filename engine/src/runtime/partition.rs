@@ -338,7 +338,7 @@ impl Partition {
         }
     }
 
-    /// Where zones and devices stand.
+    /// Where zones, devices and sources stand.
     fn live(&self) -> Live {
         let newest_ms = self.devices.newest_ms();
         let mut devices: Vec<LiveDevice> = self
@@ -354,7 +354,9 @@ impl Partition {
             })
             .collect();
         devices.sort_by(|a, b| (&a.source, &a.device).cmp(&(&b.source, &b.device)));
-        Live { values: self.windows.live(&self.plan), devices }
+        let names = self.plan.sources.iter().map(|source| source.name.to_string());
+        let sources = names.zip(self.by_source.iter().copied()).collect();
+        Live { values: self.windows.live(&self.plan), devices, sources }
     }
 
     /// What is wrong with devices.

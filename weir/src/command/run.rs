@@ -15,7 +15,7 @@ use super::{EXIT_FAILED, EXIT_WRONG};
 use crate::config::{self, Config, ListContext, SinkKind};
 use crate::report::Report;
 use crate::status::StatusFile;
-use crate::{lists, present, reload};
+use crate::{lists, metrics, present, reload};
 
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -100,6 +100,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let reloads = assembled.pipeline.reload_handle();
     let status =
         config.status_file.clone().map(|path| StatusFile::start(path, assembled.pipeline.progress(), reloads.clone()));
+    if let Some(address) = config.metrics
+        && let Err(error) = metrics::serve(address, assembled.pipeline.progress(), reloads.clone(), runtime.handle())
+    {
+        return fail(&error);
+    }
     // Where files are watched a new one shows by itself.
     let on_put = move || {
         if !watched {

@@ -9,7 +9,7 @@ use weir_rules::{Diagnostics, SourceFile, yaml};
 
 use super::EXIT_WRONG;
 use crate::config::Config;
-use crate::present;
+use crate::present::{self, grouped};
 
 /// Longest status file.
 const STATUS_BYTES_MAX: u64 = 16 << 20;
@@ -77,6 +77,12 @@ fn describe(status: &Value) -> String {
             format!("{who}: TRYING AGAIN since {since}, {tries} tries so far: {error}")
         });
     }
+    for (source, counts) in status["sources"].as_object().into_iter().flatten() {
+        lines.push(format!("source {source}: {}", tally(counts, &SOURCE_COUNTS)));
+    }
+    for (sink, counts) in status["sinks"].as_object().into_iter().flatten() {
+        lines.push(format!("sink {sink}: {}", tally(counts, &SINK_COUNTS)));
+    }
     for list in status["lists"].as_array().into_iter().flatten() {
         lines.push(format!(
             "list {} ({}): version {} of {}, {} entries, {} deltas",
@@ -106,6 +112,33 @@ fn describe(status: &Value) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// Counts that are told whatever they are (`true`), or where there is something to tell.
+const SOURCE_COUNTS: [(&str, bool); 6] = [
+    ("received", true),
+    ("evaluated", true),
+    ("duplicate", false),
+    ("late", false),
+    ("rejected", false),
+    ("shed", false),
+];
+const SINK_COUNTS: [(&str, bool); 6] = [
+    ("delivered", true),
+    ("waiting", false),
+    ("refused", false),
+    ("undelivered", false),
+    ("lost", false),
+    ("retries", false),
+];
+
+/// `1,200 received, 1,190 evaluated, 10 rejected`
+fn tally(counts: &Value, which: &[(&str, bool)]) -> String {
+    let told = which.iter().filter_map(|(name, always)| {
+        let count = counts[name].as_u64().unwrap_or(0);
+        (*always || count > 0).then(|| format!("{} {name}", grouped(count)))
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// `square (square-inside): 0.81 +-0.002, stop-selling; +0.011 a minute, full in 14 min; 100 % of its devices report`

@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) state: Option<StateSpec>,
     /// Where the state of a run is told.
     pub(crate) status_file: Option<PathBuf>,
+    /// Where a monitoring system asks.
+    pub(crate) metrics: Option<std::net::SocketAddr>,
     /// Files with keys of those who issue credentials.
     pub(crate) issuers: Vec<Named>,
 }

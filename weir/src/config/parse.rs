@@ -90,6 +90,11 @@ impl Config {
             diagnostics
                 .push(Diagnostic::new(&codes::BAD_VALUE, file, map.head(), message).help("give it another name"));
         }
+        let metrics = map.take_text("metrics", diagnostics).and_then(|(text, node)| {
+            let address = weir_connectors::loopback_address(text);
+            let fault = |message| Diagnostic::new(&codes::NOT_LOOPBACK, file, node.span.clone(), message);
+            address.map_err(|message| diagnostics.push(fault(message))).ok()
+        });
         let mut issuers = Vec::new();
         if let Some(mut credentials) = map.take_map("credentials", diagnostics) {
             issuers =
@@ -124,6 +129,7 @@ impl Config {
             shards,
             key_file,
             status_file,
+            metrics,
             state: state_spec,
             issuers,
         })

@@ -4,6 +4,7 @@
 pub mod platform;
 mod told;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -97,6 +98,30 @@ impl Place {
         listening(all.args(&command[1..]).current_dir(self.folder.path()).env("NO_COLOR", "1").stdin(Stdio::null()))
             .ok()
     }
+}
+
+/// What a running weir tells a monitoring system: names with labels, and their values. Its configuration says where to ask.
+pub fn metrics(place: &Place) -> BTreeMap<String, f64> {
+    let config = place.read("weir.yaml");
+    let address = config.lines().find_map(|line| line.strip_prefix("metrics: ")).expect("metrics are told");
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("application/openmetrics-text"), "{head}");
+    let body = body.strip_suffix("# EOF\n").expect("it is whole");
+    let samples = body.lines().filter(|line| !line.starts_with('#'));
+    samples.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, n)| (name.to_owned(), n.parse().unwrap())).collect()
+}
+
+/// Whether what became of a source's records adds up, and how many were judged.
+pub fn judged(metrics: &BTreeMap<String, f64>, source: &str) -> f64 {
+    let of = |name: &str| metrics[&format!("weir_records_total{{source=\"{source}\",outcome=\"{name}\"}}")];
+    let ended: f64 = ["evaluated", "duplicate", "late", "rejected", "shed"].map(of).iter().sum();
+    let one = |name: &str| metrics[&format!("weir_records_{name}{{source=\"{source}\"}}")];
+    assert!((one("received_total") - ended - one("in_flight")).abs() < 0.5, "{metrics:?}");
+    of("evaluated")
 }
 
 fn whole(text: &str) -> &str {

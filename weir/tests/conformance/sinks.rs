@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::common::{Place, eventually, text};
+use crate::common::{Place, eventually, metrics, text};
 use crate::receivers::Receiver;
 use crate::senders::{File, Sender};
 use crate::sources;
@@ -56,6 +56,8 @@ pub fn delivers(mut receiver: Box<dyn Receiver>) {
     assert!(receiver.told().is_empty(), "nobody is there");
     let status = || text(&place.weir(&["status", "weir.yaml"]).stdout);
     eventually("the trouble is told", || status().contains("sink under_test: TRYING AGAIN since 20"));
+    let since = "weir_trouble_since_seconds{who=\"sink under_test\",state=\"trying_again\"}";
+    assert!(metrics(&place).contains_key(since), "{:?}", metrics(&place));
     receiver.start();
     await_all(receiver.as_ref(), &place, PART);
     eventually("the trouble is over", || !status().contains("TRYING AGAIN"));
@@ -71,6 +73,11 @@ pub fn delivers(mut receiver: Box<dyn Receiver>) {
         source.send(PART..2 * PART);
     }
     await_all(receiver.as_ref(), &place, 2 * PART);
+
+    let outputs = |outcome: &str| format!("weir_outputs_total{{sink=\"under_test\",outcome=\"{outcome}\"}}");
+    eventually("it is counted", || metrics(&place)[&outputs("delivered")] >= (2 * PART) as f64);
+    let counted = metrics(&place);
+    assert!(counted[&outputs("refused")] < 0.5 && !counted.contains_key(since), "{counted:?}");
 
     source.send(2 * PART..3 * PART);
     std::thread::sleep(Duration::from_millis(15));

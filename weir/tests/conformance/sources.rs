@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Place, eventually, text};
+use crate::common::{Place, eventually, judged, metrics, nobody, text};
 use crate::senders::{Kafka, Sender};
 
 const PACK: &str = r#"weir: 1
@@ -27,11 +27,12 @@ const DEVICES: u64 = 3;
 pub fn place(source: &str) -> Place {
     let place = Place::new();
     let config = format!(
-        "weir: 1\npacks: [pack.yaml]\n\
+        "weir: 1\nmetrics: {}\npacks: [pack.yaml]\n\
          state: {{ dir: state, key_file: key, segment: 4MiB, reserve: 4MiB, status_file: status.json }}\n\
          sources:\n  gate:\n{source}\n\
          sinks:\n  out: {{ type: file, path: out.ndjson, purposes: [road], emit: [alerts, windows] }}\n  \
-         refused: {{ type: file, path: refused.ndjson, emit: [dead_letters] }}\n"
+         refused: {{ type: file, path: refused.ndjson, emit: [dead_letters] }}\n",
+        nobody()
     );
     place.write("pack.yaml", PACK).write("weir.yaml", config).write("key", [7; 32]);
     place
@@ -161,6 +162,7 @@ pub fn whole_life(sender: Box<dyn Sender>) {
     eventually("the windows end", || counted() >= to);
     assert_eq!(counted(), to, "each record is counted once");
 
+    assert!(judged(&metrics(&life.place), "gate") > 0.0, "it is counted");
     let started = Instant::now();
     let summary = running.stop();
     assert!(started.elapsed() < Duration::from_secs(10), "it ends soon after it is asked to");

@@ -116,6 +116,11 @@ impl Place {
         self.advance(batch.letters.get(outputs).map_or(batch.to, |(seq, _)| *seq))
     }
 
+    /// Outputs that are in the outbox behind this place, for whomever.
+    pub(crate) fn behind(&self) -> u64 {
+        self.shared.board.lock().durable_to.saturating_sub(self.cursor.seq)
+    }
+
     /// Waits for so long, or until the run ends, or the sink is to move on. Whether the run has ended.
     pub(crate) fn rest(&self, pause: Duration) -> bool {
         let until_ns = self.clock.monotonic_ns() + pause.as_nanos() as u64;
