@@ -60,7 +60,7 @@ enum Command {
     List(command::list::Args),
     /// Try the sources, sinks and list databases of a configuration.
     Connect(command::connect::Args),
-    /// Tell how a running weir stands: records, alerts, lists.
+    /// Tell how a running weir stands: records, alerts, who is in trouble, lists, zones, devices.
     Status(command::status::Args),
     /// Look into a state folder: what waits for which sink, and whether it is sound.
     State(command::state::Args),

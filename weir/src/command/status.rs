@@ -22,7 +22,13 @@ pub(crate) struct Args {
     /// As it stands in the file.
     #[arg(long)]
     json: bool,
+    /// Every zone and device, and not only those that matter most.
+    #[arg(long)]
+    all: bool,
 }
+
+/// Zones and devices that are shown, where nothing stands out.
+const SHOWN: usize = 20;
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     match read(&args.config) {
@@ -32,7 +38,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
         Ok(text) => match serde_json::from_str(&text) {
             Ok(status) => {
-                present::say_line(&describe(&status));
+                present::say_line(&describe(&status, args.all));
                 ExitCode::SUCCESS
             }
             Err(error) => wrong(&format!("the status file is no JSON: {error}")),
@@ -61,7 +67,7 @@ fn read(path: &Path) -> Result<String, String> {
         .map_err(|error| format!("status file {}: {error}; has it been started?", file.display()))
 }
 
-fn describe(status: &Value) -> String {
+fn describe(status: &Value, all: bool) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let state = if status["running"] == true { "running" } else { "ended" };
     let mut lines = vec![format!(
@@ -101,8 +107,15 @@ fn describe(status: &Value) -> String {
             ));
         }
     }
-    lines.extend(status["values"].as_array().into_iter().flatten().map(value_line));
-    for device in status["devices"].as_array().into_iter().flatten() {
+    let of = |key: &str| -> &[Value] { status[key].as_array().map_or(&[], Vec::as_slice) };
+    let has_level = |value: &Value| value["levels"].as_array().is_some_and(|levels| !levels.is_empty());
+    let size = |value: &Value| (has_level(value) || value["silent"] == true, value["value"].as_f64().unwrap_or(0.0));
+    let values = foremost(of("values"), all, size);
+    lines.extend(values.iter().copied().map(value_line));
+    lines.extend(unshown(values.len(), of("values").len(), "zones, of lower values and without a level"));
+    let behind = |device: &Value| (device["silent"] == true, device["behind_ms"].as_f64().unwrap_or(0.0));
+    let devices = foremost(of("devices"), all, behind);
+    for device in &devices {
         let state = if device["silent"] == true { ", silent" } else { "" };
         let behind_s = device["behind_ms"].as_i64().unwrap_or_default() / 1_000;
         lines.push(format!(
@@ -111,7 +124,29 @@ fn describe(status: &Value) -> String {
             text(&device["source"])
         ));
     }
+    lines.extend(unshown(devices.len(), of("devices").len(), "devices, less far behind"));
     lines.join("\n")
+}
+
+/// Those that matter most: all of what stands out, then the largest, in the order in which they are told. Where there are few, or
+/// all are wanted, all.
+fn foremost(rows: &[Value], all: bool, weight: impl Fn(&Value) -> (bool, f64)) -> Vec<&Value> {
+    if all || rows.len() <= SHOWN {
+        return rows.iter().collect();
+    }
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|a, b| {
+        let ((stands_out, size), (other_stands_out, other)) = (weight(&rows[*b]), weight(&rows[*a]));
+        stands_out.cmp(&other_stands_out).then(size.total_cmp(&other))
+    });
+    let stand_out = order.iter().filter(|at| weight(&rows[**at]).0).count();
+    order.truncate(stand_out.max(SHOWN));
+    order.sort_unstable();
+    order.into_iter().map(|at| &rows[at]).collect()
+}
+
+fn unshown(shown: usize, of: usize, what: &str) -> Option<String> {
+    (shown < of).then(|| format!("and {} more {what}; --all shows them", grouped((of - shown) as u64)))
 }
 
 /// Counts that are told whatever they are (`true`), or where there is something to tell.
@@ -175,4 +210,31 @@ fn value_line(value: &Value) -> String {
         line.push_str("; SILENT");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_stands_out_is_shown_and_the_rest_counted() {
+        let zone = |n: u64| {
+            let levels: &[&str] = if n.is_multiple_of(10) { &["busy"] } else { &[] };
+            json!({ "rule": "r", "key": { "zone": format!("z{n:03}") }, "value": (n * 7) % 100, "levels": levels })
+        };
+        let zones = |many: u64| (0..many).map(zone).collect::<Vec<_>>();
+        let shown =
+            |many, all| describe(&json!({ "values": zones(many) }), all).lines().skip(1).map(str::to_owned).collect();
+        let few: Vec<String> = shown(20, false);
+        assert_eq!(few.len(), 20);
+        let hundred: Vec<String> = shown(100, false);
+        assert_eq!(hundred.len(), 21);
+        assert_eq!(hundred[20], "and 80 more zones, of lower values and without a level; --all shows them");
+        assert_eq!(hundred.iter().filter(|line| line.contains("busy")).count(), 10);
+        assert!(hundred.iter().any(|line| line.starts_with("z057")) && hundred[..20].is_sorted(), "{hundred:#?}");
+        let everything: Vec<String> = shown(100, true);
+        assert_eq!(everything.len(), 100);
+    }
 }
