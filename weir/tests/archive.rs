@@ -233,7 +233,7 @@ fn a_store_that_goes_and_comes_gets_everything() {
     assert!(status().contains("its files wait for the store"), "{}", status());
     send(0..300);
     store.start();
-    eventually("it is there", || !status().contains("sink kept"));
+    eventually("it is there", || !status().contains("TRYING AGAIN"));
     eventually("files have come", || rows(&store.archive(), "alerts").len() == 300);
     store.stop();
     send(300..600);
