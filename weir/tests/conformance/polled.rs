@@ -2,16 +2,15 @@
 //! acknowledgement. A state that was told already is told again, and is taken once.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::common::{Place, eventually, nobody, text};
+use crate::common::{Place, eventually, text};
+use crate::servers::{Listening, read_head};
 use crate::sources::tries;
 use crate::transit::{feed, vehicle};
 
@@ -53,48 +52,13 @@ pub const AXIS: Asked = Asked {
     },
 };
 
-/// A server that answers the same to all requests.
-struct Server {
-    address: SocketAddr,
-    says: Arc<Mutex<Vec<u8>>>,
-    running: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
-}
-
-impl Server {
-    fn start(&mut self) {
-        let listener = TcpListener::bind(self.address).unwrap();
-        let (ends, says) = (Arc::new(AtomicBool::new(false)), Arc::clone(&self.says));
-        let is_over = Arc::clone(&ends);
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if is_over.load(Ordering::Relaxed) {
-                    return;
-                }
-                answer(stream.unwrap(), &says.lock().unwrap());
-            }
-        });
-        self.running = Some((ends, thread));
-    }
-
-    fn stop(&mut self) {
-        let (ends, thread) = self.running.take().unwrap();
-        ends.store(true, Ordering::Relaxed);
-        drop(TcpStream::connect(self.address));
-        thread.join().unwrap();
-    }
-}
-
+/// Answers with what is said, whatever is asked.
 fn answer(mut stream: TcpStream, body: &[u8]) {
-    let (mut head, mut piece) = (Vec::new(), [0; 4_096]);
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut piece) {
-            Ok(read @ 1..) => head.extend_from_slice(&piece[..read]),
-            _ => return,
-        }
+    if read_head(&mut stream).is_some() {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        // Whoever asked may be gone.
+        let _ = stream.write_all(&[head.as_bytes(), body].concat());
     }
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    // Whoever asked may be gone.
-    let _ = stream.write_all(&[head.as_bytes(), body].concat());
 }
 
 fn place(source: &str, kind: &str) -> Place {
@@ -114,8 +78,12 @@ fn place(source: &str, kind: &str) -> Place {
 
 /// It is asked, says nonsense, is away and comes back; weir is killed and held up. Every state is taken, once and in order.
 pub fn polled_life(asked: &Asked) {
-    let says = Arc::new(Mutex::new(Vec::new()));
-    let mut server = Server { address: nobody(), says, running: None };
+    let says: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let mut server = Listening::new();
+    let answers = || {
+        let says = Arc::clone(&says);
+        move |stream| answer(stream, &says.lock().unwrap())
+    };
     let place = place(&(asked.source)(server.address), asked.kind);
     let mut expected = Vec::new();
     let mut next = |says: &Mutex<Vec<u8>>| -> Vec<String> {
@@ -139,34 +107,34 @@ pub fn polled_life(asked: &Asked) {
     let is_well = || eventually("the trouble is over", || !status().contains("TRYING AGAIN"));
 
     tries(&place, "gate", false);
-    let all = next(&server.says);
-    server.start();
+    let all = next(&says);
+    server.start(answers());
     tries(&place, "gate", true);
     let running = place.launch(&["weir.yaml"]);
     is_told(&all);
 
-    *server.says.lock().unwrap() = b"{\"serial\":\"canary\",\"in\":\"canary\"}".to_vec();
+    *says.lock().unwrap() = b"{\"serial\":\"canary\",\"in\":\"canary\"}".to_vec();
     is_in_trouble();
     tries(&place, "gate", false);
     assert!(!(status() + &place.read("out.ndjson")).contains("canary"), "{}", status());
-    let all = next(&server.says);
+    let all = next(&says);
     is_told(&all);
     is_well();
 
     running.kill();
     let running = place.launch(&["weir.yaml"]);
-    let all = next(&server.says);
+    let all = next(&says);
     is_told(&all);
 
     server.stop();
     is_in_trouble();
-    let all = next(&server.says);
-    server.start();
+    let all = next(&says);
+    server.start(answers());
     is_told(&all);
     is_well();
 
     running.signal("-STOP");
-    let all = next(&server.says);
+    let all = next(&says);
     std::thread::sleep(Duration::from_millis(500));
     running.signal("-CONT");
     is_told(&all);

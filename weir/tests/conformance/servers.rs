@@ -1,11 +1,14 @@
 //! Real servers, each in a folder of its own and on a free port.
 
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use krafka::testing::FakeBroker;
 
@@ -21,6 +24,51 @@ pub trait Outage {
 
     /// Stops it; what it has acknowledged it has kept.
     fn stop(&mut self);
+}
+
+/// A thread of ours that answers whoever connects, until it is stopped.
+pub struct Listening {
+    pub address: SocketAddr,
+    running: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
+}
+
+impl Listening {
+    /// One that is not there yet.
+    pub fn new() -> Self {
+        Self { address: nobody(), running: None }
+    }
+
+    pub fn start(&mut self, answer: impl Fn(TcpStream) + Send + 'static) {
+        let listener = TcpListener::bind(self.address).unwrap();
+        let ends = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&ends);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                answer(stream.unwrap());
+            }
+        });
+        self.running = Some((ends, thread));
+    }
+
+    pub fn stop(&mut self) {
+        let (ends, thread) = self.running.take().unwrap();
+        ends.store(true, Ordering::Relaxed);
+        drop(TcpStream::connect(self.address));
+        thread.join().unwrap();
+    }
+}
+
+/// Reads the head of a request, which has no body; `None` if there is no whole one.
+pub fn read_head(stream: &mut TcpStream) -> Option<()> {
+    let (mut head, mut piece) = (Vec::new(), [0; 4_096]);
+    while !head.ends_with(b"\r\n\r\n") {
+        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
+        head.extend_from_slice(&piece[..read]);
+    }
+    Some(())
 }
 
 /// A server that runs until it is dropped.

@@ -1,29 +1,26 @@
 //! A device of ISAPI that is asked for its events, and tells them in an answer that never ends to whoever is connected.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpStream;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
-use crate::common::{eventually, nobody};
+use crate::common::eventually;
 use crate::posts::isapi_event;
 use crate::senders::Sender;
-use crate::servers::Outage;
+use crate::servers::{Listening, Outage, read_head};
 
 type Listeners = Arc<Mutex<Vec<TcpStream>>>;
 
 pub struct IsapiDevice {
-    address: SocketAddr,
+    listening: Listening,
     /// Who is connected, and has been answered.
     listeners: Listeners,
-    running: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
 impl IsapiDevice {
     pub fn new() -> Self {
-        let mut device = Self { address: nobody(), listeners: Listeners::default(), running: None };
+        let mut device = Self { listening: Listening::new(), listeners: Listeners::default() };
         device.start();
         device
     }
@@ -50,46 +47,30 @@ fn is_there(stream: &TcpStream) -> bool {
 }
 
 fn answer(stream: &mut TcpStream) -> Option<()> {
-    let (mut head, mut piece) = (Vec::new(), [0; 4_096]);
-    while !head.ends_with(b"\r\n\r\n") {
-        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
-        head.extend_from_slice(&piece[..read]);
-    }
+    read_head(stream)?;
     let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n";
     stream.write_all(answer.as_bytes()).ok()
 }
 
 impl Outage for IsapiDevice {
     fn start(&mut self) {
-        let listener = TcpListener::bind(self.address).unwrap();
-        let (ends, listeners) = (Arc::new(AtomicBool::new(false)), Arc::clone(&self.listeners));
-        let is_over = Arc::clone(&ends);
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                if is_over.load(Ordering::Relaxed) {
-                    return;
-                }
-                if answer(&mut stream).is_some() {
-                    listeners.lock().unwrap().push(stream);
-                }
+        let listeners = Arc::clone(&self.listeners);
+        self.listening.start(move |mut stream| {
+            if answer(&mut stream).is_some() {
+                listeners.lock().unwrap().push(stream);
             }
         });
-        self.running = Some((ends, thread));
     }
 
     fn stop(&mut self) {
-        let (ends, thread) = self.running.take().unwrap();
-        ends.store(true, Ordering::Relaxed);
-        drop(TcpStream::connect(self.address));
-        thread.join().unwrap();
+        self.listening.stop();
         self.listeners.lock().unwrap().clear();
     }
 }
 
 impl Sender for IsapiDevice {
     fn source(&self) -> String {
-        let address = self.address;
+        let address = self.listening.address;
         format!(
             "    type: isapi_stream\n    url: http://{address}\n    user: viewer\n    password_file: password\n    site: CP-01"
         )
