@@ -201,6 +201,29 @@ fn files_go_to_the_store_and_days_past_their_time_leave_it() {
     assert_eq!(rows(&store.archive(), "alerts").len(), 500);
 }
 
+/// A store that is full, or lets nobody write, keeps nothing longer for it; and what is past its time is not carried there.
+#[test]
+fn a_store_that_takes_nothing_lets_go_of_what_is_old() {
+    let mut store = S3::new();
+    store.start();
+    let place = place("type: file, path: in.ndjson", &format!("{},", store.store()), "");
+    place.write("in.ndjson", (0..500).map(record).collect::<String>());
+    let old = store.path("alerts/date=2001-01-01/old.parquet");
+    std::fs::create_dir_all(old.parent().unwrap()).unwrap();
+    std::fs::write(&old, "x").unwrap();
+    place.write("archive/alerts/date=2001-01-02/weir-1.parquet", "x");
+    // Where the folder of today would be stands something else.
+    let now = jiff::Timestamp::now().to_string();
+    std::fs::write(store.path(&format!("alerts/date={}", &now[..10])), "x").unwrap();
+    let run = place.weir(&["run", "weir.yaml"]);
+    let said = common::text(&run.stdout) + &common::text(&run.stderr);
+    assert!(said.contains("files stay there, and go to the store with the next run"), "{said}");
+    assert!(!old.exists(), "what is old is gone from the store");
+    assert!(!place.path("archive/alerts/date=2001-01-02/weir-1.parquet").exists());
+    assert!(!store.path("alerts/date=2001-01-02").exists(), "nor does anything of its kind come there");
+    assert_eq!(files(&place.path("archive"), "alerts", "parquet").len(), 1, "the rest waits");
+}
+
 /// Another run of the same configuration takes what the store did not.
 #[test]
 fn a_store_that_is_away_gets_what_it_missed_from_the_next_run() {

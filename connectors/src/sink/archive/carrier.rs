@@ -17,7 +17,7 @@ use weir_engine::backoff::Backoff;
 use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::rng::{OsRng, Rng};
 
-use super::part::{DAY_PREFIX, FILE_PREFIX, day_of};
+use super::part::{DAY_PREFIX, FILE_PREFIX, day_of, forget_before};
 use super::{ArchiveSink, FORGET_EVERY};
 use crate::client::S3Bucket;
 use crate::client::s3::{remove_all, told};
@@ -171,18 +171,31 @@ impl Work {
         }
     }
 
-    /// Carries all that is finished, and removes from the store what has been kept long enough.
+    /// Removes what has been kept long enough, here and in the store, and carries all else that is finished. A store that takes
+    /// nothing new lets go of what is old all the same.
     async fn carry(&mut self) -> Result<(), String> {
-        let folder = self.folder.clone();
-        let files = spawn_blocking(move || finished(&folder)).await.map_err(|error| error.to_string())?;
+        let mut forgotten = Ok(());
+        if self.forgot.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
+            forgotten = self.forget().await.map_err(|error| told(&error));
+            self.forgot = forgotten.is_ok().then(Instant::now);
+        }
+        let (folder, kept_from_ms) = (self.folder.clone(), self.kept_from_ms());
+        let finished = spawn_blocking(move || {
+            for stream in ArchiveSink::STREAMS {
+                forget_before(&folder.join(stream.word()), kept_from_ms)?;
+            }
+            finished(&folder)
+        });
+        let files = finished.await.map_err(|error| error.to_string())?;
         for file in files.map_err(|error| format!("{}: {error}", self.folder.display()))? {
             self.carry_one(file).await?;
         }
-        if self.forgot.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
-            self.forget().await.map_err(|error| told(&error))?;
-            self.forgot = Some(Instant::now());
-        }
-        Ok(())
+        forgotten
+    }
+
+    /// Days before that of this moment have been kept long enough.
+    fn kept_from_ms(&self) -> i64 {
+        SystemClock::default().wall_ms() - self.keep_for.as_millis() as i64
     }
 
     async fn carry_one(&self, file: PathBuf) -> Result<(), String> {
@@ -201,7 +214,7 @@ impl Work {
     }
 
     async fn forget(&self) -> object_store::Result<()> {
-        let first_kept = day_of(SystemClock::default().wall_ms() - self.keep_for.as_millis() as i64);
+        let first_kept = day_of(self.kept_from_ms());
         for stream in ArchiveSink::STREAMS {
             let days = self.store.list_with_delimiter(Some(&self.bucket.path(&[stream.word()]))).await?;
             for day in days.common_prefixes {

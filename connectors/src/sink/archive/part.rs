@@ -152,7 +152,11 @@ pub(super) fn forget_before(folder: &Path, ms: i64) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with(DAY_PREFIX) && name.len() == first_kept.len() && name < first_kept {
-            fs::remove_dir_all(entry.path())?;
+            match fs::remove_dir_all(entry.path()) {
+                // Whoever carries files to a store may have been faster.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(())
