@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::credential::Verifier;
 use crate::normalise::TimeReader;
 use crate::record::{
-    Cause, Field, KindBuilder, KindId, KindRows, Layouts, Origin, Pseudonyms, SourceId, SymbolCaches, SymbolId,
+    Cause, Field, KindBuilder, KindId, KindRows, Layouts, Offered, One, Origin, Pseudonyms, Refused, SourceId,
+    SymbolCaches, SymbolId,
 };
 
 /// A record that was refused, without any of its values.
@@ -29,7 +30,7 @@ pub struct Rejected {
 }
 
 /// Where a record stands in the batch's blocks, for replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) block: u32,
     pub(crate) record: u32,
@@ -84,6 +85,28 @@ impl Assembly {
         self.now_limit_ms = now_limit_ms;
     }
 
+    /// Columns of a kind whose fields are asked for.
+    pub(crate) fn needed(&self, kind: KindId) -> &[usize] {
+        self.builders[usize::from(kind)].needed()
+    }
+
+    /// Takes records of one kind, but for those that come to be `refused`. Tells the number of the first one; who calls
+    /// says when each arrived.
+    pub(crate) fn fill<'a>(
+        &mut self,
+        kind: KindId,
+        records: usize,
+        fields: &impl Offered<'a>,
+        origin: Origin,
+        time: &mut TimeReader,
+        refused: &mut Refused,
+    ) -> u32 {
+        let builder = &mut self.builders[usize::from(kind)];
+        let first = builder.records() as u32;
+        builder.fill(records, fields, origin, time, &mut self.caches, self.now_limit_ms, refused);
+        first
+    }
+
     /// Takes one record, or says why not.
     pub(crate) fn push<'a>(
         &mut self,
@@ -93,10 +116,12 @@ impl Assembly {
         place: Place,
         time: &mut TimeReader,
     ) -> Result<(), Cause> {
-        let builder = &mut self.builders[usize::from(kind)];
-        let record = builder.records() as u32;
-        builder.push(fields, origin, time, &mut self.caches, self.now_limit_ms)?;
-        self.arrivals.push(Arrival { kind, record, place });
+        let mut refused = Refused::default();
+        let record = self.fill(kind, 1, &One(fields), origin, time, &mut refused);
+        match refused.take(0) {
+            None => self.arrivals.push(Arrival { kind, record, place }),
+            Some(cause) => return Err(cause),
+        }
         Ok(())
     }
 
@@ -114,8 +139,9 @@ impl Assembly {
 
     /// Takes the rows of every kind that has any.
     pub(crate) fn finish(&mut self) -> Vec<KindRows> {
+        self.rejected.sort_by_key(|(place, _)| *place);
         let caches = &mut self.caches;
-        let filled = self.builders.iter_mut().filter(|builder| builder.records() > 0);
-        filled.map(|builder| builder.finish(caches)).collect()
+        let used = self.builders.iter_mut().filter(|builder| builder.is_used());
+        used.map(|builder| builder.finish(caches)).filter(|rows| !rows.ts.is_empty()).collect()
     }
 }

@@ -1,13 +1,14 @@
 //! From bytes to columns.
 //!
 //! A [`SourcePlan`] says which fields of a source are decoded and where they go; a `SourceDecoder`
-//! (one a shard and source) takes a block's records apart and pushes them into the shard's
-//! `Assembly`, which has one builder for each kind. A source with a mapping goes through a raw
+//! (one a shard and source) takes a block's records apart and puts them into the shard's
+//! `Assembly`, which has one builder for each kind and fills its columns for many records at once. A source with a mapping goes through a raw
 //! stage first: its foreign fields become columns, SQL expressions make canonical columns of them.
 
 mod arrays;
 mod assembly;
 mod csv;
+mod found;
 pub mod json;
 mod mapping;
 mod onward;

@@ -3,11 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
+
 use super::arrays::Values;
-use super::assembly::{Assembly, Place, Rejected};
+use super::assembly::{Arrival, Assembly, Place, Rejected};
+use super::found::Waiting;
 use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
 use crate::normalise::TimeReader;
-use crate::record::{Cause, Columns, Field, KindId, Layouts, Origin, Pseudonyms, Reason, Sealer, SymbolCaches};
+use crate::record::{
+    Cause, Columns, Field, KindId, Layouts, Offered, Origin, Pseudonyms, Reason, Refused, Sealer, SymbolCaches,
+};
 use crate::rng::OsRng;
 use crate::source::{Block, Payload};
 
@@ -17,6 +22,8 @@ pub(super) struct Onward {
     time: TimeReader,
     pseudonyms: Pseudonyms,
     raw: Option<RawStage>,
+    /// What was refused of each kind, empty between calls.
+    refused: Vec<Refused>,
     /// Where the source keeps the bytes of what is refused.
     sealer: Option<Sealer>,
 }
@@ -24,11 +31,52 @@ pub(super) struct Onward {
 /// Longest record whose bytes are kept when it is refused.
 const REFUSED_BYTES_MAX: usize = 64 << 10;
 
+/// Rows of typed columns that are records of one kind.
+struct Rows<'a> {
+    values: &'a [Values],
+    slot_of: &'a [Option<usize>],
+    rows: &'a [usize],
+}
+
+impl<'a> Offered<'a> for Rows<'a> {
+    fn column(&self, column: usize) -> impl Fn(usize) -> Field<'a> {
+        let (values, rows) = (self.slot_of[column].map(|slot| &self.values[slot]), self.rows);
+        move |record| values.map_or(Field::Missing, |values| values.field(rows[record]))
+    }
+}
+
 /// Rows of a mapped source on their way through the expressions.
 struct RawStage {
     columns: Columns,
     caches: SymbolCaches,
+    /// Rows filled, and those of them that were not refused.
+    filled: u32,
+    kept: Vec<u32>,
     places: Vec<(Place, Option<Range<u32>>)>,
+}
+
+impl RawStage {
+    fn push<'a>(
+        &mut self,
+        field: impl Fn(usize) -> Field<'a>,
+        time: &mut TimeReader,
+        place: Place,
+        range: Option<&Range<usize>>,
+    ) -> Result<(), Cause> {
+        let row = self.filled;
+        self.filled += 1;
+        self.columns.push(field, time, &mut self.caches)?;
+        self.kept.push(row);
+        self.places.push((place, range.map(|range| range.start as u32..range.end as u32)));
+        Ok(())
+    }
+
+    /// Takes out the rows that were not refused.
+    fn finish(&mut self) -> RecordBatch {
+        let kept = std::mem::take(&mut self.kept);
+        let all = std::mem::take(&mut self.filled) as usize == kept.len();
+        self.columns.finish(kept.len(), (!all).then_some(kept), None, &mut self.caches)
+    }
 }
 
 impl Onward {
@@ -37,8 +85,10 @@ impl Onward {
             time: TimeReader::new(plan.timezone.clone()),
             raw: plan.mapping.as_ref().map(|mapping| {
                 let mut caches = SymbolCaches::default();
-                RawStage { columns: Columns::new(&mapping.layout, layouts, &mut caches), caches, places: Vec::new() }
+                let columns = Columns::new(&mapping.layout, layouts, &mut caches);
+                RawStage { columns, caches, filled: 0, kept: Vec::new(), places: Vec::new() }
             }),
+            refused: (0..layouts.kinds.len()).map(|_| Refused::default()).collect(),
             sealer: plan.keeps_refused.then(|| pseudonyms.sealer_of_refused(&mut OsRng)),
             pseudonyms,
             plan,
@@ -59,36 +109,120 @@ impl Onward {
         assembly: &mut Assembly,
     ) -> Result<(), Cause> {
         if let Some(raw) = &mut self.raw {
-            raw.columns.push(field, &mut self.time, &mut raw.caches)?;
-            raw.places.push((place, range.map(|range| range.start as u32..range.end as u32)));
-            return Ok(());
+            return raw.push(field, &mut self.time, place, range);
         }
         let origin = self.origin(block);
         push_canonical(&self.plan, &mut self.time, field, origin, place, assembly)
+    }
+
+    /// Hands on records whose kinds are known, in the order in which they came. `records` gives those of a kind, and `raw`
+    /// the bytes of one that came as text.
+    pub(super) fn push_all<'a, 'b, R: Offered<'a>>(
+        &mut self,
+        order: &[Waiting],
+        records: impl Fn(KindId) -> R,
+        raw: impl Fn(&Waiting) -> Option<&'b [u8]>,
+        block: &Block,
+        assembly: &mut Assembly,
+    ) {
+        let origin = self.origin(block);
+        let mut refused = std::mem::take(&mut self.refused);
+        let mut counts = vec![0; refused.len()];
+        order.iter().for_each(|waiting| counts[usize::from(waiting.kind)] += 1);
+        // The number of the next record of each kind, and what would be its number if none were refused.
+        let mut next: Vec<(u32, usize)> = vec![(0, 0); refused.len()];
+        for (at, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            let kind = at as KindId;
+            next[at].0 = assembly.fill(kind, count, &records(kind), origin, &mut self.time, &mut refused[at]);
+        }
+        for waiting in order {
+            let at = usize::from(waiting.kind);
+            let (record, offered) = &mut next[at];
+            match refused[at].take(*offered) {
+                None => {
+                    assembly.arrivals.push(Arrival { kind: waiting.kind, record: *record, place: waiting.place });
+                    *record += 1;
+                }
+                Some(cause) => self.refuse(raw(waiting), waiting.place, cause, block, assembly),
+            }
+            *offered += 1;
+        }
+        refused.iter_mut().for_each(Refused::clear);
+        self.refused = refused;
+    }
+
+    /// Hands on the rows of a batch of columns; `values` are those of the slots.
+    pub(super) fn columnar(
+        &mut self,
+        values: &[Values],
+        rows: usize,
+        index: u32,
+        block: &Block,
+        assembly: &mut Assembly,
+    ) {
+        let places = (0..rows as u32).map(|record| Place { block: index, record });
+        if self.raw.is_some() {
+            for (row, place) in places.enumerate() {
+                if let Err(cause) = self.push(|slot| values[slot].field(row), place, None, block, assembly) {
+                    self.refuse(None, place, cause, block, assembly);
+                }
+            }
+        } else {
+            self.push_rows(values, places.map(|place| (place, None)), None, block, assembly);
+        }
+    }
+
+    /// Hands on rows of canonical columns; each has its place, and where it lies in `bytes` if it came as text.
+    fn push_rows(
+        &mut self,
+        values: &[Values],
+        places: impl Iterator<Item = (Place, Option<Range<u32>>)>,
+        bytes: Option<&[u8]>,
+        block: &Block,
+        assembly: &mut Assembly,
+    ) {
+        let raw = |range: &Range<u32>| bytes.map(|bytes| &bytes[range.start as usize..range.end as usize]);
+        let mut order = Vec::new();
+        let mut rows_of_kind: Vec<Vec<usize>> = vec![Vec::new(); self.plan.slot_of.len()];
+        for (row, (place, range)) in places.enumerate() {
+            let range = range.unwrap_or_default();
+            match kind_of(&self.plan, || values[KIND_SLOT].field(row)) {
+                Ok(kind) => {
+                    rows_of_kind[usize::from(kind)].push(row);
+                    order.push(Waiting { kind, place, range });
+                }
+                Err(cause) => self.refuse(raw(&range), place, cause, block, assembly),
+            }
+        }
+        let plan = Arc::clone(&self.plan);
+        let records = |kind: KindId| {
+            let kind = usize::from(kind);
+            Rows { values, slot_of: &plan.slot_of[kind], rows: &rows_of_kind[kind] }
+        };
+        self.push_all(&order, records, |waiting| raw(&waiting.range), block, assembly);
     }
 
     /// Sends the raw rows of a mapped source through its expressions. If they fail as a batch, each
     /// row is tried alone, so that one bad record takes no neighbour along.
     pub(super) fn flush(&mut self, block: &Block, bytes: Option<&[u8]>, assembly: &mut Assembly) {
         let Some(raw) = &mut self.raw else { return };
-        if raw.columns.rows() == 0 {
+        if raw.filled == 0 {
             return;
         }
-        let batch = raw.columns.finish(&mut raw.caches);
+        let batch = raw.finish();
         let places = std::mem::take(&mut raw.places);
         let mapping = self.plan.mapping.as_ref().expect("a raw stage has a mapping");
-        let whole = mapping.evaluate(&batch).map(|arrays| arrays.iter().map(Values::new).collect::<Vec<_>>());
+        if let Ok(arrays) = mapping.evaluate(&batch) {
+            let values: Vec<Values> = arrays.iter().map(Values::new).collect();
+            self.push_rows(&values, places.into_iter(), bytes, block, assembly);
+            return;
+        }
         for (row, (place, range)) in places.into_iter().enumerate() {
-            let result = match &whole {
-                Ok(values) => self.push_row(values, row, place, block, assembly),
-                Err(_) => {
-                    let mapping = self.plan.mapping.as_ref().expect("a raw stage has a mapping");
-                    mapping.evaluate(&batch.slice(row, 1)).and_then(|arrays| {
-                        let values: Vec<Values> = arrays.iter().map(Values::new).collect();
-                        self.push_row(&values, 0, place, block, assembly)
-                    })
-                }
-            };
+            let mapping = self.plan.mapping.as_ref().expect("a raw stage has a mapping");
+            let result = mapping.evaluate(&batch.slice(row, 1)).and_then(|arrays| {
+                let values: Vec<Values> = arrays.iter().map(Values::new).collect();
+                self.push_row(&values, 0, place, block, assembly)
+            });
             if let Err(cause) = result {
                 let raw = bytes.zip(range).map(|(bytes, range)| &bytes[range.start as usize..range.end as usize]);
                 self.refuse(raw, place, cause, block, assembly);
@@ -153,6 +287,19 @@ impl Onward {
     }
 }
 
+/// The kind of a record, whose field of this name is `named` if it has one.
+#[inline]
+pub(super) fn kind_of<'a>(plan: &SourcePlan, named: impl FnOnce() -> Field<'a>) -> Result<KindId, Cause> {
+    match plan.kind {
+        KindChoice::Fixed(kind) => Ok(kind),
+        KindChoice::Field => match named() {
+            Field::Text(name) => plan.kind_of(name).ok_or_else(|| Reason::UnknownKind.into()),
+            Field::Missing => Err(Reason::NoKind.into()),
+            _ => Err(Reason::UnknownKind.into()),
+        },
+    }
+}
+
 fn push_canonical<'a>(
     plan: &SourcePlan,
     time: &mut TimeReader,
@@ -161,14 +308,7 @@ fn push_canonical<'a>(
     place: Place,
     assembly: &mut Assembly,
 ) -> Result<(), Cause> {
-    let kind: KindId = match plan.kind {
-        KindChoice::Fixed(kind) => kind,
-        KindChoice::Field => match field(KIND_SLOT) {
-            Field::Text(name) => plan.kind_of(name).ok_or(Reason::UnknownKind)?,
-            Field::Missing => return Err(Reason::NoKind.into()),
-            _ => return Err(Reason::UnknownKind.into()),
-        },
-    };
+    let kind = kind_of(plan, || field(KIND_SLOT))?;
     let slot_of = &plan.slot_of[usize::from(kind)];
     assembly.push(kind, |column| slot_of[column].map_or(Field::Missing, &field), origin, place, time)
 }

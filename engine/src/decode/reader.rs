@@ -7,9 +7,10 @@ use arrow::record_batch::RecordBatch;
 use super::arrays::Values;
 use super::assembly::{Assembly, Place};
 use super::csv::{Row, parse_row};
+use super::found::{Found, Waiting};
 use super::json::{FieldReader, line_at, line_end};
-use super::onward::Onward;
-use super::plan::SourcePlan;
+use super::onward::{Onward, kind_of};
+use super::plan::{KIND_SLOT, SourcePlan};
 use crate::record::{Cause, Field, Layouts, Pseudonyms, Reason, Symbols};
 use crate::source::{Block, Format, Payload, records_of};
 
@@ -20,6 +21,8 @@ pub(crate) struct SourceDecoder {
     json: FieldReader,
     row: Row,
     onward: Onward,
+    /// Records found and not handed on yet; empty between blocks.
+    found: Found,
     /// Names of devices.
     devices: Symbols,
 }
@@ -30,12 +33,14 @@ impl SourceDecoder {
         layouts: &Layouts,
         record_bytes_max: usize,
         pseudonyms: Pseudonyms,
+        assembly: &Assembly,
     ) -> Self {
         let names = plan.mapping.as_ref().map_or(&plan.slots, |mapping| &mapping.fields);
         Self {
             json: FieldReader::new(names, plan.kind_slot()),
             row: Row::default(),
             onward: Onward::new(Arc::clone(&plan), layouts, pseudonyms),
+            found: Found::new(&plan, assembly),
             devices: layouts.symbols["device"].clone(),
             record_bytes_max,
             plan,
@@ -89,14 +94,11 @@ impl SourceDecoder {
                 continue;
             }
             let place = Place { block: index, record: number };
-            let end = match text
-                .and_then(|text| self.json.usual(text, at, self.record_bytes_max, |end| line_end(bytes, end)))
-            {
+            let end = match text.and_then(|text| self.usual(text, at, |end| line_end(bytes, end))) {
                 Some(end) => {
-                    let text = text.unwrap_or_default();
                     received += 1;
                     let without_return = end - usize::from(bytes[..end].ends_with(b"\r"));
-                    self.take(text, at..without_return, place, block, assembly);
+                    self.take(text.unwrap_or_default(), at..without_return, place, block, assembly);
                     end
                 }
                 None => {
@@ -104,7 +106,7 @@ impl SourceDecoder {
                     let raw = bytes[at..end].strip_suffix(b"\r").unwrap_or(&bytes[at..end]);
                     if !raw.iter().all(u8::is_ascii_whitespace) {
                         received += 1;
-                        self.unusual(raw, at..at + raw.len(), place, block, assembly);
+                        self.unusual(text, raw, at..at + raw.len(), place, block, assembly);
                     }
                     end
                 }
@@ -112,6 +114,7 @@ impl SourceDecoder {
             at = end + 1;
             number += 1;
         }
+        self.hand_on(text.unwrap_or_default(), block, assembly);
         assembly.receive(self.plan.id, received);
     }
 
@@ -124,21 +127,32 @@ impl SourceDecoder {
         block: &Block,
         assembly: &mut Assembly,
     ) {
-        let text = simdutf8::basic::from_utf8(bytes).unwrap_or_default();
+        let text = simdutf8::basic::from_utf8(bytes).ok();
         self.json.look_through(bytes);
         for (number, range) in ranges.iter().enumerate() {
             let range = range.start as usize..range.end as usize;
             let place = Place { block: index, record: number as u32 };
             let ends = |end| (end == range.end).then_some(end);
-            match self.json.usual(text, range.start, self.record_bytes_max, ends) {
-                Some(_) => self.take(text, range, place, block, assembly),
-                None => self.unusual(&bytes[range.clone()], range, place, block, assembly),
+            match text.filter(|text| self.usual(text, range.start, ends).is_some()) {
+                Some(text) => self.take(text, range, place, block, assembly),
+                None => self.unusual(text, &bytes[range.clone()], range, place, block, assembly),
             }
         }
+        self.hand_on(text.unwrap_or_default(), block, assembly);
         assembly.receive(self.plan.id, ranges.len() as u64);
     }
 
-    /// A record whose values have been found in `text`.
+    /// Reads the record at a position of a text, if it looks like one before it.
+    #[inline]
+    fn usual(&mut self, text: &str, at: usize, ends: impl FnOnce(usize) -> Option<usize>) -> Option<usize> {
+        if self.plan.mapping.is_some() {
+            return self.json.usual(text, at, self.record_bytes_max, ends);
+        }
+        self.json.usual_into(&mut self.found, text, at, self.record_bytes_max, ends)
+    }
+
+    /// Takes the record at `range` of `text` that has just been read as usual.
+    #[inline]
     fn take(
         &mut self,
         text: &str,
@@ -147,16 +161,34 @@ impl SourceDecoder {
         block: &Block,
         assembly: &mut Assembly,
     ) {
-        let fields = self.json.fields(text);
-        let result = self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly);
+        let result = if self.plan.mapping.is_some() {
+            let fields = self.json.fields(text);
+            self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly)
+        } else {
+            self.found.keep(&self.plan, text, place, range.start as u32..range.end as u32)
+        };
         if let Err(cause) = result {
             self.onward.refuse(Some(text[range].as_bytes()), place, cause, block, assembly);
         }
+        if self.found.is_full() {
+            self.hand_on(text, block, assembly);
+        }
     }
 
-    /// A record that has to be read from its start, or told what is wrong with it.
+    /// Hands on what has been found in a text.
+    fn hand_on(&mut self, text: &str, block: &Block, assembly: &mut Assembly) {
+        let found = &self.found;
+        let records = |kind| found.records(text, kind);
+        let raw = |waiting: &Waiting| Some(&text.as_bytes()[waiting.range.start as usize..waiting.range.end as usize]);
+        self.onward.push_all(&found.order, records, raw, block, assembly);
+        self.found.clear();
+    }
+
+    /// A record that has to be read from its start, or told what is wrong with it. `text` is what it lies in, at `range`,
+    /// unless there are bytes in it that are no text.
     fn unusual(
         &mut self,
+        text: Option<&str>,
         raw: &[u8],
         range: std::ops::Range<usize>,
         place: Place,
@@ -166,10 +198,19 @@ impl SourceDecoder {
         let result = self.line(raw).and_then(|line| {
             self.json.scan(line)?;
             let fields = self.json.fields(line);
-            self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly)
+            if text.is_none() || self.plan.mapping.is_some() {
+                return self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly);
+            }
+            let kind = kind_of(&self.plan, || fields.field(KIND_SLOT))?;
+            let waiting = Waiting { kind, place, range: range.start as u32..range.end as u32 };
+            self.found.push(waiting, |slot| self.json.token(slot).behind(range.start));
+            Ok(())
         });
         if let Err(cause) = result {
             self.onward.refuse(Some(raw), place, cause, block, assembly);
+        }
+        if self.found.is_full() {
+            self.hand_on(text.unwrap_or_default(), block, assembly);
         }
     }
 
@@ -215,12 +256,7 @@ impl SourceDecoder {
         let values: Vec<Values> =
             names.iter().map(|name| batch.column_by_name(name).map_or(Values::Absent, Values::new)).collect();
         assembly.receive(self.plan.id, batch.num_rows() as u64);
-        for row in 0..batch.num_rows() {
-            let place = Place { block: index, record: row as u32 };
-            if let Err(cause) = self.onward.push(|slot| values[slot].field(row), place, None, block, assembly) {
-                self.onward.refuse(None, place, cause, block, assembly);
-            }
-        }
+        self.onward.columnar(&values, batch.num_rows(), index, block, assembly);
         self.onward.flush(block, None, assembly);
     }
 }

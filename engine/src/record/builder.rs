@@ -3,16 +3,17 @@
 //! [`KindBuilder`] adds to the columns what the engine needs of every record: event id, time, device, and one
 //! row for each zone the record lies in.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use weir_rules::schema::{Column, Identifies, Kind, Normaliser};
 
-use super::columns::{Active, Builder, Columns, Role, emptied};
+use super::columns::{Columns, Refused, Role};
 use super::convert::Cell;
 use super::short_texts::ShortTexts;
 use super::symbols::{CacheId, SymbolCaches, Symbols};
-use super::{Cause, Digest, Field, KindId, Layouts, Pseudonyms, Reason, SymbolId, Wholes};
+use super::{Digest, Field, Offered, KindId, Layouts, Pseudonyms, Reason, SymbolId, Wholes};
 use crate::credential::{Outcome, Verifier};
 use crate::normalise::TimeReader;
 
@@ -78,6 +79,8 @@ pub(crate) struct Origin {
 }
 
 /// Builds canonical records of one kind.
+///
+/// Its columns have a place for each record that was offered; its rows are of those that were not refused.
 pub struct KindBuilder {
     kind: KindId,
     columns: Columns,
@@ -85,8 +88,15 @@ pub struct KindBuilder {
     devices: CacheId,
     device_names: Symbols,
     index: CommonIndex,
-    /// Place of the zone among the active columns, if any rule reads it.
-    zone_place: Option<usize>,
+    /// Columns whose fields are asked for.
+    needed: Vec<usize>,
+    /// Place of the zone among the active columns, if any rule reads it, and its symbols. It is filled by row.
+    zone: Option<(usize, CacheId)>,
+    /// Places filled, and the one of each row.
+    filled: u32,
+    places: Vec<u32>,
+    /// Whether every place has one row.
+    is_even: bool,
     record_of_row: Vec<u32>,
     ts: Vec<i64>,
     /// Event ids, digested together when the records are taken out.
@@ -94,8 +104,10 @@ pub struct KindBuilder {
     device: Vec<SymbolId>,
     source: Vec<u16>,
     tracks: Vec<Option<Track>>,
-    zones: Vec<SymbolId>,
     inherited: Vec<bool>,
+    /// Zones of the records being filled in, and where those of each end.
+    zones: Vec<SymbolId>,
+    zone_ends: Vec<u32>,
     verifier: Arc<Verifier>,
     wholes: Arc<Wholes>,
 }
@@ -122,6 +134,22 @@ struct CredentialIndex {
     status: Option<usize>,
     /// Place of the outcome among the active columns, if any rule reads it.
     place: Option<usize>,
+}
+
+impl CommonIndex {
+    /// All columns whose fields are asked for, where `columns` are built.
+    fn needed(&self, columns: &Columns) -> Vec<usize> {
+        let mut needed = vec![self.ts, self.device, self.event_id, self.zone];
+        needed.extend(self.credential.iter().flat_map(|of| [Some(of.credential), of.status]).flatten());
+        if let Some((id, state)) = self.read {
+            needed.extend([id, state]);
+            needed.extend(&self.identifying);
+        }
+        needed.extend(columns.active.iter().map(|active| active.index));
+        needed.sort_unstable();
+        needed.dedup();
+        needed
+    }
 }
 
 impl CredentialIndex {
@@ -152,7 +180,6 @@ impl KindBuilder {
         let zone = at("zone");
         for active in &mut columns.active {
             active.role = match active.index {
-                index if index == at("event_id") => Role::EventId,
                 index if index == at("ts") => Role::Ts,
                 index if index == at("device") => Role::Device,
                 index if index == at("source") => Role::Source,
@@ -164,37 +191,45 @@ impl KindBuilder {
             };
         }
         // What every record is asked for anyway need not be asked for again.
-        let asked = |role: Role| matches!(role, Role::EventId | Role::Ts | Role::Device);
-        columns.active.retain(|active| active.builder.is_some() || !asked(active.role));
+        let asked = [at("event_id"), at("ts"), at("device")];
+        columns.active.retain(|active| active.builder.is_some() || !asked.contains(&active.index));
+        let place_of = |index: usize| columns.active.iter().position(|active| active.index == index);
         if let Some(of) = &mut credential {
-            of.place = columns.active.iter().position(|active| active.index == of.outcome);
+            of.place = place_of(of.outcome);
         }
+        let zone_place = place_of(zone).and_then(|place| Some((place, columns.active[place].builder.as_ref()?.cache()?)));
+        let index = CommonIndex {
+            event_id: asked[0],
+            ts: asked[1],
+            device: asked[2],
+            zone,
+            read: layout.kind.index_of("read_id").zip(layout.kind.index_of("read_state")),
+            identifying: identifying(&layout.kind),
+            credential,
+        };
         Self {
             kind,
-            zone_place: columns.active.iter().position(|active| active.index == zone),
+            needed: index.needed(&columns),
+            zone: zone_place,
             pseudonyms,
-            devices: caches.of(&layout.kind.columns[at("device")], layouts),
+            devices: caches.of(&layout.kind.columns[index.device], layouts),
             device_names: layouts.symbols["device"].clone(),
-            index: CommonIndex {
-                event_id: at("event_id"),
-                ts: at("ts"),
-                device: at("device"),
-                zone,
-                read: layout.kind.index_of("read_id").zip(layout.kind.index_of("read_state")),
-                identifying: identifying(&layout.kind),
-                credential,
-            },
+            index,
             verifier: Arc::clone(&layouts.verifier),
             wholes: Arc::clone(&layouts.wholes),
             columns,
+            filled: 0,
+            places: Vec::new(),
+            is_even: true,
             record_of_row: Vec::new(),
             ts: Vec::new(),
             events: ShortTexts::default(),
             device: Vec::new(),
             source: Vec::new(),
             tracks: Vec::new(),
-            zones: Vec::new(),
             inherited: Vec::new(),
+            zones: Vec::new(),
+            zone_ends: Vec::new(),
         }
     }
 
@@ -208,105 +243,205 @@ impl KindBuilder {
         self.ts.len()
     }
 
-    /// Appends one record, or nothing if it breaks a rule of its schema.
-    pub(crate) fn push<'a>(
-        &mut self,
-        fields: impl Fn(usize) -> Field<'a>,
-        origin: Origin,
-        time: &mut TimeReader,
-        caches: &mut SymbolCaches,
-        now_limit_ms: i64,
-    ) -> Result<(), Cause> {
-        let mut cells = emptied(std::mem::take(&mut self.columns.cells));
-        let mut zones = std::mem::take(&mut self.zones);
-        let result = self.convert_all(&fields, origin, time, caches, now_limit_ms, &mut cells, &mut zones);
-        let track = match (&result, self.index.read) {
-            (Ok((_, device)), Some(read)) => self.track(&fields, read, origin.source, *device),
-            _ => None,
-        };
-        let result = result.map(|(ts_ms, device)| {
-            if track.is_some() || !self.tracks.is_empty() {
-                self.tracks.resize(self.ts.len(), None);
-                self.tracks.push(track);
-            }
-            self.append(&mut cells, &zones);
-            self.ts.push(ts_ms);
-            self.device.push(device);
-            self.source.push(origin.source);
-        });
-        if result.is_err() && self.events.len() > self.ts.len() {
-            self.events.pop();
-        }
-        zones.clear();
-        self.zones = zones;
-        self.columns.cells = emptied(cells);
-        result
+    /// Columns whose fields are asked for.
+    pub(crate) fn needed(&self) -> &[usize] {
+        &self.needed
     }
 
-    #[expect(clippy::too_many_arguments, reason = "everything that is known of one record, and where it goes")]
-    fn convert_all<'a>(
+    /// Appends so many records, but for those that break a rule of their schema.
+    pub(crate) fn fill<'a>(
         &mut self,
-        fields: &impl Fn(usize) -> Field<'a>,
+        records: usize,
+        fields: &impl Offered<'a>,
         origin: Origin,
         time: &mut TimeReader,
         caches: &mut SymbolCaches,
         now_limit_ms: i64,
-        cells: &mut Vec<Cell<'a>>,
-        zones: &mut Vec<SymbolId>,
-    ) -> Result<(i64, SymbolId), Cause> {
+        refused: &mut Refused,
+    ) {
+        let first = self.ts.len();
+        self.common(records, fields, origin, time, caches, now_limit_ms, refused);
+        let outcomes = self.outcomes(records, fields, first, origin.received_ms, refused);
+        let outcome = |record: usize| outcomes.get(record).copied().flatten();
+        for place in 0..self.columns.active.len() {
+            let column = self.columns.active[place].index;
+            match self.columns.active[place].role {
+                Role::Field => self.columns.fill(place, records, fields, time, caches, refused),
+                Role::Outcome => {
+                    let own = fields.column(column);
+                    let field = |record| outcome(record).map_or_else(|| own(record), |of| Field::Text(of.word()));
+                    self.columns.fill(place, records, &super::field::Column(field), time, caches, refused);
+                }
+                Role::Status => {
+                    let own = fields.column(column);
+                    let field = |record| match (own(record), outcome(record)) {
+                        (Field::Missing, Some(of)) => Field::Text(of.status()),
+                        (own, _) => own,
+                    };
+                    self.columns.fill(place, records, &super::field::Column(field), time, caches, refused);
+                }
+                Role::Ts => self.columns.fill_with(place, self.ts[first..].iter().map(|ms| Cell::Integer(*ms))),
+                Role::Device => self.columns.fill_with(place, self.device[first..].iter().map(|id| Cell::Symbol(*id))),
+                Role::Source => self.columns.fill_with(place, repeat_n(Cell::Symbol(origin.source_symbol), records)),
+                Role::Received => self.columns.fill_with(place, repeat_n(Cell::Integer(origin.received_ms), records)),
+                Role::Zone => {}
+            }
+        }
+        if !refused.is_empty() {
+            self.let_go(first, records, fields, origin.source, refused);
+        }
+        self.note_tracks(first, records, fields, origin.source, refused);
+        self.source.resize(self.ts.len(), origin.source);
+        self.add_rows(first, records, refused);
+    }
+
+    /// What every record must have: time, device, event id, and zones that can be read.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of the records, and where it goes")]
+    fn common<'a>(
+        &mut self,
+        records: usize,
+        fields: &impl Offered<'a>,
+        origin: Origin,
+        time: &mut TimeReader,
+        caches: &mut SymbolCaches,
+        now_limit_ms: i64,
+        refused: &mut Refused,
+    ) {
         let index = &self.index;
-        let ts_ms = self.columns.converter.timestamp("ts", fields(index.ts), time)?;
-        let device =
-            self.columns.converter.required_symbol("device", fields(index.device), &mut caches[self.devices])?;
-        if ts_ms > now_limit_ms {
-            return Err(Reason::ClockAhead { ahead_ms: ts_ms - now_limit_ms, device }.into());
+        let converter = &mut self.columns.converter;
+        let (texts, times) = (fields.texts(index.ts), fields.column(index.ts));
+        for record in 0..records {
+            if let Some(ms) = texts(record).and_then(|text| time.read_near(text)) {
+                self.ts.push(ms);
+                continue;
+            }
+            let ts_ms = converter.timestamp("ts", times(record), time);
+            self.ts.push(ts_ms.unwrap_or_else(|cause| refused.or_default(record, cause)));
+        }
+        let cache = &mut caches[self.devices];
+        let (texts, devices) = (fields.texts(index.device), fields.column(index.device));
+        for record in 0..records {
+            if refused.holds(record) {
+                self.device.push(0);
+                continue;
+            }
+            let ts_ms = self.ts[self.device.len()];
+            if ts_ms <= now_limit_ms
+                && let Some(device) = texts(record).and_then(|text| cache.get(text))
+            {
+                self.device.push(device);
+                continue;
+            }
+            let device = converter.required_symbol("device", devices(record), cache).and_then(|device| {
+                if ts_ms > now_limit_ms {
+                    return Err(Reason::ClockAhead { ahead_ms: ts_ms - now_limit_ms, device }.into());
+                }
+                Ok(device)
+            });
+            self.device.push(device.unwrap_or_else(|cause| refused.or_default(record, cause)));
         }
         let events = &mut self.events;
-        self.columns.converter.with_required_text("event_id", fields(index.event_id), |text| {
-            events.push(origin.source, text);
-        })?;
+        let event_ids = fields.column(index.event_id);
+        for record in 0..records {
+            if refused.holds(record) {
+                continue;
+            }
+            let pushed = converter.with_required_text("event_id", event_ids(record), |text| {
+                events.push(origin.source, text);
+            });
+            if let Err(cause) = pushed {
+                refused.note(record, cause);
+            }
+        }
+        self.zones.clear();
+        self.zone_ends.clear();
         // Where no rule reads the zone, a record is one row wherever it lies.
-        if let Some(cache) =
-            self.zone_place.and_then(|place| self.columns.active[place].builder.as_ref()).and_then(Builder::cache)
-        {
-            self.columns.converter.zones(fields(index.zone), &mut caches[cache], zones)?;
+        if let Some((_, cache)) = self.zone {
+            let cache = &mut caches[cache];
+            let (texts, zones) = (fields.texts(index.zone), fields.column(index.zone));
+            for record in 0..records {
+                // What the cache knows is one zone: texts are divided before they get into it.
+                if let Some(zone) = texts(record).and_then(|text| cache.get(text)) {
+                    self.zones.push(zone);
+                } else if !refused.holds(record)
+                    && let Err(cause) = converter.zones(zones(record), cache, &mut self.zones)
+                {
+                    refused.note(record, cause);
+                }
+                self.zone_ends.push(self.zones.len() as u32);
+            }
         }
-        let outcome = match index.credential {
-            Some(of) if !fields(of.credential).is_missing() => self.outcome(of, fields, (ts_ms, origin.received_ms)),
-            _ => None,
+    }
+
+    /// What verifying the records' credentials gives; nothing for a kind without credentials.
+    fn outcomes<'a>(
+        &mut self,
+        records: usize,
+        fields: &impl Offered<'a>,
+        first: usize,
+        wall_ms: i64,
+        refused: &Refused,
+    ) -> Vec<Option<Outcome>> {
+        let Some(of) = self.index.credential else { return Vec::new() };
+        let credentials = fields.column(of.credential);
+        let mut outcome = |record: usize| {
+            let there = !refused.holds(record) && !credentials(record).is_missing();
+            let at_ms = (self.ts[first + record], wall_ms);
+            there.then(|| self.outcome(of, |column| fields.column(column)(record), at_ms))?
         };
-        for place in 0..self.columns.active.len() {
-            let Active { index: column, role, .. } = self.columns.active[place];
-            let cell = match (role, outcome) {
-                (Role::Field | Role::Outcome | Role::Status, None) | (Role::Field, _) => {
-                    self.columns.convert(place, fields(column), time, caches)?
-                }
-                (Role::Status, Some(_)) if !fields(column).is_missing() => {
-                    self.columns.convert(place, fields(column), time, caches)?
-                }
-                (Role::Outcome, Some(outcome)) => {
-                    self.columns.convert(place, Field::Text(outcome.word()), time, caches)?
-                }
-                (Role::Status, Some(outcome)) => {
-                    self.columns.convert(place, Field::Text(outcome.status()), time, caches)?
-                }
-                (Role::EventId, _) => self.columns.convert(place, fields(column), time, caches)?,
-                (Role::Ts, _) => Cell::Integer(ts_ms),
-                (Role::Device, _) => Cell::Symbol(device),
-                (Role::Source, _) => Cell::Symbol(origin.source_symbol),
-                (Role::Received, _) => Cell::Integer(origin.received_ms),
-                (Role::Zone, _) => Cell::Null,
-            };
-            cells.push(cell);
+        (0..records).map(&mut outcome).collect()
+    }
+
+    /// Forgets what is known of records that are refused, from the record `first` on.
+    #[cold]
+    fn let_go<'a>(
+        &mut self,
+        first: usize,
+        records: usize,
+        fields: &impl Offered<'a>,
+        source: u16,
+        refused: &Refused,
+    ) {
+        self.events.truncate(first);
+        let mut kept = first;
+        let event_ids = fields.column(self.index.event_id);
+        for record in (0..records).filter(|record| !refused.holds(*record)) {
+            let events = &mut self.events;
+            let push = |text: &str| events.push(source, text);
+            let pushed = self.columns.converter.with_required_text("event_id", event_ids(record), push);
+            debug_assert!(pushed.is_ok(), "it has been looked at");
+            (self.ts[kept], self.device[kept]) = (self.ts[first + record], self.device[first + record]);
+            kept += 1;
         }
-        Ok((ts_ms, device))
+        self.ts.truncate(kept);
+        self.device.truncate(kept);
+    }
+
+    /// Notes which passages the records are about, if any of the batch says.
+    fn note_tracks<'a>(
+        &mut self,
+        first: usize,
+        records: usize,
+        fields: &impl Offered<'a>,
+        source: u16,
+        refused: &Refused,
+    ) {
+        let Some(read) = self.index.read else { return };
+        for (number, record) in (0..records).filter(|record| !refused.holds(*record)).enumerate() {
+            let number = first + number;
+            let track = self.track(|column| fields.column(column)(record), read, source, self.device[number]);
+            if track.is_some() || !self.tracks.is_empty() {
+                self.tracks.resize(number, None);
+                self.tracks.push(track);
+            }
+        }
     }
 
     /// What verifying a record's credential gives, if anybody asks for it.
     fn outcome<'a>(
         &mut self,
         of: CredentialIndex,
-        fields: &impl Fn(usize) -> Field<'a>,
+        fields: impl Fn(usize) -> Field<'a>,
         (at_ms, wall_ms): (i64, i64),
     ) -> Option<Outcome> {
         let status_is_missing = of.status.is_some_and(|status| fields(status).is_missing());
@@ -322,7 +457,7 @@ impl KindBuilder {
     /// The passage a record is about, if its device numbers them.
     fn track<'a>(
         &mut self,
-        fields: &impl Fn(usize) -> Field<'a>,
+        fields: impl Fn(usize) -> Field<'a>,
         (id, state): (usize, usize),
         source: u16,
         device: SymbolId,
@@ -344,38 +479,77 @@ impl KindBuilder {
         Some(Track { id, state: if corrects { ReadState::Correction } else { ReadState::New }, reads })
     }
 
-    /// One row for each zone, or one without a zone.
-    fn append(&mut self, cells: &mut [Cell<'_>], zones: &[SymbolId]) {
-        let record = self.ts.len() as u32;
-        for row in 0..zones.len().max(1) {
-            if let Some(place) = self.zone_place {
-                cells[place] = zones.get(row).map_or(Cell::Null, |zone| Cell::Symbol(*zone));
+    /// One row for each zone of a record, or one without a zone.
+    fn add_rows(&mut self, first: usize, records: usize, refused: &Refused) {
+        let filled = self.filled;
+        self.filled += records as u32;
+        if self.zone.is_none() {
+            self.record_of_row.extend(first as u32..self.ts.len() as u32);
+            let kept = (0..records).filter(|record| !refused.holds(*record));
+            self.places.extend(kept.map(|record| filled + record as u32));
+        } else {
+            let (zones, ends) = (std::mem::take(&mut self.zones), std::mem::take(&mut self.zone_ends));
+            let (mut number, mut start) = (first as u32, 0);
+            for (record, end) in ends.iter().map(|end| *end as usize).enumerate() {
+                if !refused.holds(record) {
+                    self.add_rows_of(number, filled + record as u32, &zones[start..end]);
+                    number += 1;
+                }
+                start = end;
             }
-            self.columns.append(cells);
-            self.record_of_row.push(record);
+            (self.zones, self.zone_ends) = (zones, ends);
         }
-        let Some(place) = self.zone_place.filter(|_| !self.wholes.is_empty()) else { return };
+        self.is_even &= refused.is_empty() && self.places.len() == self.filled as usize;
+    }
+
+    fn add_rows_of(&mut self, record: u32, place: u32, zones: &[SymbolId]) {
+        match zones {
+            [] => self.add_row(record, place, None),
+            zones => zones.iter().for_each(|zone| self.add_row(record, place, Some(*zone))),
+        }
+        if self.wholes.is_empty() {
+            return;
+        }
         self.inherited.resize(self.record_of_row.len(), false);
         // Each zone once, however many of its parts the record lies in.
+        let wholes = Arc::clone(&self.wholes);
         let mut above: Vec<SymbolId> = Vec::new();
-        for whole in zones.iter().filter_map(|zone| self.wholes.get(zone)).flat_map(|wholes| wholes.iter()) {
+        for whole in zones.iter().filter_map(|zone| wholes.get(zone)).flat_map(|wholes| wholes.iter()) {
             if !zones.contains(whole) && !above.contains(whole) {
                 above.push(*whole);
+                self.add_row(record, place, Some(*whole));
+                self.inherited.push(true);
             }
         }
-        for whole in above {
-            cells[place] = Cell::Symbol(whole);
-            self.columns.append(cells);
-            self.record_of_row.push(record);
-            self.inherited.push(true);
+    }
+
+    #[inline]
+    fn add_row(&mut self, record: u32, place: u32, zone: Option<SymbolId>) {
+        if let Some((column, _)) = self.zone {
+            self.columns.push_symbol(column, zone);
         }
+        self.record_of_row.push(record);
+        self.places.push(place);
+    }
+
+    /// Whether anything has been offered since the last batch was taken out.
+    pub(crate) fn is_used(&self) -> bool {
+        self.filled > 0
     }
 
     /// Takes the records out.
     pub(crate) fn finish(&mut self, caches: &mut SymbolCaches) -> KindRows {
+        let places = if self.is_even {
+            self.places.clear();
+            None
+        } else {
+            Some(std::mem::take(&mut self.places))
+        };
+        (self.filled, self.is_even) = (0, true);
+        let by_row = self.zone.map(|(place, _)| place);
         KindRows {
             kind: self.kind,
-            batch: self.columns.finish(caches),
+            batch: self.columns.finish(self.record_of_row.len(), places, by_row, caches),
             record_of_row: std::mem::take(&mut self.record_of_row),
             ts: std::mem::take(&mut self.ts),
             event: self.pseudonyms.events(&mut self.events),

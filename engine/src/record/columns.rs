@@ -1,27 +1,28 @@
-//! Typed columns under construction, filled a whole record at a time.
+//! Typed columns under construction, each filled for many records at once.
 //!
-//! Every field of a record is converted and checked before any is appended, so that a refused record leaves no half
-//! row behind.
+//! A column knows once for all of them what it is made of, and the values of neighbours do not wait for each other. A
+//! record that is refused leaves nothing in its columns but an empty place, which is gone when the rows are taken out.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, DictionaryArray, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
-    StringBuilder, StringViewBuilder, StructBuilder, TimestampMillisecondBuilder,
+    ArrayRef, BooleanBuilder, Date32Builder, DictionaryArray, Float64Builder, Int32Array, Int64Builder, ListBuilder,
+    NullBufferBuilder, StringBuilder, StringViewBuilder, StructBuilder, TimestampMillisecondBuilder, UInt32Array,
 };
+use arrow::compute::take;
 use arrow::datatypes::{Int32Type, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use weir_rules::schema::{Column, ColumnType, scored_text_fields};
 
 use super::convert::{Cell, Converter};
-use super::symbols::{CacheId, SymbolCaches};
-use super::{Cause, Field, KindLayout, Layouts, SymbolId};
+use super::symbols::{CacheId, SymbolCache, SymbolCaches};
+use super::{Cause, Field, KindLayout, Layouts, Offered, One, SymbolId};
 use crate::normalise::TimeReader;
 
 /// A typed column under construction.
 pub(super) enum Builder {
     Text(StringViewBuilder),
-    Symbol { keys: Int32Builder, cache: CacheId, highest: Option<SymbolId> },
+    Symbol { keys: Vec<i32>, nulls: NullBufferBuilder, cache: CacheId, highest: Option<SymbolId> },
     Number(Float64Builder),
     Integer(Int64Builder),
     Truth(BooleanBuilder),
@@ -36,7 +37,8 @@ impl Builder {
         match column.ty {
             ColumnType::Text => Self::Text(StringViewBuilder::new()),
             ColumnType::Symbol => {
-                Self::Symbol { keys: Int32Builder::new(), cache: caches.of(column, layouts), highest: None }
+                let (keys, nulls) = (Vec::new(), NullBufferBuilder::new(0));
+                Self::Symbol { keys, nulls, cache: caches.of(column, layouts), highest: None }
             }
             ColumnType::Number => Self::Number(Float64Builder::new()),
             ColumnType::Integer => Self::Integer(Int64Builder::new()),
@@ -50,14 +52,10 @@ impl Builder {
         }
     }
 
-    fn append(&mut self, cell: &Cell<'_>, converter: &Converter) {
+    pub(super) fn append(&mut self, cell: &Cell<'_>, converter: &Converter) {
         match self {
             Self::Text(builder) => builder.append_option(cell.text(converter)),
-            Self::Symbol { keys, highest, .. } => {
-                let id = cell.symbol();
-                keys.append_option(id.map(|id| id as i32));
-                *highest = (*highest).max(id);
-            }
+            Self::Symbol { .. } => self.push_symbol(cell.symbol()),
             Self::Number(builder) => builder.append_option(cell.number()),
             Self::Integer(builder) => builder.append_option(cell.integer()),
             Self::Truth(builder) => builder.append_option(cell.truth()),
@@ -83,14 +81,22 @@ impl Builder {
         }
     }
 
+    #[inline]
+    fn push_symbol(&mut self, id: Option<SymbolId>) {
+        if let Self::Symbol { keys, nulls, highest, .. } = self {
+            keys.push(id.unwrap_or_default() as i32);
+            nulls.append(id.is_some());
+            *highest = (*highest).max(id);
+        }
+    }
+
     fn finish(&mut self, caches: &mut SymbolCaches) -> ArrayRef {
         match self {
             Self::Text(builder) => Arc::new(builder.finish()),
-            Self::Symbol { keys, cache, highest } => {
+            Self::Symbol { keys, nulls, cache, highest } => {
                 let values = caches[*cache].values(highest.take());
-                Arc::new(
-                    DictionaryArray::<Int32Type>::try_new(keys.finish(), values).expect("keys lie within the values"),
-                )
+                let keys = Int32Array::new(std::mem::take(keys).into(), nulls.finish());
+                Arc::new(DictionaryArray::<Int32Type>::try_new(keys, values).expect("keys lie within the values"))
             }
             Self::Number(builder) => Arc::new(builder.finish()),
             Self::Integer(builder) => Arc::new(builder.finish()),
@@ -125,7 +131,6 @@ pub(super) enum Role {
     /// From the record's field of this name.
     Field,
     /// Read already, because every record is asked for it.
-    EventId,
     Ts,
     Device,
     /// Where the record came from and when.
@@ -139,21 +144,55 @@ pub(super) enum Role {
     Status,
 }
 
+/// Why records are refused, of those that are.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    /// By record; empty as long as none is.
+    causes: Vec<Option<Cause>>,
+}
+
+impl Refused {
+    /// The first cause is the one that is told.
+    #[cold]
+    pub(super) fn note(&mut self, record: usize, cause: Cause) {
+        if self.causes.len() <= record {
+            self.causes.resize_with(record + 1, || None);
+        }
+        self.causes[record].get_or_insert(cause);
+    }
+
+    /// Notes a cause, for what then stands in the place of a value.
+    #[cold]
+    pub(super) fn or_default<T: Default>(&mut self, record: usize, cause: Cause) -> T {
+        self.note(record, cause);
+        T::default()
+    }
+
+    /// Whether a record is among them.
+    #[inline]
+    pub(crate) fn holds(&self, record: usize) -> bool {
+        self.causes.get(record).is_some_and(Option::is_some)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.causes.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.causes.is_empty()
+    }
+
+    /// Why a record is refused.
+    pub(crate) fn take(&mut self, record: usize) -> Option<Cause> {
+        self.causes.get_mut(record).and_then(Option::take)
+    }
+}
+
 /// Columns of one layout under construction.
 pub(crate) struct Columns {
     pub(super) active: Vec<Active>,
     schema: SchemaRef,
-    rows: usize,
     pub(super) converter: Converter,
-    /// Room for the cells of one record, empty between records.
-    pub(super) cells: Vec<Cell<'static>>,
-}
-
-/// An empty vector with the room of another whose cells have ended their lives.
-pub(super) fn emptied<'a>(mut cells: Vec<Cell<'_>>) -> Vec<Cell<'a>> {
-    cells.clear();
-    // Collected in place: the standard library keeps the allocation.
-    cells.into_iter().map(|_| Cell::Null).collect()
 }
 
 impl Columns {
@@ -173,80 +212,136 @@ impl Columns {
                 role: Role::Field,
             })
             .collect();
-        Self {
-            converter: Converter::new(active.len()),
-            active,
-            schema: Arc::clone(&layout.schema),
-            rows: 0,
-            cells: Vec::new(),
-        }
+        Self { converter: Converter::new(active.len()), active, schema: Arc::clone(&layout.schema) }
     }
 
-    /// Rows appended since the last [`Columns::finish`].
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Converts the column at `place` among the active ones. A column that is not built is checked for
-    /// presence only.
-    pub(super) fn convert<'a>(
+    /// Appends the values of so many records to the column at `place` among the active ones, where nothing for a record
+    /// that is refused. A column that is not built is checked for presence only.
+    pub(super) fn fill<'a>(
         &mut self,
         place: usize,
-        field: Field<'a>,
+        records: usize,
+        fields: &impl Offered<'a>,
         time: &mut TimeReader,
         caches: &mut SymbolCaches,
-    ) -> Result<Cell<'a>, Cause> {
-        let Active { column, builder, .. } = &self.active[place];
-        match (builder, field) {
-            (None, field) => Converter::presence(column, field),
-            // Nearly all symbols have been seen before.
-            (Some(Builder::Symbol { cache, .. }), Field::Text(text))
-                if column.normaliser.is_none()
-                    && let Some(symbol) = caches[*cache].get(text) =>
-            {
-                Ok(Cell::Symbol(symbol))
+        refused: &mut Refused,
+    ) {
+        let Active { index, column, builder, .. } = &mut self.active[place];
+        let (texts, field) = (fields.texts(*index), fields.column(*index));
+        let converter = &mut self.converter;
+        match builder {
+            None if column.required => {
+                for record in 0..records {
+                    if let Err(cause) = Converter::presence(column, field(record)) {
+                        refused.note(record, cause);
+                    }
+                }
             }
-            (Some(builder), field) => {
-                let cache = builder.cache().map(|cache| &mut caches[cache]);
-                self.converter.convert(place, column, field, cache, time)
+            None => {}
+            Some(builder @ Builder::Symbol { .. }) => {
+                let cache = builder.cache().expect("symbol columns have a cache");
+                let cache = &mut caches[cache];
+                let plain = column.normaliser.is_none();
+                for record in 0..records {
+                    // Nearly all symbols have been seen before.
+                    let known = texts(record).filter(|_| plain).and_then(|text| cache.get(text));
+                    let id = match known {
+                        Some(id) => Some(id),
+                        None => convert(converter, place, column, (record, &field), Some(&mut *cache), time, refused)
+                            .symbol(),
+                    };
+                    builder.push_symbol(id);
+                }
+            }
+            Some(Builder::Text(builder)) => {
+                for record in 0..records {
+                    match texts(record).filter(|text| Converter::stands_as_it_is(column, text)) {
+                        Some(text) => builder.append_value(text),
+                        None => {
+                            let cell = convert(converter, place, column, (record, &field), None, time, refused);
+                            builder.append_option(cell.text(converter));
+                        }
+                    }
+                }
+            }
+            Some(builder) => {
+                for record in 0..records {
+                    let cell = convert(converter, place, column, (record, &field), None, time, refused);
+                    builder.append(&cell, converter);
+                }
             }
         }
     }
 
-    pub(super) fn append(&mut self, cells: &[Cell<'_>]) {
-        for (active, cell) in self.active.iter_mut().zip(cells) {
-            if let Some(builder) = &mut active.builder {
-                builder.append(cell, &self.converter);
-            }
+    /// Appends one symbol to the column at `place`, if that is what it is made of.
+    #[inline]
+    pub(super) fn push_symbol(&mut self, place: usize, id: Option<SymbolId>) {
+        if let Some(builder) = &mut self.active[place].builder {
+            builder.push_symbol(id);
         }
-        self.rows += 1;
     }
 
-    /// Appends one row, or nothing if a field breaks a rule.
+    /// Appends values that are known to the column at `place`, if it is built.
+    pub(super) fn fill_with(&mut self, place: usize, cells: impl Iterator<Item = Cell<'static>>) {
+        if let Some(builder) = &mut self.active[place].builder {
+            cells.for_each(|cell| builder.append(&cell, &self.converter));
+        }
+    }
+
+    /// Appends one record of fields, or says why not. Its place is taken in either case.
     pub(crate) fn push<'a>(
         &mut self,
         fields: impl Fn(usize) -> Field<'a>,
         time: &mut TimeReader,
         caches: &mut SymbolCaches,
     ) -> Result<(), Cause> {
-        let mut cells = emptied(std::mem::take(&mut self.cells));
-        let result = (0..self.active.len()).try_for_each(|place| {
-            cells.push(self.convert(place, fields(self.active[place].index), time, caches)?);
-            Ok(())
-        });
-        if result.is_ok() {
-            self.append(&cells);
+        let mut refused = Refused::default();
+        let fields = One(fields);
+        for place in 0..self.active.len() {
+            self.fill(place, 1, &fields, time, caches, &mut refused);
         }
-        self.cells = emptied(cells);
-        result
+        refused.take(0).map_or(Ok(()), Err)
     }
 
-    /// Takes the rows out.
-    pub(crate) fn finish(&mut self, caches: &mut SymbolCaches) -> RecordBatch {
-        let built = self.active.iter_mut().filter_map(|active| active.builder.as_mut());
-        let arrays: Vec<ArrayRef> = built.map(|builder| builder.finish(caches)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        self.rows = 0;
+    /// Takes out so many rows: of the places that are named, or of all of them. The column at `by_row` has been filled row
+    /// by row and is taken as it is.
+    pub(crate) fn finish(
+        &mut self,
+        rows: usize,
+        places: Option<Vec<u32>>,
+        by_row: Option<usize>,
+        caches: &mut SymbolCaches,
+    ) -> RecordBatch {
+        let places = places.map(UInt32Array::from);
+        let built = self.active.iter_mut().enumerate().filter_map(|(at, active)| Some((at, active.builder.as_mut()?)));
+        let arrays: Vec<ArrayRef> = built
+            .map(|(at, builder)| match (builder.finish(caches), &places) {
+                (array, Some(places)) if by_row != Some(at) => {
+                    take(&array, places, None).expect("every place has been filled")
+                }
+                (array, _) => array,
+            })
+            .collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options).expect("columns fit their schema")
     }
+}
+
+/// The value of a record that is not refused yet.
+fn convert<'a>(
+    converter: &mut Converter,
+    place: usize,
+    column: &Column,
+    (record, field): (usize, impl Fn(usize) -> Field<'a>),
+    cache: Option<&mut SymbolCache>,
+    time: &mut TimeReader,
+    refused: &mut Refused,
+) -> Cell<'a> {
+    if refused.holds(record) {
+        return Cell::Null;
+    }
+    converter.convert(place, column, field(record), cache, time).unwrap_or_else(|cause| {
+        refused.note(record, cause);
+        Cell::Null
+    })
 }

@@ -76,6 +76,16 @@ impl Converter {
         }
     }
 
+    /// Whether a text is what a column of texts holds, without being looked at further.
+    #[inline]
+    pub(super) fn stands_as_it_is(column: &Column, text: &str) -> bool {
+        !text.is_empty()
+            && match column.normaliser {
+                None | Some(Normaliser::CredentialV1) => true,
+                Some(normaliser) => text.len() <= NORMALISED_BYTES_MAX && normalise::is_canonical(normaliser, text),
+            }
+    }
+
     pub(super) fn convert<'a>(
         &mut self,
         index: usize,
@@ -145,7 +155,7 @@ impl Converter {
             {
                 Err(Reason::TextTooLong { column: column.name.clone(), max: NORMALISED_BYTES_MAX }.into())
             }
-            (Field::Text(text), Some(normaliser)) if normalise::is_canonical(normaliser, text) => Ok(Cell::Text(text)),
+            (Field::Text(text), Some(_)) if Self::stands_as_it_is(column, text) => Ok(Cell::Text(text)),
             (field, normaliser) => {
                 let text = Self::plain(&mut self.spare, field)
                     .ok_or_else(|| Reason::Unreadable { column: column.name.clone(), wanted: "a text" })?;
@@ -310,20 +320,14 @@ impl Converter {
     }
 
     /// The zones of a record, each once: a text, several texts divided by `;`, or a JSON array. Their
-    /// numbers go to `zones`.
+    /// numbers are added to `zones`.
     pub(super) fn zones(
         &mut self,
         field: Field<'_>,
         cache: &mut SymbolCache,
         zones: &mut Vec<SymbolId>,
     ) -> Result<(), Cause> {
-        if let Field::Text(text) = field
-            && !text.contains(';')
-            && let Some(zone) = cache.get(text)
-        {
-            zones.push(zone);
-            return Ok(());
-        }
+        let first = zones.len();
         let unreadable = || Reason::Unreadable { column: "zone".to_owned(), wanted: "a text or a short list of texts" };
         let mut add = |zone: &str| -> Result<(), Cause> {
             let zone = zone.trim();
@@ -332,10 +336,10 @@ impl Converter {
             }
             let id = cache.intern(zone);
             let id = id.ok_or_else(|| cache.refusal("zone", zone))?;
-            if !zones.contains(&id) {
+            if !zones[first..].contains(&id) {
                 zones.push(id);
             }
-            if zones.len() > ZONES_PER_RECORD_MAX {
+            if zones.len() - first > ZONES_PER_RECORD_MAX {
                 return Err(Reason::TooManyZones { max: ZONES_PER_RECORD_MAX }.into());
             }
             Ok(())

@@ -29,3 +29,33 @@ impl Field<'_> {
         matches!(self, Self::Missing)
     }
 }
+
+/// The values of many records of one kind, to be asked for column by column.
+pub(crate) trait Offered<'a> {
+    /// The values of a column, by its position in the kind's declaration: those of the records by their numbers.
+    fn column(&self, column: usize) -> impl Fn(usize) -> Field<'a>;
+
+    /// The plain texts among them. `None` says only that a value has to be asked for otherwise.
+    fn texts(&self, column: usize) -> impl Fn(usize) -> Option<&'a str> {
+        let fields = self.column(column);
+        move |record| if let Field::Text(text) = fields(record) { Some(text) } else { None }
+    }
+}
+
+/// One column of many records, which a function gives.
+pub(crate) struct Column<F>(pub(crate) F);
+
+impl<'a, F: Fn(usize) -> Field<'a>> Offered<'a> for Column<F> {
+    fn column(&self, _: usize) -> impl Fn(usize) -> Field<'a> {
+        &self.0
+    }
+}
+
+/// One record, whose fields a function gives.
+pub(crate) struct One<F>(pub(crate) F);
+
+impl<'a, F: Fn(usize) -> Field<'a>> Offered<'a> for One<F> {
+    fn column(&self, column: usize) -> impl Fn(usize) -> Field<'a> {
+        move |_| self.0(column)
+    }
+}

@@ -1,8 +1,8 @@
-//! Records as columns: layouts, symbols, row-wise building.
+//! Records as columns: layouts, symbols, building.
 //!
-//! A decoder offers a record as a slice of [`Field`]s; a [`KindBuilder`] checks, normalises and
-//! appends it to typed columns. A record that breaks a rule of its schema is refused whole, with a
-//! [`Cause`] that never quotes the record's values.
+//! A decoder offers the [`Field`]s of many records of a kind; a [`KindBuilder`] checks, normalises and appends them, one
+//! column after the other. A record that breaks a rule of its schema is refused whole, with a [`Cause`] that never
+//! quotes the record's values.
 
 mod builder;
 mod cause;
@@ -13,14 +13,16 @@ mod layout;
 mod packed;
 mod pseudonym;
 mod seal;
+mod short_ids;
 mod short_texts;
 mod symbols;
 
 pub use builder::{KindBuilder, KindRows};
 pub(crate) use builder::{Origin, ReadState, Track};
 pub use cause::{Cause, Reason};
-pub(crate) use columns::Columns;
+pub(crate) use columns::{Columns, Refused};
 pub use field::Field;
+pub(crate) use field::{Offered, One};
 pub(crate) use layout::Wholes;
 pub use layout::{KindLayout, Layouts, SymbolTables};
 pub(crate) use packed::pack;

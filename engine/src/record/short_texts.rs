@@ -55,13 +55,14 @@ impl ShortTexts {
     }
 
     /// How many wait.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.blocks.len()
     }
 
-    /// Forgets the last one.
-    pub(crate) fn pop(&mut self) {
-        self.blocks.pop();
+    /// Forgets all but the first ones.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.blocks.truncate(len);
         while self.long.last().is_some_and(|(at, _)| *at as usize >= self.blocks.len()) {
             self.long.pop();
         }
@@ -139,7 +140,7 @@ mod tests {
         let mut short = ShortTexts::default();
         short.push(1, "a");
         short.push(1, &"long".repeat(50));
-        short.pop();
+        short.truncate(1);
         short.push(1, "b");
         assert_eq!(short.take(&[1; 32]), [reference(&[1; 32], 1, "a"), reference(&[1; 32], 1, "b")]);
     }

@@ -18,6 +18,7 @@ use weir_rules::schema::Column;
 use super::Layouts;
 use super::Reason;
 use super::packed::pack;
+use super::short_ids::ShortIds;
 use crate::limits::SYMBOL_BYTES_MAX;
 
 /// Number of a symbol within its column.
@@ -123,7 +124,7 @@ impl Symbols {
 pub(super) struct SymbolCache {
     shared: Symbols,
     /// Texts of up to fifteen bytes, which is nearly all there are.
-    short: HashMap<u128, SymbolId, RandomState>,
+    short: ShortIds,
     long: HashMap<Box<str>, SymbolId, RandomState>,
     values: Option<(ArrayRef, usize)>,
     pub(super) max: usize,
@@ -132,14 +133,14 @@ pub(super) struct SymbolCache {
 impl SymbolCache {
     pub(super) fn new(shared: Symbols) -> Self {
         let max = shared.entries_max;
-        Self { shared, short: HashMap::default(), long: HashMap::default(), values: None, max }
+        Self { shared, short: ShortIds::default(), long: HashMap::default(), values: None, max }
     }
 
     /// The number of a text that has been interned through this cache.
     #[inline]
     pub(super) fn get(&self, text: &str) -> Option<SymbolId> {
         match pack(text.as_bytes()) {
-            Some(word) => self.short.get(&word).copied(),
+            Some(word) => self.short.get(word),
             None => self.long.get(text).copied(),
         }
     }
@@ -165,8 +166,8 @@ impl SymbolCache {
         let id = self.shared.intern(text)?;
         match pack(text.as_bytes()) {
             Some(word) => self.short.insert(word, id),
-            None => self.long.insert(text.into(), id),
-        };
+            None => drop(self.long.insert(text.into(), id)),
+        }
         Some(id)
     }
 

@@ -80,14 +80,12 @@ pub(super) struct Workbench {
 
 impl Workbench {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
+        let assembly = Assembly::new(&plan.layouts, &plan.pseudonyms);
+        let (layouts, bytes_max) = (&plan.layouts, plan.limits.record_bytes_max);
         let decoder = |source: &Arc<crate::decode::SourcePlan>| {
-            SourceDecoder::new(Arc::clone(source), &plan.layouts, plan.limits.record_bytes_max, plan.pseudonyms.clone())
+            SourceDecoder::new(Arc::clone(source), layouts, bytes_max, plan.pseudonyms.clone(), &assembly)
         };
-        Self {
-            decoders: plan.sources.iter().map(decoder).collect(),
-            assembly: Assembly::new(&plan.layouts, &plan.pseudonyms),
-            plan,
-        }
+        Self { decoders: plan.sources.iter().map(decoder).collect(), assembly, plan }
     }
 
     /// Another plan is in force. Where it reads the same columns, what builds them is kept with its symbols: to learn

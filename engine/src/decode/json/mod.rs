@@ -27,7 +27,7 @@ pub(crate) use tree::FieldTree;
 
 /// Where a value lies in its text, and of what sort it is.
 #[derive(Debug, Clone, Copy, Default)]
-struct Token {
+pub(crate) struct Token {
     sort: Sort,
     start: u32,
     end: u32,
@@ -52,45 +52,24 @@ impl Token {
     fn new(sort: Sort, start: usize, end: usize) -> Self {
         Self { sort, start: start as u32, end: end as u32, record: 0 }
     }
-}
 
-/// The values of one record's wanted fields.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tokens {
-    slots: Vec<Token>,
-    /// Number of the record they are of: what others have left behind is not there.
-    record: u32,
-}
-
-impl Tokens {
-    /// Room for so many fields.
-    pub(crate) fn new(slots: usize) -> Self {
-        Self { slots: vec![Token::default(); slots], record: 0 }
-    }
-
-    /// Another record begins.
-    fn start(&mut self) {
-        self.record = self.record.wrapping_add(1);
-        if self.record == 0 {
-            self.slots.fill(Token::default());
-            self.record = 1;
-        }
-    }
-
+    /// The same in a text that begins so many bytes earlier.
     #[inline]
-    fn set(&mut self, slot: u16, token: Token) {
-        self.slots[usize::from(slot)] = Token { record: self.record, ..token };
+    pub(crate) fn behind(self, bytes: usize) -> Self {
+        Self { start: self.start + bytes as u32, end: self.end + bytes as u32, ..self }
     }
 
-    /// A value, borrowed from the text it was read in.
+    /// The value, if it is a plain text.
     #[inline]
-    pub(crate) fn field<'a>(&self, slot: usize, text: &'a str) -> Field<'a> {
-        let token = self.slots[slot];
-        if token.record != self.record {
-            return Field::Missing;
-        }
-        let text = || &text[token.start as usize..token.end as usize];
-        match token.sort {
+    pub(crate) fn plain(self, text: &str) -> Option<&str> {
+        if self.sort == Sort::Text { text.get(self.start as usize..self.end as usize) } else { None }
+    }
+
+    /// The value, borrowed from the text it was read in.
+    #[inline]
+    pub(crate) fn field(self, text: &str) -> Field<'_> {
+        let text = || &text[self.start as usize..self.end as usize];
+        match self.sort {
             Sort::Missing => Field::Missing,
             Sort::Text => Field::Text(text()),
             Sort::Escaped => Field::Escaped(text()),
@@ -102,10 +81,77 @@ impl Tokens {
     }
 }
 
+/// Where the values of a record go that is being read.
+pub(crate) struct Row<'a> {
+    pub(crate) tokens: &'a mut [Token],
+    /// By slot: which of the tokens.
+    pub(crate) places: &'a [u16],
+    /// Number of the record, where tokens of others may be left behind.
+    record: u32,
+}
+
+impl<'a> Row<'a> {
+    /// A row of its own.
+    pub(crate) fn new(tokens: &'a mut [Token], places: &'a [u16]) -> Self {
+        Self { tokens, places, record: 0 }
+    }
+
+    #[inline]
+    fn set(&mut self, slot: u16, token: Token) {
+        self.tokens[usize::from(self.places[usize::from(slot)])] = Token { record: self.record, ..token };
+    }
+}
+
+/// What has room for records that are being read.
+pub(crate) trait Rows {
+    /// Room for one of this kind, by the position of its name, if that is known yet. Whatever was put into the room given
+    /// before is of no use, unless it has been kept.
+    fn row(&mut self, kind: Option<usize>) -> Row<'_>;
+}
+
+/// The values of one record's wanted fields.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tokens {
+    slots: Vec<Token>,
+    places: Vec<u16>,
+    /// Number of the record they are of: what others have left behind is not there.
+    record: u32,
+}
+
+impl Rows for Tokens {
+    fn row(&mut self, _: Option<usize>) -> Row<'_> {
+        self.record = self.record.wrapping_add(1);
+        if self.record == 0 {
+            self.slots.fill(Token::default());
+            self.record = 1;
+        }
+        Row { tokens: &mut self.slots, places: &self.places, record: self.record }
+    }
+}
+
+impl Tokens {
+    /// Room for so many fields.
+    pub(crate) fn new(slots: usize) -> Self {
+        Self { slots: vec![Token::default(); slots], places: (0..slots as u16).collect(), record: 0 }
+    }
+
+    /// A value, borrowed from the text it was read in.
+    #[inline]
+    pub(crate) fn field<'a>(&self, slot: usize, text: &'a str) -> Field<'a> {
+        self.token(slot).field(text)
+    }
+
+    /// Where a value lies.
+    #[inline]
+    pub(crate) fn token(&self, slot: usize) -> Token {
+        let token = self.slots[slot];
+        if token.record == self.record { token } else { Token::default() }
+    }
+}
+
 /// Reads one record. `tokens` has one slot for each wanted field and is overwritten.
 pub(crate) fn scan(line: &str, tree: &FieldTree, tokens: &mut Tokens) -> Result<(), Cause> {
-    tokens.start();
-    Scanner::new(line).record(tree, tokens, |_| {})
+    Scanner::new(line).record(tree, &mut tokens.row(None), |_| {})
 }
 
 /// Reads one record and remembers what it looks like.
@@ -115,9 +161,8 @@ pub(crate) fn scan_and_learn(
     tokens: &mut Tokens,
     templates: &mut Templates,
 ) -> Result<(), Cause> {
-    tokens.start();
     let mut leaves = templates.leaves();
-    let result = Scanner::new(line).record(tree, tokens, |leaf| leaves.push(leaf));
+    let result = Scanner::new(line).record(tree, &mut tokens.row(None), |leaf| leaves.push(leaf));
     templates.learn(line, leaves, result.is_ok());
     result
 }

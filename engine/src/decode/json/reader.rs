@@ -5,7 +5,7 @@ use std::ops::Range;
 use memchr::memchr;
 use weir_memory::SpecialBytes;
 
-use super::{FieldTree, Templates, Tokens, scan_and_learn};
+use super::{FieldTree, Rows, Templates, Token, Tokens, scan_and_learn};
 use crate::record::{Cause, Field};
 
 /// Reads chosen fields out of records of one source, as its decoder does.
@@ -74,9 +74,29 @@ impl FieldReader {
         ends(end).filter(|end| end - at <= bytes_max)
     }
 
+    /// The same into rows of others.
+    #[inline]
+    pub(crate) fn usual_into(
+        &mut self,
+        rows: &mut impl Rows,
+        text: &str,
+        at: usize,
+        bytes_max: usize,
+        ends: impl FnOnce(usize) -> Option<usize>,
+    ) -> Option<usize> {
+        let end = self.templates.read(text, at, &self.specials, rows)?;
+        ends(end).filter(|end| end - at <= bytes_max)
+    }
+
     /// Reads a record from its start.
     pub(crate) fn scan(&mut self, line: &str) -> Result<(), Cause> {
         scan_and_learn(line, &self.tree, &mut self.tokens, &mut self.templates)
+    }
+
+    /// Where a field of the record that was read last lies in the text it was read in.
+    #[inline]
+    pub(crate) fn token(&self, slot: usize) -> Token {
+        self.tokens.token(slot)
     }
 
     /// The fields of the record that was read last, in the text it was read in.

@@ -3,7 +3,7 @@
 use weir_memory::plain_prefix;
 
 use super::tree::{FieldTree, Target};
-use super::{Sort, Token, Tokens, unescaped};
+use super::{Row, Sort, Token, unescaped};
 use crate::limits::JSON_DEPTH_MAX;
 use crate::record::{Cause, Reason};
 
@@ -54,14 +54,14 @@ impl<'a> Scanner<'a> {
     pub(super) fn record(
         &mut self,
         tree: &FieldTree,
-        tokens: &mut Tokens,
+        row: &mut Row<'_>,
         mut leaf: impl FnMut(Leaf),
     ) -> Result<(), Cause> {
         self.space();
         if self.peek() != Some(b'{') {
             return Err(self.error("a record is an object"));
         }
-        self.object(tree, 0, tokens, &mut leaf)?;
+        self.object(tree, 0, row, &mut leaf)?;
         self.space();
         if self.at == self.bytes.len() { Ok(()) } else { Err(self.error("something stands behind the record")) }
     }
@@ -90,7 +90,7 @@ impl<'a> Scanner<'a> {
         &mut self,
         tree: &FieldTree,
         node: usize,
-        tokens: &mut Tokens,
+        row: &mut Row<'_>,
         leaf: &mut impl FnMut(Leaf),
     ) -> Result<(), Cause> {
         self.enter()?;
@@ -104,7 +104,7 @@ impl<'a> Scanner<'a> {
             self.space();
             match self.key(tree, node)? {
                 Some(Target::Branch(next)) if self.peek() == Some(b'{') => {
-                    self.object(tree, usize::from(next), tokens, leaf)?;
+                    self.object(tree, usize::from(next), row, leaf)?;
                 }
                 target => {
                     let token = self.value()?;
@@ -113,7 +113,7 @@ impl<'a> Scanner<'a> {
                         _ => None,
                     };
                     if let Some(slot) = slot {
-                        tokens.set(slot, token);
+                        row.set(slot, token);
                     }
                     leaf(Leaf { token, slot, depth: self.depth as u8 });
                 }

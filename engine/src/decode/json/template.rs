@@ -12,7 +12,7 @@
 use weir_memory::{SpecialBytes, equal_bytes};
 
 use super::scanner::{Leaf, Scanner};
-use super::{Sort, Token, Tokens};
+use super::{Row, Rows, Sort, Token};
 use crate::record::pack;
 
 /// Ways to write what stands before a kind.
@@ -109,16 +109,16 @@ impl Template {
     }
 
     /// Reads on from the value of step `from - 1`, which ended at `at`.
-    fn read(&self, reader: &Reader<'_>, mut at: usize, from: usize, tokens: &mut Tokens) -> Option<usize> {
+    fn read(&self, reader: &Reader<'_>, mut at: usize, from: usize, row: &mut Row<'_>) -> Option<usize> {
         for step in &self.steps[from..] {
             let start = step.before.behind(reader.bytes, at)?;
             let end = reader.specials.next(start);
             // The literal that follows holds the closing quote.
             if step.is_text && reader.bytes.get(end) == Some(&b'"') {
-                tokens.set(step.slot, Token::new(Sort::Text, start, end));
+                row.set(step.slot, Token::new(Sort::Text, start, end));
                 at = end;
             } else {
-                at = reader.other_value(step, start, tokens)?;
+                at = reader.other_value(step, start, row)?;
             }
         }
         self.end.behind(reader.bytes, at)
@@ -149,7 +149,7 @@ impl Reader<'_> {
     }
 
     /// A value that is no plain string; the position behind it, or of its closing quote.
-    fn other_value(&self, step: &Step, start: usize, tokens: &mut Tokens) -> Option<usize> {
+    fn other_value(&self, step: &Step, start: usize, row: &mut Row<'_>) -> Option<usize> {
         let near = self.near(start);
         let scanned = || Scanner::value_at(near, start, usize::from(step.depth));
         let token = match near.as_bytes().get(start)? {
@@ -163,7 +163,7 @@ impl Reader<'_> {
         if token.sort == Sort::Nested && memchr::memchr(b'\n', &self.bytes[start..end]).is_some() {
             return None;
         }
-        tokens.set(step.slot, token);
+        row.set(step.slot, token);
         Some(end)
     }
 }
@@ -192,6 +192,8 @@ fn plain_number(bytes: &[u8], start: usize) -> Option<Token> {
 struct Choice {
     /// The kind's name, packed; nothing for records that do not say it first.
     name: Option<u128>,
+    /// Its position among the kinds.
+    kind: Option<usize>,
     templates: Vec<Template>,
     /// Unusual records still to be passed over.
     passing: u32,
@@ -216,8 +218,9 @@ impl Templates {
     /// Nothing is usual yet. `kind` is the slot in which records say their kind, with the names there are.
     pub(crate) fn new(kind: Option<(usize, &[String])>) -> Self {
         let names = kind.map_or(&[][..], |(_, names)| names);
-        let named =
-            names.iter().filter_map(|name| Some(Choice { name: Some(pack(name.as_bytes())?), ..Choice::default() }));
+        let named = names.iter().enumerate().filter_map(|(kind, name)| {
+            Some(Choice { name: Some(pack(name.as_bytes())?), kind: Some(kind), ..Choice::default() })
+        });
         Self {
             chooser: kind.map(|(slot, _)| slot as u16),
             openings: Vec::new(),
@@ -226,15 +229,15 @@ impl Templates {
         }
     }
 
-    /// Reads the record that begins at a position of a text; gives the position behind its closing bracket. `None`
-    /// says only that this record has to be scanned. `specials` are those of the text, which may hold other records
+    /// Reads the record that begins at a position of a text into a row of its kind; gives the position behind its closing
+    /// bracket. `None` says only that this record has to be scanned. `specials` are those of the text, which may hold other records
     /// behind this one, each on a line of its own.
     pub(crate) fn read(
         &mut self,
         text: &str,
         at: usize,
         specials: &SpecialBytes,
-        tokens: &mut Tokens,
+        rows: &mut impl Rows,
     ) -> Option<usize> {
         let reader = Reader { text, bytes: text.as_bytes(), specials };
         let opened = self.openings.iter().find_map(|opening| opening.behind(reader.bytes, at));
@@ -248,12 +251,11 @@ impl Templates {
             _ => (&mut self.choices[0], None, at),
         };
         for place in 0..choice.templates.len() {
-            // What a template has found that did not fit is nothing.
-            tokens.start();
+            let mut row = rows.row(choice.kind);
             if let Some((slot, token)) = kind {
-                tokens.set(slot, token);
+                row.set(slot, token);
             }
-            if let Some(end) = choice.templates[place].read(&reader, at, usize::from(kind.is_some()), tokens) {
+            if let Some(end) = choice.templates[place].read(&reader, at, usize::from(kind.is_some()), &mut row) {
                 if !std::mem::replace(&mut choice.templates[place].used, true) {
                     // Learning it was worth while; that others are met again and again says nothing of what is new.
                     choice.patience = 0;

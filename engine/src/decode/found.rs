@@ -1,0 +1,184 @@
+//! Records of a text whose values have been found, and which are not in their columns yet.
+//!
+//! They are gathered by kind, because a column is filled for many records at once.
+
+use std::ops::Range;
+
+use super::assembly::{Assembly, Place};
+use super::json::{Row, Rows, Token, Tokens};
+use super::onward::kind_of;
+use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
+use crate::record::{Cause, Field, KindId, Offered};
+
+/// Most records that are gathered: what is known of them lies near.
+const RECORDS_MAX: usize = 512;
+/// Stands for a column whose value nobody asks for.
+const NOWHERE: u16 = u16::MAX;
+
+/// A record on its way to its kind.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) kind: KindId,
+    pub(super) place: Place,
+    /// Where it lies in the text, if it came as text.
+    pub(super) range: Range<u32>,
+}
+
+/// The values found, by kind, and the records in the order in which they came.
+pub(super) struct Found {
+    kinds: Vec<FoundKind>,
+    pub(super) order: Vec<Waiting>,
+    /// Of all records, if they are of one.
+    fixed: Option<usize>,
+    /// The kind of the record being read; what does not say its kind first is read into `other`.
+    reading: Option<usize>,
+    other: Tokens,
+}
+
+/// The values of the records of one kind, record by record.
+#[derive(Debug)]
+struct FoundKind {
+    /// Slots that are asked for. A row has a token for each, and one for all the others.
+    slots: Vec<u16>,
+    /// By slot: which token of a row.
+    of_slot: Vec<u16>,
+    /// By column: which token of a row.
+    of_column: Vec<u16>,
+    tokens: Vec<Token>,
+    records: usize,
+}
+
+impl FoundKind {
+    fn new(slots: usize, slot_of: &[Option<usize>], needed: &[usize]) -> Self {
+        let mut wanted: Vec<u16> = needed.iter().filter_map(|column| slot_of[*column]).map(|slot| slot as u16).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let token_of = |slot: usize| wanted.iter().position(|wanted| usize::from(*wanted) == slot);
+        let nobody = wanted.len();
+        let of_slot = (0..slots).map(|slot| token_of(slot).unwrap_or(nobody) as u16).collect();
+        let of_column = slot_of.iter().map(|slot| slot.and_then(token_of).map_or(NOWHERE, |token| token as u16));
+        Self { of_slot, of_column: of_column.collect(), slots: wanted, tokens: Vec::new(), records: 0 }
+    }
+
+    fn width(&self) -> usize {
+        self.slots.len() + 1
+    }
+
+    /// An empty row behind those that have been kept.
+    #[inline]
+    fn row(&mut self) -> Row<'_> {
+        let from = self.records * self.width();
+        self.tokens.truncate(from);
+        self.tokens.resize(from + self.width(), Token::default());
+        Row::new(&mut self.tokens[from..], &self.of_slot)
+    }
+}
+
+impl Rows for Found {
+    #[inline]
+    fn row(&mut self, kind: Option<usize>) -> Row<'_> {
+        self.reading = kind.or(self.fixed);
+        match self.reading {
+            Some(kind) => self.kinds[kind].row(),
+            None => self.other.row(None),
+        }
+    }
+}
+
+impl Found {
+    /// Room for the records of a source, of which the assembly says what it asks for.
+    pub(super) fn new(plan: &SourcePlan, assembly: &Assembly) -> Self {
+        let slots = plan.slots.len();
+        let kind = |(kind, slot_of): (usize, &Vec<Option<usize>>)| {
+            FoundKind::new(slots, slot_of, assembly.needed(kind as KindId))
+        };
+        Self {
+            kinds: plan.slot_of.iter().enumerate().map(kind).collect(),
+            order: Vec::new(),
+            fixed: if let KindChoice::Fixed(kind) = plan.kind { Some(usize::from(kind)) } else { None },
+            reading: None,
+            other: Tokens::new(slots),
+        }
+    }
+
+    /// Keeps the record of `text` that has been read last.
+    #[inline]
+    pub(super) fn keep(&mut self, plan: &SourcePlan, text: &str, place: Place, range: Range<u32>) -> Result<(), Cause> {
+        let kind = match self.reading {
+            Some(kind) => kind,
+            None => {
+                let kind = usize::from(kind_of(plan, || self.other.field(KIND_SLOT, text))?);
+                let other = std::mem::take(&mut self.other);
+                self.copy(kind, |slot| other.token(slot));
+                self.other = other;
+                kind
+            }
+        };
+        self.kinds[kind].records += 1;
+        self.order.push(Waiting { kind: kind as KindId, place, range });
+        Ok(())
+    }
+
+    /// Takes a record whose values `token` gives by slot.
+    pub(super) fn push(&mut self, waiting: Waiting, token: impl Fn(usize) -> Token) {
+        let kind = usize::from(waiting.kind);
+        self.copy(kind, token);
+        self.kinds[kind].records += 1;
+        self.order.push(waiting);
+    }
+
+    fn copy(&mut self, kind: usize, token: impl Fn(usize) -> Token) {
+        let kind = &mut self.kinds[kind];
+        let from = kind.records * kind.width();
+        kind.tokens.truncate(from);
+        kind.tokens.extend(kind.slots.iter().map(|slot| token(usize::from(*slot))));
+        kind.tokens.push(Token::default());
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.order.len() >= RECORDS_MAX
+    }
+
+    /// The records of a kind that lie in this text.
+    pub(super) fn records<'a>(&'a self, text: &'a str, kind: KindId) -> FoundIn<'a> {
+        FoundIn { kind: &self.kinds[usize::from(kind)], text }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.order.clear();
+        for kind in &mut self.kinds {
+            kind.tokens.clear();
+            kind.records = 0;
+        }
+    }
+}
+
+/// Records of one kind in their text.
+pub(super) struct FoundIn<'a> {
+    kind: &'a FoundKind,
+    text: &'a str,
+}
+
+impl<'a> FoundIn<'a> {
+    /// The tokens of a column, by record.
+    #[inline]
+    fn tokens(&self, column: usize) -> impl Fn(usize) -> Token + use<'a> {
+        let (token, width) = (self.kind.of_column[column], self.kind.width());
+        let tokens = if token == NOWHERE { &[] } else { &self.kind.tokens[usize::from(token)..] };
+        move |record| tokens.get(record * width).copied().unwrap_or_default()
+    }
+}
+
+impl<'a> Offered<'a> for FoundIn<'a> {
+    #[inline]
+    fn column(&self, column: usize) -> impl Fn(usize) -> Field<'a> {
+        let (token, text) = (self.tokens(column), self.text);
+        move |record| token(record).field(text)
+    }
+
+    #[inline]
+    fn texts(&self, column: usize) -> impl Fn(usize) -> Option<&'a str> {
+        let (token, text) = (self.tokens(column), self.text);
+        move |record| token(record).plain(text)
+    }
+}
