@@ -46,7 +46,7 @@ pub fn equal_bytes(a: &[u8; 32], b: &[u8; 32]) -> u32 {
 /// shift and not for a comparison of sixteen bytes.
 #[derive(Debug, Default)]
 pub struct SpecialBytes {
-    /// One bit for each byte, the first lowest; all bits behind the text are set.
+    /// One bit for each byte, the first lowest; all bits behind the text are set, in two words at least.
     words: Vec<u64>,
 }
 
@@ -56,34 +56,30 @@ impl SpecialBytes {
     /// With AVX2, where the processor has it, 64 bytes take some twenty instructions.
     pub fn look_through(&mut self, bytes: &[u8]) {
         self.words.clear();
-        self.words.reserve(bytes.len() / WORD + 2);
+        self.words.reserve(bytes.len() / WORD + 3);
         let (chunks, rest) = bytes.as_chunks::<WORD>();
         map(chunks, &mut self.words);
         let mut last = [0; WORD];
         last[..rest.len()].copy_from_slice(rest);
         map(&[last], &mut self.words);
-        self.words.push(u64::MAX);
+        self.words.extend([u64::MAX; 2]);
     }
 
     /// The first special byte from a position on; the end of the text or a position behind it if there is none.
     #[inline]
     pub fn next(&self, from: usize) -> usize {
-        let mut word = from / WORD;
-        match self.words.get(word) {
-            Some(bits) => {
-                // Two words side by side: where one ends between a text and its quote, nothing is decided.
-                let more = self.words.get(word + 1).copied().unwrap_or(u64::MAX);
-                let bits = bits >> (from % WORD) | (more << 1) << (WORD - 1 - from % WORD);
-                if bits != 0 {
-                    return from + bits.trailing_zeros() as usize;
-                }
-            }
-            None => return from,
-        }
+        let word = from / WORD;
+        let Some([bits, more]) = self.words.get(word..).and_then(<[u64]>::first_chunk) else { return from };
+        // Two words side by side: where one ends between a text and its quote, nothing is decided.
+        let bits = bits >> (from % WORD) | (more << 1) << (WORD - 1 - from % WORD);
+        if bits == 0 { self.next_far(word + 1) } else { from + bits.trailing_zeros() as usize }
+    }
+
+    #[cold]
+    fn next_far(&self, mut word: usize) -> usize {
         loop {
-            word += 1;
             match self.words.get(word) {
-                Some(0) => {}
+                Some(0) => word += 1,
                 Some(bits) => return word * WORD + bits.trailing_zeros() as usize,
                 None => return word * WORD,
             }

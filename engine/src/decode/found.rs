@@ -44,13 +44,15 @@ struct FoundKind {
     of_slot: Vec<u16>,
     /// By column: which token of a row.
     of_column: Vec<u16>,
+    /// Rows of the records, and what is left of others behind them.
     tokens: Vec<Token>,
     records: usize,
 }
 
 impl FoundKind {
     fn new(slots: usize, slot_of: &[Option<usize>], needed: &[usize]) -> Self {
-        let mut wanted: Vec<u16> = needed.iter().filter_map(|column| slot_of[*column]).map(|slot| slot as u16).collect();
+        let mut wanted: Vec<u16> =
+            needed.iter().filter_map(|column| slot_of[*column]).map(|slot| slot as u16).collect();
         wanted.sort_unstable();
         wanted.dedup();
         let token_of = |slot: usize| wanted.iter().position(|wanted| usize::from(*wanted) == slot);
@@ -67,10 +69,13 @@ impl FoundKind {
     /// An empty row behind those that have been kept.
     #[inline]
     fn row(&mut self) -> Row<'_> {
-        let from = self.records * self.width();
-        self.tokens.truncate(from);
-        self.tokens.resize(from + self.width(), Token::default());
-        Row::new(&mut self.tokens[from..], &self.of_slot)
+        let range = self.records * self.width()..(self.records + 1) * self.width();
+        if self.tokens.len() < range.end {
+            self.tokens.resize(range.end + 32 * self.width(), Token::default());
+        }
+        let row = &mut self.tokens[range];
+        row.fill(Token::default());
+        Row::new(row, &self.of_slot)
     }
 }
 
@@ -129,10 +134,11 @@ impl Found {
 
     fn copy(&mut self, kind: usize, token: impl Fn(usize) -> Token) {
         let kind = &mut self.kinds[kind];
+        let _empty = kind.row();
         let from = kind.records * kind.width();
-        kind.tokens.truncate(from);
-        kind.tokens.extend(kind.slots.iter().map(|slot| token(usize::from(*slot))));
-        kind.tokens.push(Token::default());
+        for (place, slot) in kind.tokens[from..].iter_mut().zip(&kind.slots) {
+            *place = token(usize::from(*slot));
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -146,10 +152,7 @@ impl Found {
 
     pub(super) fn clear(&mut self) {
         self.order.clear();
-        for kind in &mut self.kinds {
-            kind.tokens.clear();
-            kind.records = 0;
-        }
+        self.kinds.iter_mut().for_each(|kind| kind.records = 0);
     }
 }
 

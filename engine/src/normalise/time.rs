@@ -26,6 +26,8 @@ struct Minute {
     /// `Z` or an offset.
     zone: [u8; 6],
     zone_bytes: usize,
+    /// Whether that is `Z`.
+    is_utc: bool,
     /// Its first moment, UTC.
     ms: i64,
 }
@@ -37,14 +39,25 @@ impl Minute {
     /// Milliseconds of a time within this minute. `None` says only that it has to be read from its start.
     #[inline]
     fn read_ms(&self, bytes: &[u8]) -> Option<i64> {
-        let (head, [s1, s2, rest @ ..]) = bytes.split_first_chunk()? else { return None };
-        let (fraction, zone) = match rest {
-            [b'.', a, b, c, zone @ ..] => (two(*a, *b)? * 10 + two(b'0', *c)?, zone),
-            zone => (0, zone),
+        let (head, rest) = bytes.split_first_chunk::<MINUTE_BYTES>()?;
+        if *head != self.head {
+            return None;
+        }
+        let (digits, zone) = match rest {
+            [s1, s2, b'.', a, b, c, zone @ ..] => ([*s1, *s2, *a, *b, *c], zone),
+            [s1, s2, zone @ ..] => ([*s1, *s2, b'0', b'0', b'0'], zone),
+            _ => return None,
         };
-        let second = two(*s1, *s2).filter(|second| *second < 60)?;
-        let known = &self.zone[..self.zone_bytes];
-        (*head == self.head && zone == known).then(|| self.ms + second * 1000 + fraction)
+        let same_zone = match zone {
+            [b'Z'] => self.is_utc,
+            zone => *zone == self.zone[..self.zone_bytes],
+        };
+        let digits = digits.map(|digit| digit.wrapping_sub(b'0'));
+        if !same_zone || digits.iter().any(|digit| *digit > 9) || digits[0] > 5 {
+            return None;
+        }
+        let [s1, s2, a, b, c] = digits.map(u32::from);
+        Some(self.ms + i64::from(s1 * 10_000 + s2 * 1_000 + a * 100 + b * 10 + c))
     }
 
     /// The minute of a time that has been read and says its zone, if all of it is within the accepted range.
@@ -55,7 +68,13 @@ impl Minute {
         let head = *bytes.first_chunk()?;
         let mut own = [0; 6];
         own.get_mut(..zone.len())?.copy_from_slice(zone);
-        Some(Self { head, zone: own, zone_bytes: zone.len(), ms: ms.div_euclid(MINUTE_MS) * MINUTE_MS })
+        Some(Self {
+            head,
+            zone: own,
+            zone_bytes: zone.len(),
+            is_utc: zone == b"Z",
+            ms: ms.div_euclid(MINUTE_MS) * MINUTE_MS,
+        })
     }
 }
 
@@ -276,7 +295,8 @@ mod tests {
 
     #[test]
     fn what_was_read_before_changes_nothing() {
-        let heads = ["2025-11-23T08:00:", "2025-11-23 08:00:", "2025-11-23T23:59:", "2025-11-23t08:01:", "2025-11-23T08:00"];
+        let heads =
+            ["2025-11-23T08:00:", "2025-11-23 08:00:", "2025-11-23T23:59:", "2025-11-23t08:01:", "2025-11-23T08:00"];
         let seconds = ["00", "07", "59", "60", "61", "6x", ""];
         let fractions = ["", ".1", ".123", ",123", ".1234", ".12x", ".", ".123456789"];
         let zones = ["Z", "z", "+08:00", "+0800", "-08:00", "+08", "+08:60", "+24:00", "", "Z ", "+08:001"];

@@ -13,7 +13,7 @@ use super::columns::{Columns, Refused, Role};
 use super::convert::Cell;
 use super::short_texts::ShortTexts;
 use super::symbols::{CacheId, SymbolCaches, Symbols};
-use super::{Digest, Field, Offered, KindId, Layouts, Pseudonyms, Reason, SymbolId, Wholes};
+use super::{Digest, Field, KindId, Layouts, Offered, Pseudonyms, Reason, SymbolId, Wholes};
 use crate::credential::{Outcome, Verifier};
 use crate::normalise::TimeReader;
 
@@ -197,7 +197,8 @@ impl KindBuilder {
         if let Some(of) = &mut credential {
             of.place = place_of(of.outcome);
         }
-        let zone_place = place_of(zone).and_then(|place| Some((place, columns.active[place].builder.as_ref()?.cache()?)));
+        let zone_place =
+            place_of(zone).and_then(|place| Some((place, columns.active[place].builder.as_ref()?.cache()?)));
         let index = CommonIndex {
             event_id: asked[0],
             ts: asked[1],
@@ -394,14 +395,7 @@ impl KindBuilder {
 
     /// Forgets what is known of records that are refused, from the record `first` on.
     #[cold]
-    fn let_go<'a>(
-        &mut self,
-        first: usize,
-        records: usize,
-        fields: &impl Offered<'a>,
-        source: u16,
-        refused: &Refused,
-    ) {
+    fn let_go<'a>(&mut self, first: usize, records: usize, fields: &impl Offered<'a>, source: u16, refused: &Refused) {
         self.events.truncate(first);
         let mut kept = first;
         let event_ids = fields.column(self.index.event_id);

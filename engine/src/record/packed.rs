@@ -9,23 +9,24 @@ const PACKED_MAX: usize = 15;
 pub(crate) fn pack(text: &[u8]) -> Option<u128> {
     let length = text.len();
     // Two loads that overlap: what both hold is the same, so that one may lie over the other.
-    let word = match length {
-        0 => 0,
-        1..4 => {
-            let byte = |at: usize| u128::from(text[at]) << (8 * at);
-            byte(0) | byte(length / 2) | byte(length - 1)
+    let (low, high) = match length {
+        8..=PACKED_MAX => {
+            let (first, last) = (text.first_chunk::<8>()?, text.last_chunk::<8>()?);
+            // In two steps, because a word may not be shifted by all its bits.
+            (u64::from_le_bytes(*first), u64::from_le_bytes(*last) >> 8 >> (8 * (PACKED_MAX - length)))
         }
         4..8 => {
             let (first, last) = (text.first_chunk::<4>()?, text.last_chunk::<4>()?);
-            u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << (8 * (length - 4))
+            (u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << (8 * (length - 4)), 0)
         }
-        8..=PACKED_MAX => {
-            let (first, last) = (text.first_chunk::<8>()?, text.last_chunk::<8>()?);
-            u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (length - 8))
+        1..4 => {
+            let byte = |at: usize| u64::from(text[at]) << (8 * at);
+            (byte(0) | byte(length / 2) | byte(length - 1), 0)
         }
+        0 => (0, 0),
         _ => return None,
     };
-    Some(word | (length as u128) << (8 * PACKED_MAX))
+    Some(u128::from(high | (length as u64) << 56) << 64 | u128::from(low))
 }
 
 #[cfg(test)]

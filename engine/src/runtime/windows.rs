@@ -16,6 +16,9 @@ use crate::window::{
     SavedSessions, Sessions, ViewLength,
 };
 
+/// Observations that are taken together, so that their memory is waited for at the same time.
+const TOGETHER: usize = 16;
+
 /// A record that came too late for some panes.
 pub(super) struct LateFor {
     /// Position among the plan's panes.
@@ -55,10 +58,16 @@ impl Store {
         }
     }
 
-    fn observe(&mut self, observation: &Observation) {
+    /// Takes observations in their order, which are then gone.
+    fn observe(&mut self, observations: &mut Vec<Observation>) {
         match self {
-            Self::Panes(panes) => panes.observe(observation),
-            Self::Sessions(sessions) => sessions.observe(observation),
+            Self::Panes(panes) => {
+                panes.expect(observations);
+                observations.drain(..).for_each(|observation| panes.observe(&observation));
+            }
+            Self::Sessions(sessions) => {
+                observations.drain(..).for_each(|observation| sessions.observe(&observation));
+            }
         }
     }
 
@@ -173,6 +182,8 @@ impl WindowSet {
             }
             for input in judged.windows.iter().filter(|input| plan.panes[input.panes].clock == clock) {
                 let store = &mut self.stores[input.panes];
+                let mut waiting = Vec::with_capacity(TOGETHER);
+                let digests = input.digests(&judged.digests);
                 for row in input.selection.iter(rows.record_of_row.len()) {
                     let record = rows.record_of_row[row] as usize;
                     if matches!(fates[record], Fate::Duplicate) {
@@ -182,10 +193,15 @@ impl WindowSet {
                         ts_ms: rows.ts[record],
                         key: input.key(row),
                         inherited: rows.is_inherited(row),
-                        contribution: input.contribution(row, rows.device[record], &judged.digests),
+                        contribution: input.contribution(row, rows.device[record], digests),
                     };
                     match (late.get(&record), &mut *store) {
-                        (None, store) => store.observe(&observation()),
+                        (None, store) => {
+                            waiting.push(observation());
+                            if waiting.len() == TOGETHER {
+                                store.observe(&mut waiting);
+                            }
+                        }
                         (Some((late_by_ms, passed_ms)), Store::Panes(panes)) if *late_by_ms <= clock.revise_for_ms => {
                             panes.revise(&observation(), *passed_ms);
                         }
@@ -199,6 +215,7 @@ impl WindowSet {
                         }
                     }
                 }
+                store.observe(&mut waiting);
             }
         }
         late_for

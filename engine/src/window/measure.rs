@@ -5,16 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::Measure;
 
+use super::digests::{DigestMap, DigestSet};
 use super::occupancy::{Moment, Moments};
 use super::sketch::{Buckets, Registers};
 use crate::record::Digest;
 
 const MICRO: f64 = 1e6;
+/// One, in millionths.
+pub(crate) const ONE: i128 = 1_000_000;
 
 /// A number as whole millionths, rounded to the nearest.
 pub(crate) fn to_micro(number: f64) -> i128 {
@@ -109,8 +110,8 @@ pub(crate) enum Accumulator {
     Min(f64),
     /// `max`; nothing yet is NaN.
     Max(f64),
-    /// `distinct`, exact. Digests are uniform already.
-    Distinct(HashSet<Digest, RandomState>),
+    /// `distinct`, exact.
+    Distinct(DigestSet),
     /// `approx_distinct`.
     Registers(Registers),
     /// `quantile`.
@@ -148,7 +149,7 @@ impl Accumulator {
             Self::Min(least) => SavedAccumulator::Min(*least),
             Self::Max(most) => SavedAccumulator::Max(*most),
             Self::Distinct(seen) => {
-                let mut seen: Vec<Digest> = seen.iter().copied().collect();
+                let mut seen: Vec<Digest> = seen.iter().collect();
                 seen.sort_unstable();
                 SavedAccumulator::Distinct(seen)
             }
@@ -188,7 +189,7 @@ impl Accumulator {
             Measure::Avg(_) => Self::Mean(0, 0),
             Measure::Min(_) => Self::Min(f64::NAN),
             Measure::Max(_) => Self::Max(f64::NAN),
-            Measure::Distinct(_) => Self::Distinct(HashSet::default()),
+            Measure::Distinct(_) => Self::Distinct(DigestSet::default()),
             Measure::ApproxDistinct(_) => Self::Registers(Registers::new()),
             Measure::Quantile(..) => Self::Buckets(Buckets::default()),
             Measure::Snapshot => Self::Snapshot(Vec::new()),
@@ -210,7 +211,7 @@ impl Accumulator {
             }
             Self::Min(least) => *least = least.min(contribution.number.unwrap_or(f64::NAN)),
             Self::Max(most) => *most = most.max(contribution.number.unwrap_or(f64::NAN)),
-            Self::Distinct(seen) => seen.extend(contribution.digest),
+            Self::Distinct(seen) => contribution.digest.into_iter().for_each(|digest| *seen.entry(digest) = ()),
             Self::Registers(registers) => contribution.digest.into_iter().for_each(|digest| registers.add(digest)),
             Self::Buckets(buckets) => contribution.number.into_iter().for_each(|number| buckets.add(number)),
             Self::Snapshot(devices) => add_observations(devices, contribution.device, contribution.weight),
@@ -229,6 +230,14 @@ impl Accumulator {
         }
     }
 
+    /// Asks for the memory that a record will be added in.
+    #[inline]
+    pub(crate) fn expect(&self, contribution: &Contribution) {
+        if let (Self::Distinct(seen), Some(digest)) = (self, contribution.digest) {
+            seen.expect(digest);
+        }
+    }
+
     /// Values that are kept one by one.
     pub(crate) fn values(&self) -> usize {
         match self {
@@ -242,7 +251,7 @@ impl Accumulator {
     /// Whether it would keep one value more.
     pub(crate) fn would_keep(&self, ts_ms: i64, contribution: &Contribution) -> bool {
         match self {
-            Self::Distinct(seen) => contribution.digest.is_some_and(|digest| !seen.contains(&digest)),
+            Self::Distinct(seen) => contribution.digest.is_some_and(|digest| !seen.contains(digest)),
             Self::Instants(seen) => !seen.contains_key(&(contribution.device, ts_ms)),
             Self::Passages(moments) => !moments.contains_key(&ts_ms),
             _ => false,
@@ -265,7 +274,9 @@ impl Accumulator {
             }
             (Self::Min(least), Self::Min(other)) => *least = least.min(*other),
             (Self::Max(most), Self::Max(other)) => *most = most.max(*other),
-            (Self::Distinct(seen), Self::Distinct(more)) => seen.extend(more),
+            (Self::Distinct(seen), Self::Distinct(more)) => {
+                seen.with_each_of(more, |seen, digest| *seen.entry(digest) = ());
+            }
             (Self::Registers(registers), Self::Registers(more)) => registers.merge(more),
             (Self::Buckets(buckets), Self::Buckets(more)) => buckets.merge(more),
             (Self::Snapshot(devices), Self::Snapshot(more)) => {
@@ -363,7 +374,7 @@ pub(crate) struct Sliding {
 enum SlidingSum {
     Plain(Accumulator),
     /// For each value, in how many panes it was seen.
-    Distinct(HashMap<Digest, u32, RandomState>),
+    Distinct(DigestMap<u32>),
 }
 
 impl Sliding {
@@ -375,7 +386,7 @@ impl Sliding {
             | Measure::ApproxDistinct(_)
             | Measure::SnapshotMax
             | Measure::Occupancy(_) => return None,
-            Measure::Distinct(_) => SlidingSum::Distinct(HashMap::default()),
+            Measure::Distinct(_) => SlidingSum::Distinct(DigestMap::default()),
             _ => SlidingSum::Plain(Accumulator::new(measure)),
         };
         Some(Self { panes: 0, sum })
@@ -386,9 +397,7 @@ impl Sliding {
         self.panes += 1;
         match (&mut self.sum, pane) {
             (SlidingSum::Distinct(seen), Accumulator::Distinct(values)) => {
-                for value in values {
-                    *seen.entry(*value).or_insert(0) += 1;
-                }
+                seen.with_each_of(values, |seen, value| *seen.entry(value) += 1);
             }
             (SlidingSum::Plain(sum), pane) => sum.merge(pane),
             (SlidingSum::Distinct(_), _) => debug_assert!(false, "panes of one rule hold one measure"),
@@ -400,14 +409,12 @@ impl Sliding {
         self.panes -= 1;
         match (&mut self.sum, pane) {
             (SlidingSum::Distinct(seen), Accumulator::Distinct(values)) => {
-                for value in values {
-                    if let Some(panes) = seen.get_mut(value) {
+                seen.with_each_of(values, |seen, value| {
+                    seen.change(value, |panes| {
                         *panes -= 1;
-                        if *panes == 0 {
-                            seen.remove(value);
-                        }
-                    }
-                }
+                        *panes > 0
+                    });
+                });
             }
             (SlidingSum::Plain(sum), pane) => sum.unmerge(pane),
             (SlidingSum::Distinct(_), _) => debug_assert!(false, "panes of one rule hold one measure"),

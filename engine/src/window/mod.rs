@@ -7,6 +7,7 @@
 
 mod counters;
 mod devices;
+mod digests;
 mod fault;
 mod forecast;
 mod ledgers;
@@ -26,7 +27,7 @@ pub(crate) use devices::{Devices, FOREVER, SavedDevices, SavedHeard};
 pub(crate) use fault::{Fault, FaultKind, TOLD_AGAIN_MS};
 pub(crate) use forecast::{Forecaster, normal_quantile};
 pub(crate) use level::{Change, LevelState, Thresholds};
-pub(crate) use measure::{Contribution, Direction, to_micro};
+pub(crate) use measure::{Contribution, Direction, ONE, to_micro};
 pub(crate) use panes::{Closed, GroupKey, Observation, Panes, PanesSpec, Room, SavedPanes};
 pub(crate) use reporters::{PaneClock, Reporters, SavedReporters};
 pub(crate) use roster::{ZoneDevices, ZoneRoster};

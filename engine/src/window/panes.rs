@@ -159,6 +159,16 @@ impl Panes {
         }
     }
 
+    /// Asks for the memory that records will be added in: they lie far apart, and would be waited for one by one.
+    pub(crate) fn expect(&self, observations: &[Observation]) {
+        for observation in observations {
+            let groups = self.open.get(&self.clock.pane_of(observation.ts_ms));
+            if let Some(accumulator) = observation.key.and_then(|key| groups?.get(&key)) {
+                accumulator.expect(&observation.contribution);
+            }
+        }
+    }
+
     /// Adds a record that passes the condition.
     pub(crate) fn observe(&mut self, observation: &Observation) {
         let Some(key) = observation.key else { return };

@@ -190,9 +190,7 @@ fn plain_number(bytes: &[u8], start: usize) -> Option<Token> {
 /// Templates of the records of one kind, the one used last first.
 #[derive(Debug, Clone, Default)]
 struct Choice {
-    /// The kind's name, packed; nothing for records that do not say it first.
-    name: Option<u128>,
-    /// Its position among the kinds.
+    /// Position of the kind among all; nothing for records that do not say it first.
     kind: Option<usize>,
     templates: Vec<Template>,
     /// Unusual records still to be passed over.
@@ -208,6 +206,8 @@ pub(crate) struct Templates {
     chooser: Option<u16>,
     /// What stands before the kind.
     openings: Vec<Literal>,
+    /// Names of kinds, packed, in the order of their choices.
+    names: Vec<u128>,
     /// Records that do not say their kind first, and then one for each kind.
     choices: Vec<Choice>,
     /// Room for the values of one record, empty between records.
@@ -218,12 +218,12 @@ impl Templates {
     /// Nothing is usual yet. `kind` is the slot in which records say their kind, with the names there are.
     pub(crate) fn new(kind: Option<(usize, &[String])>) -> Self {
         let names = kind.map_or(&[][..], |(_, names)| names);
-        let named = names.iter().enumerate().filter_map(|(kind, name)| {
-            Some(Choice { name: Some(pack(name.as_bytes())?), kind: Some(kind), ..Choice::default() })
-        });
+        let names = names.iter().enumerate().filter_map(|(kind, name)| Some((kind, pack(name.as_bytes())?)));
+        let named = names.clone().map(|(kind, _)| Choice { kind: Some(kind), ..Choice::default() });
         Self {
             chooser: kind.map(|(slot, _)| slot as u16),
             openings: Vec::new(),
+            names: names.map(|(_, name)| name).collect(),
             choices: std::iter::once(Choice::default()).chain(named).collect(),
             leaves: Vec::new(),
         }
@@ -245,8 +245,9 @@ impl Templates {
             (Some(start), Some(slot)) => {
                 let token = reader.text_at(start)?;
                 let end = token.end as usize;
-                let name = Some(pack(&reader.bytes[start..end])?);
-                (self.choices.iter_mut().find(|choice| choice.name == name)?, Some((slot, token)), end)
+                let name = pack(&reader.bytes[start..end])?;
+                let choice = self.names.iter().position(|known| *known == name)?;
+                (&mut self.choices[choice + 1], Some((slot, token)), end)
             }
             _ => (&mut self.choices[0], None, at),
         };
@@ -260,7 +261,9 @@ impl Templates {
                     // Learning it was worth while; that others are met again and again says nothing of what is new.
                     choice.patience = 0;
                 }
-                choice.templates.swap(0, place);
+                if place > 0 {
+                    choice.templates.swap(0, place);
+                }
                 return Some(end);
             }
         }
@@ -293,7 +296,11 @@ impl Templates {
         } else {
             None
         };
-        let Some(choice) = self.choices.iter_mut().find(|choice| choice.name == name) else { return };
+        let choice = match name {
+            None => Some(0),
+            Some(name) => self.names.iter().position(|known| *known == name).map(|at| at + 1),
+        };
+        let Some(choice) = choice.map(|at| &mut self.choices[at]) else { return };
         if choice.passing > 0 {
             choice.passing -= 1;
             return;

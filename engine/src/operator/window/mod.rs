@@ -22,7 +22,7 @@ use super::digests::PurposeId;
 use super::predicate::{Filter, Selection};
 use crate::record::{Digest, KindId, KindLayout, Layouts, SymbolId};
 use crate::window::{
-    Contribution, Direction, GroupKey, PaneClock, ViewLength, ZoneDevices, ZoneRoster, ZoneTable, to_micro,
+    Contribution, Direction, GroupKey, ONE, PaneClock, ViewLength, ZoneDevices, ZoneRoster, ZoneTable, to_micro,
 };
 
 /// Panes that one or several window rules read: same kind, conditions, key, measure, pane length and lateness.
@@ -167,13 +167,24 @@ impl WindowInput {
         Some(key)
     }
 
+    /// The digests that are counted, by row.
+    pub(crate) fn digests<'a>(&self, of_batch: &'a BatchDigests) -> Option<&'a [Option<Digest>]> {
+        of_batch.get(&self.digests?).map(Vec::as_slice)
+    }
+
     /// What a row adds to its pane.
-    pub(crate) fn contribution(&self, row: usize, device: SymbolId, digests: &BatchDigests) -> Contribution {
+    #[inline]
+    pub(crate) fn contribution(
+        &self,
+        row: usize,
+        device: SymbolId,
+        digests: Option<&[Option<Digest>]>,
+    ) -> Contribution {
         let number = |numbers: &Option<Numbers>| numbers.as_ref().and_then(|numbers| numbers.value(row));
         Contribution {
-            weight: to_micro(number(&self.weights).unwrap_or(1.0)),
+            weight: number(&self.weights).map_or(ONE, to_micro),
             number: number(&self.numbers),
-            digest: self.digests.and_then(|place| digests.get(&place)?[row]),
+            digest: digests.and_then(|digests| digests[row]),
             device,
             direction: self.directions.as_ref().and_then(|(keys, [inward, outward])| {
                 match keys.value(row) as SymbolId {
