@@ -115,8 +115,30 @@ impl<V: Copy + Default> DigestMap<V> {
         self.places[hole] = (0, V::default());
     }
 
+    /// Keeps only what `keeps` says, in a table that is as large as that needs.
+    pub(super) fn retain(&mut self, keeps: impl Fn(&V) -> bool) {
+        self.zero = self.zero.filter(&keeps);
+        let kept: Vec<(Digest, V)> =
+            self.places.iter().filter(|(digest, value)| *digest != 0 && keeps(value)).copied().collect();
+        if kept.len() == self.taken {
+            return;
+        }
+        let places = if kept.is_empty() { 0 } else { (kept.len() * 4 / 3 + 1).next_power_of_two().max(PLACES_MIN) };
+        self.places = vec![(0, V::default()); places];
+        self.taken = kept.len();
+        for (digest, value) in kept {
+            let at = self.place(digest);
+            self.places[at] = (digest, value);
+        }
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Digest, V)> {
+        let zero = self.zero.iter().map(|value| (0, *value));
+        zero.chain(self.places.iter().copied().filter(|(digest, _)| *digest != 0))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Digest> {
-        self.zero.iter().map(|_| 0).chain(self.places.iter().map(|(digest, _)| *digest).filter(|digest| *digest != 0))
+        self.entries().map(|(digest, _)| digest)
     }
 
     /// Does something with each digest of another set, whose memory here has been asked for by then.
@@ -201,6 +223,8 @@ mod tests {
                 }
                 prop_assert_eq!(map.len(), reference.len());
             }
+            map.retain(|value| value % 3 != 0);
+            reference.retain(|_, value| *value % 3 != 0);
             let mut digests: Vec<Digest> = map.iter().collect();
             digests.sort_unstable();
             prop_assert_eq!(&digests, &reference.keys().copied().collect::<Vec<_>>());

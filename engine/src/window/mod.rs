@@ -19,6 +19,7 @@ mod reporters;
 mod revisions;
 mod roster;
 mod sessions;
+mod sightings;
 mod sketch;
 mod view;
 mod zones;

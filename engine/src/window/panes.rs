@@ -3,6 +3,8 @@
 //! Rules that count the same records by the same key in panes of the same length share the panes,
 //! however long their windows are: each length is a view that slides over them.
 
+mod saved;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -12,16 +14,19 @@ use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::Measure;
 
-use super::counters::{Counters, SavedCounters};
+use super::counters::Counters;
 use super::fault::FaultKind;
-use super::ledgers::{Ledgers, SavedLedgers};
-use super::measure::{Accumulator, Adding, Contribution, SavedAccumulator, Sliding};
+use super::ledgers::Ledgers;
+use super::measure::{Accumulator, Adding, Contribution, Sliding};
 use super::reporters::{DeviceSet, PaneClock, Reporters};
-use super::revisions::{Revisions, SavedRevisions};
-use super::roster::{SavedRoster, ZoneRoster};
-use super::view::{SavedView, View, ViewLength};
+use super::revisions::Revisions;
+use super::roster::ZoneRoster;
+use super::sightings::{self, Sightings};
+use super::view::{View, ViewLength};
 use crate::record::SymbolId;
 use crate::testing::sabotage::{self, Wrong};
+
+pub(crate) use saved::SavedPanes;
 
 /// Numbers of the key's values; unused places are 0.
 pub(crate) type GroupKey = [SymbolId; 4];
@@ -91,6 +96,8 @@ pub(crate) struct Panes {
     groups: usize,
     /// Values that are kept one by one.
     values: usize,
+    /// In place of these three, where different values are counted in windows that slide.
+    sightings: Option<Sightings>,
     room: Room,
     roster: ZoneRoster,
     views: Vec<View>,
@@ -108,21 +115,9 @@ pub(crate) struct Panes {
     pub(crate) overflow: u64,
 }
 
-/// [`Panes`] as they are kept in a checkpoint.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct SavedPanes {
-    open: Vec<(i64, Vec<(GroupKey, SavedAccumulator)>)>,
-    learned: SavedRoster,
-    views: Vec<SavedView>,
-    ledgers: Option<SavedLedgers>,
-    counters: SavedCounters,
-    revisions: Option<SavedRevisions>,
-    overflow: u64,
-}
-
 impl Panes {
     pub(crate) fn new(spec: PanesSpec) -> Self {
-        Self {
+        let mut panes = Self {
             adding: Adding::new(&spec.measure),
             ledgers: match &spec.measure {
                 Measure::Occupancy(occupancy) => Some(Ledgers::new(occupancy, spec.parts)),
@@ -140,17 +135,35 @@ impl Panes {
             room: spec.room,
             roster: spec.roster,
             views: spec.views.into_iter().map(View::new).collect(),
+            sightings: None,
             overflow: 0,
-        }
+        };
+        panes.sightings = panes.new_sightings();
+        panes
+    }
+
+    /// Room for sightings, if that is what these panes and views are best made of.
+    fn new_sightings(&self) -> Option<Sightings> {
+        let panes_of = |view: &View| view.length.last_ms / self.clock.pane_ms;
+        let fits = |view: &View| self.slides(&view.length) && panes_of(view) <= sightings::PANES_MAX;
+        let counts_values = matches!(self.measure, Measure::Distinct(_))
+            && self.views.iter().all(fits)
+            && !sabotage::is(Wrong::FirstPaneDropped);
+        let length = |view: &View| (panes_of(view), view.closed_to_ms.map(|end_ms| self.clock.pane_of(end_ms)));
+        counts_values.then(|| Sightings::new(self.views.iter().map(length)))
     }
 
     /// Keeps the views that are wanted and adds those that are new.
     pub(crate) fn want(&mut self, wanted: &[ViewLength], early: bool) {
+        let before: Vec<ViewLength> = self.views.iter().map(|view| view.length).collect();
         self.views.retain(|view| wanted.contains(&view.length));
         for length in wanted {
             if !self.views.iter().any(|view| view.length == *length) {
                 self.views.push(View::new(*length));
             }
+        }
+        if self.views.iter().map(|view| view.length).ne(before) {
+            self.reshape();
         }
         match (early, &self.touched) {
             (true, None) => self.touched = Some(HashSet::default()),
@@ -161,6 +174,11 @@ impl Panes {
 
     /// Asks for the memory that records will be added in: they lie far apart, and would be waited for one by one.
     pub(crate) fn expect(&self, observations: &[Observation]) {
+        if let Some(sightings) = &self.sightings {
+            let keys = observations.iter().filter_map(|it| Some((it.key.as_ref()?, it.contribution.digest)));
+            keys.for_each(|(key, digest)| sightings.expect(key, digest));
+            return;
+        }
         for observation in observations {
             let groups = self.open.get(&self.clock.pane_of(observation.ts_ms));
             if let Some(accumulator) = observation.key.and_then(|key| groups?.get(&key)) {
@@ -183,6 +201,14 @@ impl Panes {
                 self.overflow += 1;
             } else {
                 self.counters.add(pane, *observation);
+            }
+            return;
+        }
+        if let Some(sightings) = &mut self.sightings {
+            if !sightings.observe(key, pane, observation.contribution.digest, self.room) {
+                self.overflow += 1;
+            } else if let Some(touched) = &mut self.touched {
+                touched.insert(key);
             }
             return;
         }
@@ -255,14 +281,16 @@ impl Panes {
                     continue;
                 }
                 let Some(end_ms) = next_end_ms else { break };
-                if slides {
+                if slides && self.sightings.is_none() {
                     self.views[at].slide_to(&self.open, &self.measure, self.clock.pane_of(end_ms));
                 }
                 self.close_one(at, reporters, end_ms, slides, |closed| emit(length, closed));
                 let view = &mut self.views[at];
                 view.closed_to_ms = Some(end_ms);
                 view.from = self.clock.pane_of(end_ms + length.every_ms - length.last_ms);
-                if slides {
+                if self.sightings.is_some() {
+                    view.pass(self.clock.pane_of(end_ms));
+                } else if slides {
                     view.slide_out(&self.open);
                 }
             }
@@ -273,6 +301,9 @@ impl Panes {
             }
         }
         let from = self.needed_from();
+        if let Some(sightings) = &mut self.sightings {
+            sightings.forget_before(from);
+        }
         while self.open.first_key_value().is_some_and(|(first, _)| *first < from) {
             let Some((_, gone)) = self.open.pop_first() else { break };
             self.groups -= gone.len();
@@ -326,21 +357,7 @@ impl Panes {
         if self.ledgers.is_some() {
             return self.close_ledgers(&reported, length, end_ms, &range, emit);
         }
-        let instants = |device: u32| self.instants(reporters, &range, device);
-        let mut told: Vec<(GroupKey, Option<f64>)> = Vec::new();
-        if slides {
-            let values = self.views[at].sliding.iter();
-            told.extend(values.map(|(key, sliding)| (*key, sliding.value(&self.measure, instants))));
-        } else if range.end - range.start == 1 {
-            let values = self.open.get(&range.start).into_iter().flatten();
-            told.extend(values.map(|(key, accumulator)| (*key, accumulator.value(&self.measure, instants))));
-        } else {
-            let mut sums: Groups = HashMap::default();
-            for (key, accumulator) in self.open.range(range.clone()).flat_map(|(_, groups)| groups) {
-                sums.entry(*key).or_insert_with(|| Accumulator::new(&self.measure)).merge(accumulator);
-            }
-            told.extend(sums.iter().map(|(key, sum)| (*key, sum.value(&self.measure, instants))));
-        }
+        let mut told = self.values_of(at, reporters, &range, slides);
         if !self.roster.is_empty() {
             let keys: BTreeSet<GroupKey> = told.iter().map(|(key, _)| *key).collect();
             let silent = self.roster.keys().filter(|key| !keys.contains(key));
@@ -364,6 +381,33 @@ impl Panes {
                 revision: 0,
             });
         }
+    }
+
+    /// The values of a window over these panes, by key.
+    fn values_of(
+        &mut self,
+        at: usize,
+        reporters: &Reporters,
+        range: &Range<i64>,
+        slides: bool,
+    ) -> Vec<(GroupKey, Option<f64>)> {
+        if let Some(sightings) = &mut self.sightings {
+            return sightings.close(at, range.end).map(|(key, value)| (key, Some(value))).collect();
+        }
+        let instants = |device: u32| self.instants(reporters, range, device);
+        if slides {
+            let values = self.views[at].sliding.iter();
+            return values.map(|(key, sliding)| (*key, sliding.value(&self.measure, instants))).collect();
+        }
+        if range.end - range.start == 1 {
+            let values = self.open.get(&range.start).into_iter().flatten();
+            return values.map(|(key, accumulator)| (*key, accumulator.value(&self.measure, instants))).collect();
+        }
+        let mut sums: Groups = HashMap::default();
+        for (key, accumulator) in self.open.range(range.clone()).flat_map(|(_, groups)| groups) {
+            sums.entry(*key).or_insert_with(|| Accumulator::new(&self.measure)).merge(accumulator);
+        }
+        sums.iter().map(|(key, sum)| (*key, sum.value(&self.measure, instants))).collect()
     }
 
     fn completeness(&self, key: &GroupKey, reported: &DeviceSet, range: &Range<i64>) -> Option<f64> {
@@ -471,6 +515,9 @@ impl Panes {
     /// The value of a key in a window that is still open, if it may have reached `at_least` already. For measures that
     /// only grow.
     pub(crate) fn partial(&self, key: &GroupKey, length: ViewLength, end_ms: i64, at_least: f64) -> Option<f64> {
+        if let Some(sightings) = &self.sightings {
+            return sightings.partial(key, &self.panes_of(length, end_ms), at_least);
+        }
         let inside = || self.open.range(self.panes_of(length, end_ms)).filter_map(|(_, groups)| groups.get(key));
         let no_more_than: f64 = inside().filter_map(|pane| pane.value(&self.measure, |_| 1)).sum();
         if no_more_than < at_least {
@@ -485,7 +532,7 @@ impl Panes {
 
     /// Keys in panes, and values kept one by one.
     pub(crate) fn held(&self) -> (usize, usize) {
-        (self.groups, self.values)
+        self.sightings.as_ref().map_or((self.groups, self.values), Sightings::held)
     }
 
     /// What is wrong with devices since this was asked last, with the key it is about.
@@ -498,49 +545,5 @@ impl Panes {
     /// Times at which more had gone out of a zone than were inside.
     pub(crate) fn floored(&self) -> u64 {
         self.ledgers.as_ref().map_or(0, Ledgers::floored)
-    }
-
-    pub(crate) fn save(&self) -> SavedPanes {
-        SavedPanes {
-            open: self
-                .open
-                .iter()
-                .map(|(pane, groups)| {
-                    let mut groups: Vec<_> = groups.iter().map(|(key, it)| (*key, it.save())).collect();
-                    groups.sort_unstable_by_key(|(key, _)| *key);
-                    (*pane, groups)
-                })
-                .collect(),
-            learned: self.roster.save(),
-            views: self.views.iter().map(View::save).collect(),
-            ledgers: self.ledgers.as_ref().map(Ledgers::save),
-            counters: self.counters.save(),
-            revisions: self.revisions.as_ref().map(Revisions::save),
-            overflow: self.overflow,
-        }
-    }
-
-    /// Takes over what was saved. Sums of windows are made anew out of their panes.
-    pub(crate) fn load(&mut self, saved: SavedPanes) {
-        self.overflow = saved.overflow;
-        for (pane, groups) in saved.open {
-            let groups: Groups = groups.into_iter().map(|(key, it)| (key, Accumulator::load(it))).collect();
-            self.groups += groups.len();
-            self.values += groups.values().map(Accumulator::values).sum::<usize>();
-            self.open.insert(pane, groups);
-        }
-        self.roster.load(saved.learned);
-        self.counters.load(saved.counters);
-        if let (Some(ledgers), Some(saved)) = (&mut self.ledgers, saved.ledgers) {
-            ledgers.load(saved);
-        }
-        if let (Some(revisions), Some(saved)) = (&mut self.revisions, saved.revisions) {
-            revisions.load(saved);
-        }
-        for saved in saved.views {
-            let slides = self.slides(&saved.length);
-            let Some(view) = self.views.iter_mut().find(|view| view.length == saved.length) else { continue };
-            view.load(&saved, &self.open, &self.measure, slides);
-        }
     }
 }

@@ -78,6 +78,12 @@ impl View {
         self.left_to = to;
     }
 
+    /// Panes enter and leave sums that are kept elsewhere.
+    pub(super) fn pass(&mut self, to: i64) {
+        self.entered_to = to;
+        self.left_to = self.from.min(to);
+    }
+
     pub(super) fn save(&self) -> SavedView {
         SavedView {
             length: self.length,
@@ -88,13 +94,17 @@ impl View {
         }
     }
 
-    /// Takes over what was saved; sums are made anew out of their panes.
-    pub(super) fn load(&mut self, saved: &SavedView, open: &BTreeMap<i64, Groups>, measure: &Measure, slides: bool) {
-        (self.from, self.closed_to_ms, self.left_to) = (saved.from, saved.closed_to_ms, saved.left_to);
-        self.entered_to = saved.left_to;
-        if slides {
-            self.slide_to(open, measure, saved.entered_to);
-        }
-        self.entered_to = saved.entered_to;
+    /// Takes over what was saved, without the sums.
+    pub(super) fn load(&mut self, saved: &SavedView) {
+        (self.from, self.closed_to_ms) = (saved.from, saved.closed_to_ms);
+        (self.entered_to, self.left_to) = (saved.entered_to, saved.left_to);
+    }
+
+    /// Makes the sums out of the panes that have entered them and not left.
+    pub(super) fn make_anew(&mut self, open: &BTreeMap<i64, Groups>, measure: &Measure) {
+        self.sliding.clear();
+        let to = std::mem::replace(&mut self.entered_to, self.left_to);
+        self.slide_to(open, measure, to);
+        self.entered_to = to;
     }
 }

@@ -1,0 +1,435 @@
+//! Different values in windows that slide, by key.
+//!
+//! A value is kept once for a key, with the panes it was seen in. When it is seen in one more it is known which windows
+//! it is new in: those that hold this pane, less those that hold the sighting before it or the one after. So the numbers of
+//! windows are kept as steps from one window to the next: a record costs one look into one table, however long windows
+//! are and however often one ends, and a window that closes costs an addition for each key. Kept as a set for each pane,
+//! a value would be written into its pane, into the windows and out of them again: three places far apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use super::digests::DigestMap;
+use super::panes::{GroupKey, Room};
+use crate::record::Digest;
+
+/// Longest window, in panes: half of what [`Seen`] has room for, so that clocks may differ by the other half.
+pub(super) const PANES_MAX: i64 = 32;
+const BITS: i64 = u64::BITS as i64;
+
+/// Panes that did not fit into [`Seen`], by value; without one, those of the key.
+type Older = BTreeSet<(Option<Digest>, i64)>;
+
+/// The panes in which a value was seen.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    newest: i64,
+    /// The lowest bit is the newest pane, each higher one the pane before; 0 for never.
+    bits: u64,
+}
+
+/// The sightings next to a new one, before and after it.
+type Neighbours = (Option<i64>, Option<i64>);
+
+impl Seen {
+    /// Notes a pane; `None` if it is known. Panes before `needed_from` may be forgotten.
+    #[inline]
+    fn see(&mut self, who: Option<Digest>, pane: i64, older: &mut Older, needed_from: i64) -> Option<Neighbours> {
+        if self.bits == 0 {
+            *self = Self { newest: pane, bits: 1 };
+            return Some((None, None));
+        }
+        let behind = self.newest - pane;
+        if behind < 0 {
+            let before = self.newest;
+            if -behind >= BITS || self.bits >> (BITS + behind) != 0 {
+                self.move_over(who, -behind, older, needed_from);
+            } else {
+                self.bits <<= -behind;
+            }
+            (self.newest, self.bits) = (pane, self.bits | 1);
+            return Some((Some(before), None));
+        }
+        if behind < BITS && self.bits >> behind & 1 == 1 {
+            return None;
+        }
+        self.see_before(who, pane, older)
+    }
+
+    /// A pane before the newest one.
+    #[cold]
+    fn see_before(&mut self, who: Option<Digest>, pane: i64, older: &mut Older) -> Option<Neighbours> {
+        let behind = self.newest - pane;
+        let after = if behind < BITS { self.bits & ((1 << behind) - 1) } else { self.bits };
+        let before = if behind + 1 < BITS { self.bits >> (behind + 1) } else { 0 };
+        let mut previous = (before != 0).then(|| pane - 1 - i64::from(before.trailing_zeros()));
+        let mut next = (after != 0).then(|| self.newest - i64::from(after.ilog2()));
+        if behind < BITS {
+            self.bits |= 1 << behind;
+        } else if !older.insert((who, pane)) {
+            return None;
+        }
+        if !older.is_empty() {
+            let of = |panes: Range<i64>| older.range((who, panes.start)..(who, panes.end)).map(|(_, pane)| *pane);
+            previous = previous.max(of(i64::MIN..pane).next_back());
+            next = next.into_iter().chain(of(pane + 1..i64::MAX).next()).min();
+        }
+        Some((previous, next))
+    }
+
+    /// The newest pane is so many later; what does not fit any more and is needed is kept elsewhere.
+    #[cold]
+    fn move_over(&mut self, who: Option<Digest>, by: i64, older: &mut Older, needed_from: i64) {
+        let stays = if by < BITS { u64::MAX >> by } else { 0 };
+        let gone = Self { bits: self.bits & !stays, ..*self };
+        older.extend(gone.panes().filter(|pane| *pane >= needed_from).map(|pane| (who, pane)));
+        self.bits = if by < BITS { (self.bits & stays) << by } else { 0 };
+    }
+
+    fn panes(self) -> impl Iterator<Item = i64> {
+        (0..BITS).filter(move |behind| self.bits >> behind & 1 == 1).map(move |behind| self.newest - behind)
+    }
+
+    /// Whether it has a pane among these.
+    fn is_in(self, panes: &Range<i64>) -> bool {
+        let behind = self.newest - (panes.end - 1);
+        let (from, to) = (behind.max(0), (self.newest - panes.start).min(BITS - 1));
+        from <= to && self.bits >> from & (u64::MAX >> (BITS - 1 - (to - from))) != 0
+    }
+}
+
+/// The number of values in the windows of one length.
+#[derive(Debug, Default)]
+struct Count {
+    /// In the window that closed last.
+    values: i64,
+    /// By how much it changes with later windows, ascending by the pane behind a window's last one.
+    steps: Vec<(i64, i64)>,
+}
+
+impl Count {
+    /// The windows that end behind the panes `from` to `to` hold one value more.
+    fn add(&mut self, from: i64, to: i64) {
+        if from <= to {
+            self.step(from, 1);
+            self.step(to + 1, -1);
+        }
+    }
+
+    fn step(&mut self, at: i64, by: i64) {
+        let place = self.steps.partition_point(|(known, _)| *known < at);
+        match self.steps.get_mut(place) {
+            Some((known, step)) if *known == at => *step += by,
+            _ => self.steps.insert(place, (at, by)),
+        }
+    }
+
+    fn close(&mut self, end: i64) -> i64 {
+        let passed = self.steps.partition_point(|(at, _)| *at <= end);
+        self.values += self.steps.drain(..passed).map(|(_, step)| step).sum::<i64>();
+        self.values
+    }
+}
+
+/// What is known of one key.
+struct Group {
+    /// Panes with any record.
+    present: Seen,
+    values: DigestMap<Seen>,
+    older: Older,
+    /// For each length of windows.
+    counts: Vec<Count>,
+    /// Values whose last pane was before this one have been forgotten.
+    swept_to: i64,
+}
+
+/// The windows of one length.
+struct Length {
+    panes: i64,
+    /// The pane behind the window that closed last.
+    closed_to: i64,
+}
+
+/// All keys of panes that count different values.
+pub(super) struct Sightings {
+    groups: HashMap<GroupKey, Group, RandomState>,
+    lengths: Vec<Length>,
+    /// No window that is still open holds an earlier pane.
+    needed_from: i64,
+    /// Keys in panes.
+    keys: usize,
+    values: usize,
+}
+
+impl Sightings {
+    /// Nothing yet, for windows of so many panes; the pane behind the one of them that closed last, if any has.
+    pub(super) fn new(lengths: impl IntoIterator<Item = (i64, Option<i64>)>) -> Self {
+        let length =
+            |(panes, closed_to): (i64, Option<i64>)| Length { panes, closed_to: closed_to.unwrap_or(i64::MIN) };
+        Self {
+            groups: HashMap::default(),
+            lengths: lengths.into_iter().map(length).collect(),
+            needed_from: i64::MIN,
+            keys: 0,
+            values: 0,
+        }
+    }
+
+    /// Asks for the memory that a value will be noted in.
+    #[inline]
+    pub(super) fn expect(&self, key: &GroupKey, value: Option<Digest>) {
+        if let (Some(group), Some(value)) = (self.groups.get(key), value) {
+            group.values.expect(value);
+        }
+    }
+
+    /// Notes a record, with its value if it has one. Whether there was room.
+    pub(super) fn observe(&mut self, key: GroupKey, pane: i64, value: Option<Digest>, room: Room) -> bool {
+        let group = match self.groups.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if self.keys >= room.groups_max => return false,
+            Entry::Vacant(place) => place.insert(Group::new(self.lengths.len(), pane)),
+        };
+        if !group.was_in(pane) {
+            if self.keys >= room.groups_max {
+                return false;
+            }
+            self.keys += 1;
+            group.present.see(None, pane, &mut group.older, self.needed_from);
+        }
+        let Some(value) = value else { return true };
+        if self.values >= room.values_max && !group.values.contains(value) {
+            return false;
+        }
+        let before = group.values.len();
+        let seen = group.values.entry(value);
+        let new = seen.see(Some(value), pane, &mut group.older, self.needed_from);
+        self.values += group.values.len() - before;
+        if let Some((previous, next)) = new {
+            for (length, count) in self.lengths.iter().zip(&mut group.counts) {
+                let held = previous.map_or(i64::MIN, |previous| previous + length.panes);
+                let from = held.max(pane).max(length.closed_to) + 1;
+                count.add(from, next.unwrap_or(i64::MAX).min(pane + length.panes));
+            }
+        }
+        true
+    }
+
+    /// Takes over the values of a pane, without asking for room.
+    pub(super) fn take(&mut self, key: GroupKey, pane: i64, values: &[Digest]) {
+        let room = Room { groups_max: usize::MAX, values_max: usize::MAX };
+        for value in std::iter::once(None).chain(values.iter().copied().map(Some)) {
+            self.observe(key, pane, value, room);
+        }
+    }
+
+    /// The numbers of the windows of a length that end behind the pane before `end`, by key.
+    pub(super) fn close(&mut self, length: usize, end: i64) -> impl Iterator<Item = (GroupKey, f64)> {
+        self.lengths[length].closed_to = end;
+        let inside = end - self.lengths[length].panes..end;
+        self.groups.iter_mut().filter_map(move |(key, group)| {
+            let values = group.counts[length].close(end);
+            group.was_there(&inside).then_some((*key, values as f64))
+        })
+    }
+
+    /// The number of values in panes whose window is still open, if it may have reached `at_least` already.
+    pub(super) fn partial(&self, key: &GroupKey, panes: &Range<i64>, at_least: f64) -> Option<f64> {
+        let group = self.groups.get(key).filter(|group| group.values.len() as f64 >= at_least)?;
+        let inside = group.values.entries().filter(|(value, seen)| {
+            seen.is_in(panes)
+                || group.older.range((Some(*value), panes.start)..(Some(*value), panes.end)).next().is_some()
+        });
+        Some(inside.count() as f64).filter(|values| *values >= at_least)
+    }
+
+    /// Forgets what no window needs that may still close. A value is gone after twice the length of a window at the latest.
+    pub(super) fn forget_before(&mut self, from: i64) {
+        if from <= self.needed_from {
+            return;
+        }
+        self.needed_from = from;
+        let longest = self.lengths.iter().map(|length| length.panes).max().unwrap_or(0);
+        let (keys, values) = (&mut self.keys, &mut self.values);
+        self.groups.retain(|_, group| {
+            let before = (group.keys(), group.values.len());
+            group.forget_before(from, longest);
+            *keys -= before.0 - group.keys();
+            *values -= before.1 - group.values.len();
+            group.present.bits != 0
+        });
+    }
+
+    /// Keys in panes, and values.
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.keys, self.values)
+    }
+
+    /// What was seen in each pane that is still needed.
+    pub(super) fn by_pane(&self) -> BTreeMap<i64, BTreeMap<GroupKey, Vec<Digest>>> {
+        let mut panes: BTreeMap<i64, BTreeMap<GroupKey, Vec<Digest>>> = BTreeMap::new();
+        for (key, group) in &self.groups {
+            let all = group.values.entries().map(|(value, seen)| (Some(value), seen));
+            let all = all.chain([(None, group.present)]);
+            let known = all
+                .flat_map(|(who, seen)| seen.panes().map(move |pane| (who, pane)))
+                .chain(group.older.iter().copied());
+            for (who, pane) in known.filter(|(_, pane)| *pane >= self.needed_from) {
+                panes.entry(pane).or_default().entry(*key).or_default().extend(who);
+            }
+        }
+        panes.values_mut().flat_map(BTreeMap::values_mut).for_each(|values| values.sort_unstable());
+        panes
+    }
+}
+
+impl Group {
+    fn new(lengths: usize, pane: i64) -> Self {
+        Self {
+            present: Seen::default(),
+            values: DigestMap::default(),
+            older: Older::new(),
+            counts: (0..lengths).map(|_| Count::default()).collect(),
+            swept_to: pane,
+        }
+    }
+
+    fn was_in(&self, pane: i64) -> bool {
+        self.present.is_in(&(pane..pane + 1)) || self.older.contains(&(None, pane))
+    }
+
+    fn was_there(&self, panes: &Range<i64>) -> bool {
+        self.present.is_in(panes) || self.older.range((None, panes.start)..(None, panes.end)).next().is_some()
+    }
+
+    /// How many panes the key is in.
+    fn keys(&self) -> usize {
+        self.present.bits.count_ones() as usize + self.older.range(..(Some(0), i64::MIN)).count()
+    }
+
+    fn forget_before(&mut self, from: i64, longest: i64) {
+        let kept = self.present.newest.saturating_sub(from).saturating_add(1).clamp(0, BITS);
+        self.present.bits &= if kept == 0 { 0 } else { u64::MAX >> (BITS - kept) };
+        self.older.retain(|(_, pane)| *pane >= from);
+        if self.present.bits == 0 {
+            self.values = DigestMap::default();
+        } else if self.swept_to <= from.saturating_sub(longest) {
+            self.values.retain(|seen| seen.newest >= from);
+            self.swept_to = from;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROOM: Room = Room { groups_max: usize::MAX, values_max: usize::MAX };
+
+    /// One set for each key and pane.
+    #[derive(Default)]
+    struct Reference(BTreeMap<i64, BTreeMap<GroupKey, BTreeSet<Digest>>>);
+
+    impl Reference {
+        fn window(&self, panes: Range<i64>) -> BTreeMap<GroupKey, BTreeSet<Digest>> {
+            let mut sums: BTreeMap<GroupKey, BTreeSet<Digest>> = BTreeMap::new();
+            for (key, values) in self.0.range(panes).flat_map(|(_, groups)| groups) {
+                sums.entry(*key).or_default().extend(values);
+            }
+            sums
+        }
+    }
+
+    fn numbers(sums: &BTreeMap<GroupKey, BTreeSet<Digest>>) -> BTreeMap<GroupKey, f64> {
+        sums.iter().map(|(key, values)| (*key, values.len() as f64)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Windows of several lengths over panes that come in any order; some are far ahead of the others, some records
+        /// have no value. In between everything is written down and read back.
+        #[test]
+        fn it_counts_as_sets_do(
+            lengths in proptest::collection::vec(2_i64..=PANES_MAX, 1..3),
+            steps in proptest::collection::vec(
+                (0_u8..10, 0_i64..40, prop_oneof![9 => Just(0_i64), 1 => 60_i64..140], 0_u32..3, proptest::option::of(0_u128..6)),
+                1..250,
+            ),
+        ) {
+            let mut sightings = Sightings::new(lengths.iter().map(|panes| (*panes, None)));
+            let mut reference = Reference::default();
+            let (mut closed, mut needed_from) = (vec![0; lengths.len()], i64::MIN);
+            let least = |closed: &[i64]| *closed.iter().min().expect("there is a length");
+            for (what, pane, ahead, key, value) in steps {
+                let key = [key, 0, 0, 0];
+                match what {
+                    0 => {
+                        // All windows up to a pane close, and what is not needed goes.
+                        let to = least(&closed) + pane % 7;
+                        for (length, panes) in lengths.iter().enumerate() {
+                            while closed[length] < to {
+                                closed[length] += 1;
+                                let end = closed[length];
+                                let told: BTreeMap<GroupKey, f64> = sightings.close(length, end).collect();
+                                prop_assert_eq!(told, numbers(&reference.window(end - panes..end)), "window to {}", end);
+                            }
+                        }
+                        needed_from = lengths.iter().zip(&closed).map(|(panes, closed)| closed + 1 - panes).min().unwrap_or(0);
+                        sightings.forget_before(needed_from);
+                        reference.0.retain(|pane, _| *pane >= needed_from);
+                    }
+                    1 => {
+                        let saved = sightings.by_pane();
+                        prop_assert_eq!(&saved.values().map(BTreeMap::len).sum::<usize>(), &sightings.held().0);
+                        let sets = saved.iter().map(|(pane, groups)| {
+                            (*pane, groups.iter().map(|(key, values)| (*key, values.iter().copied().collect())).collect())
+                        });
+                        prop_assert_eq!(&sets.collect::<BTreeMap<_, BTreeMap<_, BTreeSet<_>>>>(), &reference.0);
+                        let so_far = lengths.iter().zip(&closed).map(|(panes, closed)| (*panes, (*closed > 0).then_some(*closed)));
+                        sightings = Sightings::new(so_far);
+                        sightings.needed_from = needed_from;
+                        for (pane, groups) in saved {
+                            for (key, values) in groups {
+                                sightings.take(key, pane, &values);
+                            }
+                        }
+                    }
+                    _ => {
+                        // What comes is never late: no window that holds it has closed.
+                        let newest = closed.iter().max().copied().unwrap_or(0);
+                        let pane = newest + pane + ahead;
+                        sightings.expect(&key, value);
+                        prop_assert!(sightings.observe(key, pane, value, ROOM));
+                        reference.0.entry(pane).or_default().entry(key).or_default().extend(value);
+                        let panes = (pane - 5).max(needed_from)..pane + 1;
+                        let all = reference.window(panes.clone())[&key].len() as f64;
+                        prop_assert_eq!(sightings.partial(&key, &panes, all), Some(all));
+                        prop_assert_eq!(sightings.partial(&key, &panes, all + 1.0), None);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_leaves_nothing_behind() {
+        let mut sightings = Sightings::new([(3, None)]);
+        let room = Room { groups_max: 2, values_max: 2 };
+        let key = [1, 0, 0, 0];
+        assert!(sightings.observe(key, 0, Some(7), room) && sightings.observe(key, 1, Some(8), room));
+        assert!(!sightings.observe(key, 2, Some(7), room), "a third pane");
+        assert!(!sightings.observe(key, 1, Some(9), room), "a third value");
+        assert!(sightings.observe(key, 0, Some(8), room));
+        assert_eq!(sightings.held(), (2, 2));
+        assert_eq!(sightings.close(0, 3).collect::<Vec<_>>(), [(key, 2.0)]);
+        sightings.forget_before(2);
+        assert_eq!(sightings.held(), (0, 0));
+    }
+}
