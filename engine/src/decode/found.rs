@@ -5,15 +5,13 @@
 use std::ops::Range;
 
 use super::assembly::{Assembly, Place};
-use super::json::{Row, Rows, Token, Tokens};
+use super::json::{NOWHERE, Row, Rows, Token, Tokens};
 use super::onward::kind_of;
 use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
 use crate::record::{Cause, Field, KindId, Offered};
 
 /// Most records that are gathered: what is known of them lies near.
 const RECORDS_MAX: usize = 512;
-/// Stands for a column whose value nobody asks for.
-const NOWHERE: u16 = u16::MAX;
 
 /// A record on its way to its kind.
 #[derive(Debug, Clone)]
@@ -38,10 +36,8 @@ pub(super) struct Found {
 /// The values of the records of one kind, record by record.
 #[derive(Debug)]
 struct FoundKind {
-    /// Slots that are asked for. A row has a token for each, and one for all the others.
+    /// Slots that are asked for. A row has a token for each.
     slots: Vec<u16>,
-    /// By slot: which token of a row.
-    of_slot: Vec<u16>,
     /// By column: which token of a row.
     of_column: Vec<u16>,
     /// Rows of the records, and what is left of others behind them.
@@ -50,20 +46,23 @@ struct FoundKind {
 }
 
 impl FoundKind {
-    fn new(slots: usize, slot_of: &[Option<usize>], needed: &[usize]) -> Self {
+    fn new(slot_of: &[Option<usize>], needed: &[usize]) -> Self {
         let mut wanted: Vec<u16> =
             needed.iter().filter_map(|column| slot_of[*column]).map(|slot| slot as u16).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let token_of = |slot: usize| wanted.iter().position(|wanted| usize::from(*wanted) == slot);
-        let nobody = wanted.len();
-        let of_slot = (0..slots).map(|slot| token_of(slot).unwrap_or(nobody) as u16).collect();
-        let of_column = slot_of.iter().map(|slot| slot.and_then(token_of).map_or(NOWHERE, |token| token as u16));
-        Self { of_slot, of_column: of_column.collect(), slots: wanted, tokens: Vec::new(), records: 0 }
+        let mut kind = Self { slots: wanted, of_column: Vec::new(), tokens: Vec::new(), records: 0 };
+        kind.of_column = slot_of.iter().map(|slot| slot.map_or(NOWHERE, |slot| kind.place_of(slot))).collect();
+        kind
+    }
+
+    /// Where in a row the value of a slot is.
+    fn place_of(&self, slot: usize) -> u16 {
+        self.slots.iter().position(|wanted| usize::from(*wanted) == slot).map_or(NOWHERE, |place| place as u16)
     }
 
     fn width(&self) -> usize {
-        self.slots.len() + 1
+        self.slots.len()
     }
 
     /// An empty row behind those that have been kept.
@@ -75,7 +74,7 @@ impl FoundKind {
         }
         let row = &mut self.tokens[range];
         row.fill(Token::default());
-        Row::new(row, &self.of_slot)
+        Row::new(row)
     }
 }
 
@@ -93,16 +92,23 @@ impl Rows for Found {
 impl Found {
     /// Room for the records of a source, of which the assembly says what it asks for.
     pub(super) fn new(plan: &SourcePlan, assembly: &Assembly) -> Self {
-        let slots = plan.slots.len();
         let kind = |(kind, slot_of): (usize, &Vec<Option<usize>>)| {
-            FoundKind::new(slots, slot_of, assembly.needed(kind as KindId))
+            FoundKind::new(slot_of, assembly.needed(kind as KindId))
         };
         Self {
             kinds: plan.slot_of.iter().enumerate().map(kind).collect(),
             order: Vec::new(),
             fixed: if let KindChoice::Fixed(kind) = plan.kind { Some(usize::from(kind)) } else { None },
             reading: None,
-            other: Tokens::new(slots),
+            other: Tokens::new(plan.slots.len()),
+        }
+    }
+
+    /// Where in a row of a kind the values of so many slots go.
+    pub(super) fn places(&self, slots: usize, kind: Option<usize>) -> Vec<u16> {
+        match kind.or(self.fixed) {
+            Some(kind) => (0..slots).map(|slot| self.kinds[kind].place_of(slot)).collect(),
+            None => (0..slots as u16).collect(),
         }
     }
 

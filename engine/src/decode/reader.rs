@@ -35,12 +35,19 @@ impl SourceDecoder {
         pseudonyms: Pseudonyms,
         assembly: &Assembly,
     ) -> Self {
-        let names = plan.mapping.as_ref().map_or(&plan.slots, |mapping| &mapping.fields);
+        let found = Found::new(&plan, assembly);
+        let json = match &plan.mapping {
+            Some(mapping) => FieldReader::new(&mapping.fields, plan.kind_slot()),
+            None => {
+                let places = |kind| found.places(plan.slots.len(), kind);
+                FieldReader::with_places(&plan.slots, plan.kind_slot(), places)
+            }
+        };
         Self {
-            json: FieldReader::new(names, plan.kind_slot()),
+            json,
             row: Row::default(),
             onward: Onward::new(Arc::clone(&plan), layouts, pseudonyms),
-            found: Found::new(&plan, assembly),
+            found,
             devices: layouts.symbols["device"].clone(),
             record_bytes_max,
             plan,

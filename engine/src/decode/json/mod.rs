@@ -81,24 +81,28 @@ impl Token {
     }
 }
 
+/// Stands for a value that nobody asks for.
+pub(crate) const NOWHERE: u16 = u16::MAX;
+
 /// Where the values of a record go that is being read.
 pub(crate) struct Row<'a> {
-    pub(crate) tokens: &'a mut [Token],
-    /// By slot: which of the tokens.
-    pub(crate) places: &'a [u16],
+    tokens: &'a mut [Token],
     /// Number of the record, where tokens of others may be left behind.
     record: u32,
 }
 
 impl<'a> Row<'a> {
     /// A row of its own.
-    pub(crate) fn new(tokens: &'a mut [Token], places: &'a [u16]) -> Self {
-        Self { tokens, places, record: 0 }
+    pub(crate) fn new(tokens: &'a mut [Token]) -> Self {
+        Self { tokens, record: 0 }
     }
 
+    /// Puts a value into its place, if that is somewhere.
     #[inline]
-    fn set(&mut self, slot: u16, token: Token) {
-        self.tokens[usize::from(self.places[usize::from(slot)])] = Token { record: self.record, ..token };
+    fn set(&mut self, place: u16, token: Token) {
+        if let Some(known) = self.tokens.get_mut(usize::from(place)) {
+            *known = Token { record: self.record, ..token };
+        }
     }
 }
 
@@ -113,7 +117,6 @@ pub(crate) trait Rows {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tokens {
     slots: Vec<Token>,
-    places: Vec<u16>,
     /// Number of the record they are of: what others have left behind is not there.
     record: u32,
 }
@@ -125,14 +128,14 @@ impl Rows for Tokens {
             self.slots.fill(Token::default());
             self.record = 1;
         }
-        Row { tokens: &mut self.slots, places: &self.places, record: self.record }
+        Row { tokens: &mut self.slots, record: self.record }
     }
 }
 
 impl Tokens {
     /// Room for so many fields.
     pub(crate) fn new(slots: usize) -> Self {
-        Self { slots: vec![Token::default(); slots], places: (0..slots as u16).collect(), record: 0 }
+        Self { slots: vec![Token::default(); slots], record: 0 }
     }
 
     /// A value, borrowed from the text it was read in.

@@ -47,9 +47,18 @@ impl FieldReader {
     /// A reader of these fields; a dotted name leads into nested objects. `kind` is the field in which records say their
     /// kind, if they do, with the names of the kinds: records of one kind look alike.
     pub fn new(names: &[String], kind: Option<(usize, &[String])>) -> Self {
+        Self::with_places(names, kind, |_| (0..names.len() as u16).collect())
+    }
+
+    /// The same, for rows in which each field has its place, which depends on the kind if records say it first.
+    pub(crate) fn with_places(
+        names: &[String],
+        kind: Option<(usize, &[String])>,
+        places: impl Fn(Option<usize>) -> Vec<u16>,
+    ) -> Self {
         Self {
             tree: FieldTree::new(names),
-            templates: Templates::new(kind),
+            templates: Templates::new(kind, places),
             tokens: Tokens::new(names.len()),
             specials: SpecialBytes::default(),
         }

@@ -76,7 +76,8 @@ fn equal_at_end(text: &[u8], head: &[u8; HEAD]) -> u32 {
 struct Step {
     before: Literal,
     is_text: bool,
-    slot: u16,
+    /// Where in a row it goes.
+    place: u16,
     /// Brackets it lies in.
     depth: u8,
 }
@@ -92,17 +93,17 @@ struct Template {
 
 impl Template {
     /// What a record looks like; `None` if it has keys that are not declared.
-    fn new(line: &str, leaves: &[Leaf]) -> Option<Self> {
+    fn new(line: &str, leaves: &[Leaf], places: &[u16]) -> Option<Self> {
         let bytes = line.as_bytes();
         let mut at = 0;
         let steps = leaves
             .iter()
             .map(|leaf| {
-                let slot = leaf.slot?;
+                let place = places[usize::from(leaf.slot?)];
                 let before = Literal::new(&bytes[at..leaf.token.start as usize]);
                 at = leaf.token.end as usize;
                 let is_text = matches!(leaf.token.sort, Sort::Text | Sort::Escaped);
-                Some(Step { before, is_text, slot, depth: leaf.depth })
+                Some(Step { before, is_text, place, depth: leaf.depth })
             })
             .collect::<Option<Vec<Step>>>()?;
         Some(Self { steps, end: Literal::new(line[at..].trim_end().as_bytes()), used: false })
@@ -115,7 +116,7 @@ impl Template {
             let end = reader.specials.next(start);
             // The literal that follows holds the closing quote.
             if step.is_text && reader.bytes.get(end) == Some(&b'"') {
-                row.set(step.slot, Token::new(Sort::Text, start, end));
+                row.set(step.place, Token::new(Sort::Text, start, end));
                 at = end;
             } else {
                 at = reader.other_value(step, start, row)?;
@@ -163,7 +164,7 @@ impl Reader<'_> {
         if token.sort == Sort::Nested && memchr::memchr(b'\n', &self.bytes[start..end]).is_some() {
             return None;
         }
-        row.set(step.slot, token);
+        row.set(step.place, token);
         Some(end)
     }
 }
@@ -192,6 +193,8 @@ fn plain_number(bytes: &[u8], start: usize) -> Option<Token> {
 struct Choice {
     /// Position of the kind among all; nothing for records that do not say it first.
     kind: Option<usize>,
+    /// By slot: where in a row its value goes.
+    places: Vec<u16>,
     templates: Vec<Template>,
     /// Unusual records still to be passed over.
     passing: u32,
@@ -215,16 +218,18 @@ pub(crate) struct Templates {
 }
 
 impl Templates {
-    /// Nothing is usual yet. `kind` is the slot in which records say their kind, with the names there are.
-    pub(crate) fn new(kind: Option<(usize, &[String])>) -> Self {
+    /// Nothing is usual yet. `kind` is the slot in which records say their kind, with the names there are. `places` are
+    /// those of the slots in a row: of records that do not say their kind first, or of a kind by its position.
+    pub(crate) fn new(kind: Option<(usize, &[String])>, places: impl Fn(Option<usize>) -> Vec<u16>) -> Self {
         let names = kind.map_or(&[][..], |(_, names)| names);
         let names = names.iter().enumerate().filter_map(|(kind, name)| Some((kind, pack(name.as_bytes())?)));
-        let named = names.clone().map(|(kind, _)| Choice { kind: Some(kind), ..Choice::default() });
+        let choice = |kind| Choice { kind, places: places(kind), ..Choice::default() };
+        let named = names.clone().map(|(kind, _)| choice(Some(kind)));
         Self {
             chooser: kind.map(|(slot, _)| slot as u16),
             openings: Vec::new(),
             names: names.map(|(_, name)| name).collect(),
-            choices: std::iter::once(Choice::default()).chain(named).collect(),
+            choices: std::iter::once(choice(None)).chain(named).collect(),
             leaves: Vec::new(),
         }
     }
@@ -254,7 +259,7 @@ impl Templates {
         for place in 0..choice.templates.len() {
             let mut row = rows.row(choice.kind);
             if let Some((slot, token)) = kind {
-                row.set(slot, token);
+                row.set(choice.places[usize::from(slot)], token);
             }
             if let Some(end) = choice.templates[place].read(&reader, at, usize::from(kind.is_some()), &mut row) {
                 if !std::mem::replace(&mut choice.templates[place].used, true) {
@@ -305,7 +310,7 @@ impl Templates {
             choice.passing -= 1;
             return;
         }
-        let Some(template) = Template::new(line, leaves) else { return };
+        let Some(template) = Template::new(line, leaves, &choice.places) else { return };
         if choice.templates.iter().any(|known| known.steps == template.steps && known.end == template.end) {
             return;
         }

@@ -17,7 +17,9 @@ impl Source {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let kinds: Vec<String> = (0..40).map(|n| format!("k{n}")).chain(["x".to_owned(), String::new()]).collect();
         let chooser = chooser.map(|slot| (slot, kinds.as_slice()));
-        Self { tree: FieldTree::new(&names), templates: Templates::new(chooser), tokens: Tokens::new(names.len()) }
+        let places = |_| (0..names.len() as u16).collect();
+        let templates = Templates::new(chooser, places);
+        Self { tree: FieldTree::new(&names), templates, tokens: Tokens::new(names.len()) }
     }
 
     /// The record as the scanner reads it.
