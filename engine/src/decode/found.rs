@@ -92,9 +92,8 @@ impl Rows for Found {
 impl Found {
     /// Room for the records of a source, of which the assembly says what it asks for.
     pub(super) fn new(plan: &SourcePlan, assembly: &Assembly) -> Self {
-        let kind = |(kind, slot_of): (usize, &Vec<Option<usize>>)| {
-            FoundKind::new(slot_of, assembly.needed(kind as KindId))
-        };
+        let kind =
+            |(kind, slot_of): (usize, &Vec<Option<usize>>)| FoundKind::new(slot_of, assembly.needed(kind as KindId));
         Self {
             kinds: plan.slot_of.iter().enumerate().map(kind).collect(),
             order: Vec::new(),

@@ -62,8 +62,8 @@ impl Store {
     fn observe(&mut self, observations: &mut Vec<Observation>) {
         match self {
             Self::Panes(panes) => {
-                panes.expect(observations);
-                observations.drain(..).for_each(|observation| panes.observe(&observation));
+                panes.observe_all(observations);
+                observations.clear();
             }
             Self::Sessions(sessions) => {
                 observations.drain(..).for_each(|observation| sessions.observe(&observation));

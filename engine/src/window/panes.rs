@@ -172,19 +172,35 @@ impl Panes {
         }
     }
 
-    /// Asks for the memory that records will be added in: they lie far apart, and would be waited for one by one.
-    pub(crate) fn expect(&self, observations: &[Observation]) {
-        if let Some(sightings) = &self.sightings {
-            let keys = observations.iter().filter_map(|it| Some((it.key.as_ref()?, it.contribution.digest)));
-            keys.for_each(|(key, digest)| sightings.expect(key, digest));
-            return;
-        }
-        for observation in observations {
-            let groups = self.open.get(&self.clock.pane_of(observation.ts_ms));
-            if let Some(accumulator) = observation.key.and_then(|key| groups?.get(&key)) {
-                accumulator.expect(&observation.contribution);
+    /// Adds records that pass the condition, in their order. Their memory lies far apart and would be waited for one by one,
+    /// so that it is asked for together.
+    pub(crate) fn observe_all(&mut self, observations: &[Observation]) {
+        for observations in observations.chunks(sightings::TOGETHER) {
+            if self.sightings.is_some() && observations.iter().all(|it| it.contribution.total.is_none()) {
+                self.see_all(observations);
+                continue;
             }
+            for observation in observations {
+                let groups = self.open.get(&self.clock.pane_of(observation.ts_ms));
+                if let Some(accumulator) = observation.key.and_then(|key| groups?.get(&key)) {
+                    accumulator.expect(&observation.contribution);
+                }
+            }
+            observations.iter().for_each(|observation| self.observe(observation));
         }
+    }
+
+    fn see_all(&mut self, observations: &[Observation]) {
+        let Some(sightings) = &mut self.sightings else { return };
+        let (clock, roster, overflow) = (self.clock, &mut self.roster, &mut self.overflow);
+        let records = observations.iter().filter_map(|it| Some((it.key?, clock.pane_of(it.ts_ms), it.contribution)));
+        records.clone().for_each(|(key, pane, contribution)| roster.learn(&key, contribution.device, pane));
+        let records = records.map(|(key, pane, contribution)| (key, pane, contribution.digest));
+        sightings.observe(records, self.room, |key, had_room| match &mut self.touched {
+            _ if !had_room => *overflow += 1,
+            Some(touched) => drop(touched.insert(key)),
+            None => {}
+        });
     }
 
     /// Adds a record that passes the condition.
@@ -204,13 +220,8 @@ impl Panes {
             }
             return;
         }
-        if let Some(sightings) = &mut self.sightings {
-            if !sightings.observe(key, pane, observation.contribution.digest, self.room) {
-                self.overflow += 1;
-            } else if let Some(touched) = &mut self.touched {
-                touched.insert(key);
-            }
-            return;
+        if self.sightings.is_some() {
+            return self.see_all(std::slice::from_ref(observation));
         }
         let groups = self.open.entry(pane).or_default();
         let accumulator = match groups.entry(key) {

@@ -21,6 +21,9 @@ use crate::record::Digest;
 pub(super) const PANES_MAX: i64 = 32;
 const BITS: i64 = u64::BITS as i64;
 
+/// Records that are noted together.
+pub(super) const TOGETHER: usize = 16;
+
 /// Panes that did not fit into [`Seen`], by value; without one, those of the key.
 type Older = BTreeSet<(Option<Digest>, i64)>;
 
@@ -102,61 +105,91 @@ impl Seen {
     }
 }
 
-/// The number of values in the windows of one length.
-#[derive(Debug, Default)]
-struct Count {
-    /// In the window that closed last.
-    values: i64,
-    /// By how much it changes with later windows, ascending by the pane behind a window's last one.
-    steps: Vec<(i64, i64)>,
-}
-
-impl Count {
-    /// The windows that end behind the panes `from` to `to` hold one value more.
-    fn add(&mut self, from: i64, to: i64) {
-        if from <= to {
-            self.step(from, 1);
-            self.step(to + 1, -1);
-        }
-    }
-
-    fn step(&mut self, at: i64, by: i64) {
-        let place = self.steps.partition_point(|(known, _)| *known < at);
-        match self.steps.get_mut(place) {
-            Some((known, step)) if *known == at => *step += by,
-            _ => self.steps.insert(place, (at, by)),
-        }
-    }
-
-    fn close(&mut self, end: i64) -> i64 {
-        let passed = self.steps.partition_point(|(at, _)| *at <= end);
-        self.values += self.steps.drain(..passed).map(|(_, step)| step).sum::<i64>();
-        self.values
-    }
-}
-
 /// What is known of one key.
 struct Group {
+    key: GroupKey,
     /// Panes with any record.
     present: Seen,
     values: DigestMap<Seen>,
     older: Older,
-    /// For each length of windows.
-    counts: Vec<Count>,
     /// Values whose last pane was before this one have been forgotten.
     swept_to: i64,
 }
 
-/// The windows of one length.
+/// The windows of one length: how many values they hold, for each group by its number.
+#[derive(Debug, Default)]
 struct Length {
+    /// Panes of a window.
     panes: i64,
     /// The pane behind the window that closed last.
-    closed_to: i64,
+    closed_to: Option<i64>,
+    /// Values in that window.
+    values: Vec<i64>,
+    /// By how much that changes with the windows that end at the next [`BITS`] panes behind `from`, the end's lowest bits
+    /// being the place.
+    steps: Vec<[i32; BITS as usize]>,
+    from: i64,
+    /// The same for windows that end elsewhere, by end and group.
+    far: BTreeMap<(i64, u32), i64>,
+}
+
+fn place_of(end: i64) -> usize {
+    (end & (BITS - 1)) as usize
+}
+
+impl Length {
+    /// Windows of a group that end behind the panes `first` to `last` hold one value more.
+    #[inline]
+    fn add(&mut self, group: u32, first: i64, last: i64) {
+        if first <= last {
+            self.step(group, first, 1);
+            self.step(group, last + 1, -1);
+        }
+    }
+
+    #[inline]
+    fn step(&mut self, group: u32, end: i64, by: i32) {
+        if end > self.from && end - self.from <= BITS {
+            self.steps[group as usize][place_of(end)] += by;
+        } else {
+            *self.far.entry((end, group)).or_default() += i64::from(by);
+        }
+    }
+
+    /// The windows of all groups up to this end have closed.
+    fn close(&mut self, end: i64) {
+        let passed = self.from + 1..=end.min(self.from + BITS);
+        for (values, steps) in self.values.iter_mut().zip(&mut self.steps) {
+            *values += passed.clone().map(|end| i64::from(std::mem::take(&mut steps[place_of(end)]))).sum::<i64>();
+        }
+        // Records may be far ahead of the windows that close first.
+        (self.closed_to, self.from) = (Some(end), self.from.max(end));
+        let ahead = self.far.split_off(&(end + 1, 0));
+        for ((_, group), step) in std::mem::replace(&mut self.far, ahead) {
+            self.values[group as usize] += step;
+        }
+        let near = (self.from + 1, 0)..(self.from + BITS + 1, 0);
+        while let Some(((at, group), step)) = self.far.range(near.clone()).next().map(|(at, step)| (*at, *step)) {
+            self.far.remove(&(at, group));
+            self.steps[group as usize][place_of(at)] += step as i32;
+        }
+    }
+
+    /// A group goes, and the last one gets its number.
+    fn remove(&mut self, group: u32) {
+        self.values.swap_remove(group as usize);
+        self.steps.swap_remove(group as usize);
+        let last = self.values.len() as u32;
+        let far = std::mem::take(&mut self.far).into_iter().filter(|((_, of), _)| *of != group);
+        self.far = far.map(|((end, of), step)| ((end, if of == last { group } else { of }), step)).collect();
+    }
 }
 
 /// All keys of panes that count different values.
 pub(super) struct Sightings {
-    groups: HashMap<GroupKey, Group, RandomState>,
+    numbers: HashMap<GroupKey, u32, RandomState>,
+    /// By their numbers.
+    groups: Vec<Group>,
     lengths: Vec<Length>,
     /// No window that is still open holds an earlier pane.
     needed_from: i64,
@@ -168,10 +201,13 @@ pub(super) struct Sightings {
 impl Sightings {
     /// Nothing yet, for windows of so many panes; the pane behind the one of them that closed last, if any has.
     pub(super) fn new(lengths: impl IntoIterator<Item = (i64, Option<i64>)>) -> Self {
-        let length =
-            |(panes, closed_to): (i64, Option<i64>)| Length { panes, closed_to: closed_to.unwrap_or(i64::MIN) };
+        let length = |(panes, closed_to): (i64, Option<i64>)| {
+            let from = closed_to.unwrap_or(i64::MIN);
+            Length { panes, closed_to, from, ..Length::default() }
+        };
         Self {
-            groups: HashMap::default(),
+            numbers: HashMap::default(),
+            groups: Vec::new(),
             lengths: lengths.into_iter().map(length).collect(),
             needed_from: i64::MIN,
             keys: 0,
@@ -179,21 +215,54 @@ impl Sightings {
         }
     }
 
-    /// Asks for the memory that a value will be noted in.
-    #[inline]
-    pub(super) fn expect(&self, key: &GroupKey, value: Option<Digest>) {
-        if let (Some(group), Some(value)) = (self.groups.get(key), value) {
-            group.values.expect(value);
+    /// The number of a key, if there is room for it.
+    fn number(&mut self, key: GroupKey, pane: i64, room: Room) -> Option<u32> {
+        match self.numbers.entry(key) {
+            Entry::Occupied(known) => Some(*known.get()),
+            Entry::Vacant(_) if self.keys >= room.groups_max => None,
+            Entry::Vacant(place) => {
+                let number = *place.insert(self.groups.len() as u32);
+                self.groups.push(Group::new(key, pane));
+                for length in &mut self.lengths {
+                    if length.from == i64::MIN {
+                        length.from = pane - BITS / 2;
+                    }
+                    length.values.push(0);
+                    length.steps.push([0; BITS as usize]);
+                }
+                Some(number)
+            }
         }
     }
 
-    /// Notes a record, with its value if it has one. Whether there was room.
-    pub(super) fn observe(&mut self, key: GroupKey, pane: i64, value: Option<Digest>, room: Room) -> bool {
-        let group = match self.groups.entry(key) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(_) if self.keys >= room.groups_max => return false,
-            Entry::Vacant(place) => place.insert(Group::new(self.lengths.len(), pane)),
-        };
+    /// Notes records, each with its key, its pane and its value if it has one; tells for each whether there was room. What
+    /// lies far apart is asked for together.
+    pub(super) fn observe(
+        &mut self,
+        records: impl Iterator<Item = (GroupKey, i64, Option<Digest>)> + Clone,
+        room: Room,
+        mut told: impl FnMut(GroupKey, bool),
+    ) {
+        let mut numbers = [None; TOGETHER];
+        for ((key, pane, _), number) in records.clone().zip(&mut numbers) {
+            *number = self.number(key, pane, room);
+            weir_memory::prefetch(&self.groups, number.unwrap_or_default() as usize);
+        }
+        for ((_, pane, value), number) in records.clone().zip(&numbers) {
+            let Some(number) = number.map(|number| number as usize) else { continue };
+            self.groups[number].values.expect(value.unwrap_or_default());
+            for length in &self.lengths {
+                weir_memory::prefetch(&length.steps[number], place_of(pane + 1));
+                weir_memory::prefetch(&length.steps[number], place_of(pane + 1 + length.panes));
+            }
+        }
+        for ((key, pane, value), number) in records.zip(&numbers) {
+            told(key, number.is_some_and(|number| self.note(number, pane, value, room)));
+        }
+    }
+
+    fn note(&mut self, number: u32, pane: i64, value: Option<Digest>, room: Room) -> bool {
+        let group = &mut self.groups[number as usize];
         if !group.was_in(pane) {
             if self.keys >= room.groups_max {
                 return false;
@@ -210,10 +279,10 @@ impl Sightings {
         let new = seen.see(Some(value), pane, &mut group.older, self.needed_from);
         self.values += group.values.len() - before;
         if let Some((previous, next)) = new {
-            for (length, count) in self.lengths.iter().zip(&mut group.counts) {
+            for length in &mut self.lengths {
                 let held = previous.map_or(i64::MIN, |previous| previous + length.panes);
-                let from = held.max(pane).max(length.closed_to) + 1;
-                count.add(from, next.unwrap_or(i64::MAX).min(pane + length.panes));
+                let first = held.max(pane).max(length.closed_to.unwrap_or(i64::MIN)) + 1;
+                length.add(number, first, next.unwrap_or(i64::MAX).min(pane + length.panes));
             }
         }
         true
@@ -222,28 +291,30 @@ impl Sightings {
     /// Takes over the values of a pane, without asking for room.
     pub(super) fn take(&mut self, key: GroupKey, pane: i64, values: &[Digest]) {
         let room = Room { groups_max: usize::MAX, values_max: usize::MAX };
+        let Some(number) = self.number(key, pane, room) else { return };
         for value in std::iter::once(None).chain(values.iter().copied().map(Some)) {
-            self.observe(key, pane, value, room);
+            self.note(number, pane, value, room);
         }
     }
 
     /// The numbers of the windows of a length that end behind the pane before `end`, by key.
     pub(super) fn close(&mut self, length: usize, end: i64) -> impl Iterator<Item = (GroupKey, f64)> {
-        self.lengths[length].closed_to = end;
-        let inside = end - self.lengths[length].panes..end;
-        self.groups.iter_mut().filter_map(move |(key, group)| {
-            let values = group.counts[length].close(end);
-            group.was_there(&inside).then_some((*key, values as f64))
-        })
+        self.lengths[length].close(end);
+        let Length { panes, values, .. } = &self.lengths[length];
+        let inside = end - panes..end;
+        let told = self.groups.iter().zip(values).filter(move |(group, _)| group.was_there(&inside));
+        told.map(|(group, values)| (group.key, *values as f64))
     }
 
     /// The number of values in panes whose window is still open, if it may have reached `at_least` already.
     pub(super) fn partial(&self, key: &GroupKey, panes: &Range<i64>, at_least: f64) -> Option<f64> {
-        let group = self.groups.get(key).filter(|group| group.values.len() as f64 >= at_least)?;
-        let inside = group.values.entries().filter(|(value, seen)| {
-            seen.is_in(panes)
-                || group.older.range((Some(*value), panes.start)..(Some(*value), panes.end)).next().is_some()
-        });
+        let group = &self.groups[*self.numbers.get(key)? as usize];
+        if (group.values.len() as f64) < at_least {
+            return None;
+        }
+        let elsewhere =
+            |value| group.older.range((Some(value), panes.start)..(Some(value), panes.end)).next().is_some();
+        let inside = group.values.entries().filter(|(value, seen)| seen.is_in(panes) || elsewhere(*value));
         Some(inside.count() as f64).filter(|values| *values >= at_least)
     }
 
@@ -254,14 +325,21 @@ impl Sightings {
         }
         self.needed_from = from;
         let longest = self.lengths.iter().map(|length| length.panes).max().unwrap_or(0);
-        let (keys, values) = (&mut self.keys, &mut self.values);
-        self.groups.retain(|_, group| {
+        for number in (0..self.groups.len()).rev() {
+            let group = &mut self.groups[number];
             let before = (group.keys(), group.values.len());
             group.forget_before(from, longest);
-            *keys -= before.0 - group.keys();
-            *values -= before.1 - group.values.len();
-            group.present.bits != 0
-        });
+            self.keys -= before.0 - group.keys();
+            self.values -= before.1 - group.values.len();
+            if group.present.bits == 0 {
+                self.numbers.remove(&group.key);
+                self.groups.swap_remove(number);
+                self.lengths.iter_mut().for_each(|length| length.remove(number as u32));
+                if let Some(moved) = self.groups.get(number) {
+                    self.numbers.insert(moved.key, number as u32);
+                }
+            }
+        }
     }
 
     /// Keys in panes, and values.
@@ -272,14 +350,11 @@ impl Sightings {
     /// What was seen in each pane that is still needed.
     pub(super) fn by_pane(&self) -> BTreeMap<i64, BTreeMap<GroupKey, Vec<Digest>>> {
         let mut panes: BTreeMap<i64, BTreeMap<GroupKey, Vec<Digest>>> = BTreeMap::new();
-        for (key, group) in &self.groups {
-            let all = group.values.entries().map(|(value, seen)| (Some(value), seen));
-            let all = all.chain([(None, group.present)]);
-            let known = all
-                .flat_map(|(who, seen)| seen.panes().map(move |pane| (who, pane)))
-                .chain(group.older.iter().copied());
-            for (who, pane) in known.filter(|(_, pane)| *pane >= self.needed_from) {
-                panes.entry(pane).or_default().entry(*key).or_default().extend(who);
+        for group in &self.groups {
+            let all = group.values.entries().map(|(value, seen)| (Some(value), seen)).chain([(None, group.present)]);
+            let known = all.flat_map(|(who, seen)| seen.panes().map(move |pane| (who, pane)));
+            for (who, pane) in known.chain(group.older.iter().copied()).filter(|(_, pane)| *pane >= self.needed_from) {
+                panes.entry(pane).or_default().entry(group.key).or_default().extend(who);
             }
         }
         panes.values_mut().flat_map(BTreeMap::values_mut).for_each(|values| values.sort_unstable());
@@ -288,14 +363,8 @@ impl Sightings {
 }
 
 impl Group {
-    fn new(lengths: usize, pane: i64) -> Self {
-        Self {
-            present: Seen::default(),
-            values: DigestMap::default(),
-            older: Older::new(),
-            counts: (0..lengths).map(|_| Count::default()).collect(),
-            swept_to: pane,
-        }
+    fn new(key: GroupKey, pane: i64) -> Self {
+        Self { key, present: Seen::default(), values: DigestMap::default(), older: Older::new(), swept_to: pane }
     }
 
     fn was_in(&self, pane: i64) -> bool {
@@ -405,8 +474,7 @@ mod tests {
                         // What comes is never late: no window that holds it has closed.
                         let newest = closed.iter().max().copied().unwrap_or(0);
                         let pane = newest + pane + ahead;
-                        sightings.expect(&key, value);
-                        prop_assert!(sightings.observe(key, pane, value, ROOM));
+                        sightings.observe([(key, pane, value)].into_iter(), ROOM, |_, had_room| assert!(had_room));
                         reference.0.entry(pane).or_default().entry(key).or_default().extend(value);
                         let panes = (pane - 5).max(needed_from)..pane + 1;
                         let all = reference.window(panes.clone())[&key].len() as f64;
@@ -423,13 +491,15 @@ mod tests {
         let mut sightings = Sightings::new([(3, None)]);
         let room = Room { groups_max: 2, values_max: 2 };
         let key = [1, 0, 0, 0];
-        assert!(sightings.observe(key, 0, Some(7), room) && sightings.observe(key, 1, Some(8), room));
-        assert!(!sightings.observe(key, 2, Some(7), room), "a third pane");
-        assert!(!sightings.observe(key, 1, Some(9), room), "a third value");
-        assert!(sightings.observe(key, 0, Some(8), room));
+        let mut had_room = Vec::new();
+        let records = [(0, 7), (1, 8), (2, 7), (1, 9), (0, 8)].map(|(pane, value)| (key, pane, Some(value)));
+        let other = ([2, 0, 0, 0], 1, None);
+        sightings.observe(records.into_iter().chain([other]), room, |_, had| had_room.push(had));
+        // A third pane, a third value, another key.
+        assert_eq!(had_room, [true, true, false, false, true, false]);
         assert_eq!(sightings.held(), (2, 2));
         assert_eq!(sightings.close(0, 3).collect::<Vec<_>>(), [(key, 2.0)]);
         sightings.forget_before(2);
-        assert_eq!(sightings.held(), (0, 0));
+        assert_eq!((sightings.held(), sightings.groups.len(), sightings.numbers.len()), ((0, 0), 0, 0));
     }
 }
