@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::credential::Verifier;
 use crate::normalise::TimeReader;
 use crate::record::{
-    Cause, Field, KindBuilder, KindId, KindRows, Layouts, Offered, One, Origin, Pseudonyms, Refused, SourceId,
+    Cause, Field, KindBuilder, KindId, KindRows, Layouts, Means, Offered, One, Origin, Pseudonyms, Refused, SourceId,
     SymbolCaches, SymbolId,
 };
 
@@ -103,7 +103,8 @@ impl Assembly {
     ) -> u32 {
         let builder = &mut self.builders[usize::from(kind)];
         let first = builder.records() as u32;
-        builder.fill(records, fields, origin, time, &mut self.caches, self.now_limit_ms, refused);
+        let (caches, now_limit_ms) = (&mut self.caches, self.now_limit_ms);
+        builder.fill(records, fields, &mut Means { origin, time, caches, now_limit_ms, refused });
         first
     }
 

@@ -35,13 +35,13 @@ const REFUSED_BYTES_MAX: usize = 64 << 10;
 struct Rows<'a> {
     values: &'a [Values],
     slot_of: &'a [Option<usize>],
-    rows: &'a [usize],
+    numbers: &'a [usize],
 }
 
 impl<'a> Offered<'a> for Rows<'a> {
     fn column(&self, column: usize) -> impl Fn(usize) -> Field<'a> {
-        let (values, rows) = (self.slot_of[column].map(|slot| &self.values[slot]), self.rows);
-        move |record| values.map_or(Field::Missing, |values| values.field(rows[record]))
+        let (values, numbers) = (self.slot_of[column].map(|slot| &self.values[slot]), self.numbers);
+        move |record| values.map_or(Field::Missing, |values| values.field(numbers[record]))
     }
 }
 
@@ -128,7 +128,9 @@ impl Onward {
         let origin = self.origin(block);
         let mut refused = std::mem::take(&mut self.refused);
         let mut counts = vec![0; refused.len()];
-        order.iter().for_each(|waiting| counts[usize::from(waiting.kind)] += 1);
+        for waiting in order {
+            counts[usize::from(waiting.kind)] += 1;
+        }
         // The number of the next record of each kind, and what would be its number if none were refused.
         let mut next: Vec<(u32, usize)> = vec![(0, 0); refused.len()];
         for (at, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
@@ -197,7 +199,7 @@ impl Onward {
         let plan = Arc::clone(&self.plan);
         let records = |kind: KindId| {
             let kind = usize::from(kind);
-            Rows { values, slot_of: &plan.slot_of[kind], rows: &rows_of_kind[kind] }
+            Rows { values, slot_of: &plan.slot_of[kind], numbers: &rows_of_kind[kind] }
         };
         self.push_all(&order, records, |waiting| raw(&waiting.range), block, assembly);
     }

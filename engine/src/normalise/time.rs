@@ -62,7 +62,7 @@ impl Minute {
 
     /// The minute of a time that has been read and says its zone, if all of it is within the accepted range.
     fn of(bytes: &[u8], zone: &[u8], ms: i64) -> Option<Self> {
-        if ms < TS_MS_MIN + MINUTE_MS || ms > TS_MS_MAX - MINUTE_MS {
+        if !(TS_MS_MIN + MINUTE_MS..=TS_MS_MAX - MINUTE_MS).contains(&ms) {
             return None;
         }
         let head = *bytes.first_chunk()?;

@@ -78,6 +78,17 @@ pub(crate) struct Origin {
     pub(crate) received_ms: i64,
 }
 
+/// What records are filled in with.
+pub(crate) struct Means<'m> {
+    pub(crate) origin: Origin,
+    pub(crate) time: &'m mut TimeReader,
+    pub(crate) caches: &'m mut SymbolCaches,
+    /// Later records are quarantined.
+    pub(crate) now_limit_ms: i64,
+    /// Which of them are refused.
+    pub(crate) refused: &'m mut Refused,
+}
+
 /// Builds canonical records of one kind.
 ///
 /// Its columns have a place for each record that was offered; its rows are of those that were not refused.
@@ -250,18 +261,10 @@ impl KindBuilder {
     }
 
     /// Appends so many records, but for those that break a rule of their schema.
-    pub(crate) fn fill<'a>(
-        &mut self,
-        records: usize,
-        fields: &impl Offered<'a>,
-        origin: Origin,
-        time: &mut TimeReader,
-        caches: &mut SymbolCaches,
-        now_limit_ms: i64,
-        refused: &mut Refused,
-    ) {
+    pub(crate) fn fill<'a>(&mut self, records: usize, fields: &impl Offered<'a>, means: &mut Means<'_>) {
         let first = self.ts.len();
-        self.common(records, fields, origin, time, caches, now_limit_ms, refused);
+        self.common(records, fields, means);
+        let Means { origin, time, caches, refused, .. } = means;
         let outcomes = self.outcomes(records, fields, first, origin.received_ms, refused);
         let outcome = |record: usize| outcomes.get(record).copied().flatten();
         for place in 0..self.columns.active.len() {
@@ -297,17 +300,8 @@ impl KindBuilder {
     }
 
     /// What every record must have: time, device, event id, and zones that can be read.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of the records, and where it goes")]
-    fn common<'a>(
-        &mut self,
-        records: usize,
-        fields: &impl Offered<'a>,
-        origin: Origin,
-        time: &mut TimeReader,
-        caches: &mut SymbolCaches,
-        now_limit_ms: i64,
-        refused: &mut Refused,
-    ) {
+    fn common<'a>(&mut self, records: usize, fields: &impl Offered<'a>, means: &mut Means<'_>) {
+        let Means { origin, time, caches, now_limit_ms, refused } = means;
         let index = &self.index;
         let converter = &mut self.columns.converter;
         let (texts, times) = (fields.texts(index.ts), fields.column(index.ts));
@@ -327,15 +321,15 @@ impl KindBuilder {
                 continue;
             }
             let ts_ms = self.ts[self.device.len()];
-            if ts_ms <= now_limit_ms
+            if ts_ms <= *now_limit_ms
                 && let Some(device) = texts(record).and_then(|text| cache.get(text))
             {
                 self.device.push(device);
                 continue;
             }
             let device = converter.required_symbol("device", devices(record), cache).and_then(|device| {
-                if ts_ms > now_limit_ms {
-                    return Err(Reason::ClockAhead { ahead_ms: ts_ms - now_limit_ms, device }.into());
+                if ts_ms > *now_limit_ms {
+                    return Err(Reason::ClockAhead { ahead_ms: ts_ms - *now_limit_ms, device }.into());
                 }
                 Ok(device)
             });

@@ -18,7 +18,7 @@ mod short_texts;
 mod symbols;
 
 pub use builder::{KindBuilder, KindRows};
-pub(crate) use builder::{Origin, ReadState, Track};
+pub(crate) use builder::{Means, Origin, ReadState, Track};
 pub use cause::{Cause, Reason};
 pub(crate) use columns::{Columns, Refused};
 pub use field::Field;

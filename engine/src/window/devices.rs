@@ -95,6 +95,28 @@ impl Devices {
     /// Notes a record. Gives the device's progress in this kind before the record.
     pub(crate) fn record(&mut self, source: u16, device: SymbolId, kind: KindId, ts_ms: i64, now_ms: i64) -> i64 {
         let at = self.number(source, device).unwrap_or_else(|| self.add(source, device, now_ms));
+        self.record_usual(at, source, kind, ts_ms, now_ms)
+            .unwrap_or_else(|| self.record_any(at, source, kind, ts_ms, now_ms))
+    }
+
+    /// The same of a device of which nothing changes but how far it has come. `None` says only that more may change.
+    #[inline]
+    fn record_usual(&mut self, at: usize, source: u16, kind: KindId, ts_ms: i64, now_ms: i64) -> Option<i64> {
+        let newest_of_source = self.newest_of_source.get_mut(usize::from(source))?;
+        let device = &mut self.all[at];
+        let floor_ms = device.floor_ms[usize::from(kind)]?;
+        let (before_ms, newest_ms) = (device.newest_ms, device.newest_ms.max(ts_ms));
+        let newest_there_ms = newest_ms.max(*newest_of_source);
+        if device.idle || device.behind || device.health.silent || newest_there_ms - newest_ms >= BEHIND_MS / 2 {
+            return None;
+        }
+        *newest_of_source = newest_there_ms;
+        (device.newest_ms, device.last_arrival_ms) = (newest_ms, now_ms);
+        Some(before_ms.max(floor_ms))
+    }
+
+    #[cold]
+    fn record_any(&mut self, at: usize, source: u16, kind: KindId, ts_ms: i64, now_ms: i64) -> i64 {
         let starts = self.all[at].idle || self.all[at].floor_ms[usize::from(kind)].is_none();
         if starts {
             self.start(at, kind);

@@ -115,7 +115,7 @@ impl<V: Copy + Default> DigestMap<V> {
         self.places[hole] = (0, V::default());
     }
 
-    /// Keeps only what `keeps` says, in a table that is as large as that needs.
+    /// Keeps only what `keeps` says, in a table that is half full at most.
     pub(super) fn retain(&mut self, keeps: impl Fn(&V) -> bool) {
         self.zero = self.zero.filter(&keeps);
         let kept: Vec<(Digest, V)> =
@@ -123,7 +123,7 @@ impl<V: Copy + Default> DigestMap<V> {
         if kept.len() == self.taken {
             return;
         }
-        let places = if kept.is_empty() { 0 } else { (kept.len() * 4 / 3 + 1).next_power_of_two().max(PLACES_MIN) };
+        let places = if kept.is_empty() { 0 } else { (kept.len() * 2).next_power_of_two().max(PLACES_MIN) };
         self.places = vec![(0, V::default()); places];
         self.taken = kept.len();
         for (digest, value) in kept {

@@ -186,7 +186,9 @@ impl Panes {
                     accumulator.expect(&observation.contribution);
                 }
             }
-            observations.iter().for_each(|observation| self.observe(observation));
+            for observation in observations {
+                self.observe(observation);
+            }
         }
     }
 
@@ -369,13 +371,11 @@ impl Panes {
             return self.close_ledgers(&reported, length, end_ms, &range, emit);
         }
         let mut told = self.values_of(at, reporters, &range, slides);
-        if !self.roster.is_empty() {
-            let keys: BTreeSet<GroupKey> = told.iter().map(|(key, _)| *key).collect();
-            let silent = self.roster.keys().filter(|key| !keys.contains(key));
-            let seen_empty =
-                silent.filter(|key| self.roster.watch(key, range.end, &reported).is_some_and(|(_, here)| here > 0));
-            told.extend(seen_empty.map(|key| (key, Accumulator::zero(&self.measure))));
-        }
+        let among = self.roster.among(told.iter().map(|(key, _)| key));
+        let silent = self.roster.keys().filter(|key| !among[key[0] as usize]);
+        let seen_empty =
+            silent.filter(|key| self.roster.watch(key, range.end, &reported).is_some_and(|(_, here)| here > 0));
+        told.extend(seen_empty.map(|key| (key, Accumulator::zero(&self.measure))));
         for (key, value) in told {
             let Some(value) = value else { continue };
             if let Some(revisions) = &mut self.revisions {

@@ -37,10 +37,6 @@ impl ZoneRoster {
         self.zones[zone] = Some(devices);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.zones.is_empty()
-    }
-
     fn get(&self, key: &GroupKey) -> Option<&ZoneDevices> {
         self.zones.get(key[0] as usize)?.as_ref()
     }
@@ -48,6 +44,17 @@ impl ZoneRoster {
     /// Keys of its zones, ascending.
     pub(super) fn keys(&self) -> impl Iterator<Item = GroupKey> {
         self.zones.iter().enumerate().filter(|(_, devices)| devices.is_some()).map(|(zone, _)| key_of(zone))
+    }
+
+    /// Which of its zones are among these keys, by the zone's symbol.
+    pub(super) fn among<'a>(&self, keys: impl Iterator<Item = &'a GroupKey>) -> Vec<bool> {
+        let mut among = vec![false; self.zones.len()];
+        for key in keys {
+            if let Some(zone) = among.get_mut(key[0] as usize) {
+                *zone = true;
+            }
+        }
+        among
     }
 
     /// A device saw somebody in a zone.

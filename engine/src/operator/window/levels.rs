@@ -212,7 +212,10 @@ impl WindowOperator {
                 tell(Change::Expected, closed.clone(), 0);
             }
         }
-        state.last = Some(Box::new((closed, looked)));
+        match &mut state.last {
+            Some(last) => **last = (closed, looked),
+            None => state.last = Some(Box::new((closed, looked))),
+        }
         self.keys.insert(key, state);
     }
 
