@@ -6,69 +6,15 @@
 use std::iter::repeat_n;
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatch;
-use weir_rules::schema::{Column, Identifies, Kind, Normaliser};
-
 use super::columns::{Columns, Refused, Role};
+use super::common::{CommonIndex, CredentialIndex};
 use super::convert::Cell;
+use super::field::Column;
 use super::short_texts::ShortTexts;
 use super::symbols::{CacheId, SymbolCaches, Symbols};
-use super::{Digest, Field, KindId, Layouts, Offered, Pseudonyms, Reason, SymbolId, Wholes};
+use super::{Field, KindId, KindRows, Layouts, Offered, Pseudonyms, ReadState, Reason, SymbolId, Track, Wholes};
 use crate::credential::{Outcome, Verifier};
 use crate::normalise::TimeReader;
-
-/// The records of one kind out of one batch.
-#[derive(Debug)]
-pub struct KindRows {
-    /// Which kind.
-    pub kind: KindId,
-    /// One row for each record and zone.
-    pub batch: RecordBatch,
-    /// The record each row belongs to; rows of a record are neighbours.
-    pub record_of_row: Vec<u32>,
-    /// Event time of each record, milliseconds.
-    pub ts: Vec<i64>,
-    /// Event id of each record, as a digest.
-    pub event: Vec<Digest>,
-    /// Device of each record, numbered in the device column's table.
-    pub device: Vec<SymbolId>,
-    /// Source of each record.
-    pub source: Vec<u16>,
-    /// The passage each record is about; empty if no record of the batch says.
-    pub(crate) tracks: Vec<Option<Track>>,
-    /// Whether a row is there because its zone holds one that the record lies in; empty if no row is.
-    pub(crate) inherited: Vec<bool>,
-}
-
-/// A device's own account of one passage, which it may correct (Axis NEW, UPDATE, LOST).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Track {
-    /// Stands for source, device and the device's number of the passage.
-    pub(crate) id: Digest,
-    pub(crate) state: ReadState,
-    /// Whether the record says whom it saw: one that does not corrects nothing.
-    pub(crate) reads: bool,
-}
-
-/// Where a record stands among those of its passage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReadState {
-    New,
-    /// A better read, or the last one.
-    Correction,
-}
-
-impl KindRows {
-    /// Whether a row is there because its zone holds one that the record lies in.
-    pub(crate) fn is_inherited(&self, row: usize) -> bool {
-        self.inherited.get(row).copied().unwrap_or(false)
-    }
-
-    /// The passage a record is about.
-    pub(crate) fn track_of(&self, record: u32) -> Option<Track> {
-        self.tracks.get(record as usize).copied().flatten()
-    }
-}
 
 /// What surrounds a record: where it came from and when it was read.
 #[derive(Debug, Clone, Copy)]
@@ -123,106 +69,27 @@ pub struct KindBuilder {
     wholes: Arc<Wholes>,
 }
 
-/// Positions of the common columns in the kind's declaration.
-struct CommonIndex {
-    event_id: usize,
-    ts: usize,
-    device: usize,
-    zone: usize,
-    /// `read_id` and `read_state`, of kinds that have them.
-    read: Option<(usize, usize)>,
-    /// Columns that say whom a record is about.
-    identifying: Vec<usize>,
-    /// Of kinds with credentials.
-    credential: Option<CredentialIndex>,
-}
-
-/// Positions of a credential and of what is made of it.
-#[derive(Clone, Copy)]
-struct CredentialIndex {
-    credential: usize,
-    outcome: usize,
-    status: Option<usize>,
-    /// Place of the outcome among the active columns, if any rule reads it.
-    place: Option<usize>,
-}
-
-impl CommonIndex {
-    /// All columns whose fields are asked for, where `columns` are built.
-    fn needed(&self, columns: &Columns) -> Vec<usize> {
-        let mut needed = vec![self.ts, self.device, self.event_id, self.zone];
-        needed.extend(self.credential.iter().flat_map(|of| [Some(of.credential), of.status]).flatten());
-        if let Some((id, state)) = self.read {
-            needed.extend([id, state]);
-            needed.extend(&self.identifying);
-        }
-        needed.extend(columns.active.iter().map(|active| active.index));
-        needed.sort_unstable();
-        needed.dedup();
-        needed
-    }
-}
-
-impl CredentialIndex {
-    fn of(kind: &Kind) -> Option<Self> {
-        let outcome = kind.columns.iter().position(|column| column.normaliser == Some(Normaliser::CredentialV1))?;
-        Some(Self {
-            credential: kind.index_of(kind.columns[outcome].made_of.as_deref()?)?,
-            outcome,
-            status: kind.index_of("status"),
-            place: None,
-        })
-    }
-}
-
-/// Columns whose presence says that a record is about somebody.
-fn identifying(kind: &Kind) -> Vec<usize> {
-    let says = |column: &Column| column.identifies != Identifies::Nothing && !column.transient;
-    kind.columns.iter().enumerate().filter(|(_, column)| says(column)).map(|(index, _)| index).collect()
-}
-
 impl KindBuilder {
     /// A builder for one shard.
     pub(crate) fn new(kind: KindId, layouts: &Layouts, pseudonyms: Pseudonyms, caches: &mut SymbolCaches) -> Self {
         let layout = &layouts.kinds[usize::from(kind)];
-        let at = |name: &str| layout.kind.index_of(name).expect("every kind has the common columns");
         let mut columns = Columns::new(layout, layouts, caches);
-        let mut credential = CredentialIndex::of(&layout.kind);
-        let zone = at("zone");
+        let mut index = CommonIndex::of(&layout.kind);
         for active in &mut columns.active {
-            active.role = match active.index {
-                index if index == at("ts") => Role::Ts,
-                index if index == at("device") => Role::Device,
-                index if index == at("source") => Role::Source,
-                index if index == at("received") => Role::Received,
-                index if index == zone => Role::Zone,
-                index if credential.is_some_and(|of| of.outcome == index) => Role::Outcome,
-                index if credential.is_some_and(|of| of.status == Some(index)) => Role::Status,
-                _ => Role::Field,
-            };
+            active.role = index.role_of(active.index);
         }
         // What every record is asked for anyway need not be asked for again.
-        let asked = [at("event_id"), at("ts"), at("device")];
+        let asked = [index.event_id, index.ts, index.device];
         columns.active.retain(|active| active.builder.is_some() || !asked.contains(&active.index));
         let place_of = |index: usize| columns.active.iter().position(|active| active.index == index);
-        if let Some(of) = &mut credential {
+        if let Some(of) = &mut index.credential {
             of.place = place_of(of.outcome);
         }
-        let zone_place =
-            place_of(zone).and_then(|place| Some((place, columns.active[place].builder.as_ref()?.cache()?)));
-        let index = CommonIndex {
-            event_id: asked[0],
-            ts: asked[1],
-            device: asked[2],
-            zone,
-            read: layout.kind.index_of("read_id").zip(layout.kind.index_of("read_state")),
-            identifying: identifying(&layout.kind),
-            credential,
-        };
+        let cache_at = |place: usize| columns.active[place].builder.as_ref()?.cache();
         Self {
             kind,
             needed: index.needed(&columns),
-            zone: zone_place,
+            zone: place_of(index.zone).and_then(|place| Some((place, cache_at(place)?))),
             pseudonyms,
             devices: caches.of(&layout.kind.columns[index.device], layouts),
             device_names: layouts.symbols["device"].clone(),
@@ -274,7 +141,7 @@ impl KindBuilder {
                 Role::Outcome => {
                     let own = fields.column(column);
                     let field = |record| outcome(record).map_or_else(|| own(record), |of| Field::Text(of.word()));
-                    self.columns.fill(place, records, &super::field::Column(field), time, caches, refused);
+                    self.columns.fill(place, records, &Column(field), time, caches, refused);
                 }
                 Role::Status => {
                     let own = fields.column(column);
@@ -282,7 +149,7 @@ impl KindBuilder {
                         (Field::Missing, Some(of)) => Field::Text(of.status()),
                         (own, _) => own,
                     };
-                    self.columns.fill(place, records, &super::field::Column(field), time, caches, refused);
+                    self.columns.fill(place, records, &Column(field), time, caches, refused);
                 }
                 Role::Ts => self.columns.fill_with(place, self.ts[first..].iter().map(|ms| Cell::Integer(*ms))),
                 Role::Device => self.columns.fill_with(place, self.device[first..].iter().map(|id| Cell::Symbol(*id))),

@@ -7,8 +7,10 @@
 mod builder;
 mod cause;
 mod columns;
+mod common;
 mod convert;
 mod field;
+mod kind_rows;
 mod layout;
 mod packed;
 mod pseudonym;
@@ -17,12 +19,14 @@ mod short_ids;
 mod short_texts;
 mod symbols;
 
-pub use builder::{KindBuilder, KindRows};
-pub(crate) use builder::{Means, Origin, ReadState, Track};
+pub use builder::KindBuilder;
+pub(crate) use builder::{Means, Origin};
 pub use cause::{Cause, Reason};
 pub(crate) use columns::{Columns, Refused};
 pub use field::Field;
 pub(crate) use field::{Offered, One};
+pub use kind_rows::KindRows;
+pub(crate) use kind_rows::{ReadState, Track};
 pub(crate) use layout::Wholes;
 pub use layout::{KindLayout, Layouts, SymbolTables};
 pub(crate) use packed::pack;

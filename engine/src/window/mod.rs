@@ -18,6 +18,7 @@ mod panes;
 mod reporters;
 mod revisions;
 mod roster;
+mod seen;
 mod sessions;
 mod sightings;
 mod sketch;
