@@ -152,7 +152,13 @@ impl KindBuilder {
                     self.columns.fill(place, records, &Column(field), time, caches, refused);
                 }
                 Role::Ts => self.columns.fill_with(place, self.ts[first..].iter().map(|ms| Cell::Integer(*ms))),
-                Role::Device => self.columns.fill_with(place, self.device[first..].iter().map(|id| Cell::Symbol(*id))),
+                Role::Device => {
+                    // What stands for the device of a refused record is no symbol.
+                    let device = |(record, id): (usize, &SymbolId)| {
+                        if refused.holds(record) { Cell::Null } else { Cell::Symbol(*id) }
+                    };
+                    self.columns.fill_with(place, self.device[first..].iter().enumerate().map(device));
+                }
                 Role::Source => self.columns.fill_with(place, repeat_n(Cell::Symbol(origin.source_symbol), records)),
                 Role::Received => self.columns.fill_with(place, repeat_n(Cell::Integer(origin.received_ms), records)),
                 Role::Zone => {}
@@ -338,25 +344,42 @@ impl KindBuilder {
     fn add_rows(&mut self, first: usize, records: usize, refused: &Refused) {
         let filled = self.filled;
         self.filled += records as u32;
-        if self.zone.is_none() {
-            self.record_of_row.extend(first as u32..self.ts.len() as u32);
-            let kept = (0..records).filter(|record| !refused.holds(*record));
-            self.places.extend(kept.map(|record| filled + record as u32));
-        } else {
-            let (zones, ends) = (std::mem::take(&mut self.zones), std::mem::take(&mut self.zone_ends));
-            let (mut number, mut start) = (first as u32, 0);
-            for (record, end) in ends.iter().map(|end| *end as usize).enumerate() {
-                if !refused.holds(record) {
-                    self.add_rows_of(number, filled + record as u32, &zones[start..end]);
-                    number += 1;
-                }
-                start = end;
+        match self.zone {
+            // Nearly all records lie in one zone, and in none that holds it.
+            Some((column, _)) if refused.is_empty() && self.wholes.is_empty() && self.lie_in_one_zone_each() => {
+                self.columns.push_symbols(column, &self.zones);
+                self.add_row_of_each(first, records, refused, filled);
             }
-            (self.zones, self.zone_ends) = (zones, ends);
+            None => self.add_row_of_each(first, records, refused, filled),
+            Some(_) => {
+                let (zones, ends) = (std::mem::take(&mut self.zones), std::mem::take(&mut self.zone_ends));
+                let (mut number, mut start) = (first as u32, 0);
+                for (record, end) in ends.iter().map(|end| *end as usize).enumerate() {
+                    if !refused.holds(record) {
+                        self.add_rows_of(number, filled + record as u32, &zones[start..end]);
+                        number += 1;
+                    }
+                    start = end;
+                }
+                (self.zones, self.zone_ends) = (zones, ends);
+            }
         }
         self.is_even &= refused.is_empty() && self.places.len() == self.filled as usize;
     }
 
+    /// Whether each of the records being filled in lies in one zone.
+    fn lie_in_one_zone_each(&self) -> bool {
+        self.zone_ends.iter().zip(1..).all(|(end, expected)| *end == expected)
+    }
+
+    /// One row for each record that is not refused.
+    fn add_row_of_each(&mut self, first: usize, records: usize, refused: &Refused, filled: u32) {
+        self.record_of_row.extend(first as u32..self.ts.len() as u32);
+        let kept = (0..records).filter(|record| !refused.holds(*record));
+        self.places.extend(kept.map(|record| filled + record as u32));
+    }
+
+    /// The rows of one record, and those it has because of the zones that hold its own.
     fn add_rows_of(&mut self, record: u32, place: u32, zones: &[SymbolId]) {
         match zones {
             [] => self.add_row(record, place, None),
@@ -415,3 +438,6 @@ impl KindBuilder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

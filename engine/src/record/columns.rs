@@ -281,6 +281,15 @@ impl Columns {
         }
     }
 
+    /// Appends symbols to the column at `place`, if that is what it is made of.
+    pub(super) fn push_symbols(&mut self, place: usize, ids: &[SymbolId]) {
+        if let Some(Builder::Symbol { keys, nulls, highest, .. }) = &mut self.active[place].builder {
+            keys.extend(ids.iter().map(|id| *id as i32));
+            nulls.append_n_non_nulls(ids.len());
+            *highest = (*highest).max(ids.iter().max().copied());
+        }
+    }
+
     /// Appends values that are known to the column at `place`, if it is built.
     pub(super) fn fill_with(&mut self, place: usize, cells: impl Iterator<Item = Cell<'static>>) {
         if let Some(builder) = &mut self.active[place].builder {

@@ -216,15 +216,18 @@ impl Partition {
         }
         for kind in &judged.kinds {
             let index = usize::from(kind.rows.kind);
-            for (fate, source) in fates.of_kind[index].iter().zip(&kind.rows.source) {
-                for buckets in [&mut self.by_source[usize::from(*source)], &mut self.by_kind[index]] {
-                    match fate {
-                        Fate::Duplicate => buckets.duplicate += 1,
-                        Fate::Admitted(_) => buckets.evaluated += 1,
-                        Fate::Late(_) => buckets.late += 1,
-                    }
+            let mut rest = fates.of_kind[index].as_slice();
+            for of_source in kind.rows.source.chunk_by(|a, b| a == b) {
+                let (fates, behind) = rest.split_at(of_source.len());
+                rest = behind;
+                let duplicate = fates.iter().filter(|fate| matches!(fate, Fate::Duplicate)).count() as u64;
+                let late = fates.iter().filter(|fate| matches!(fate, Fate::Late(_))).count() as u64;
+                for buckets in [&mut self.by_source[usize::from(of_source[0])], &mut self.by_kind[index]] {
+                    buckets.duplicate += duplicate;
+                    buckets.late += late;
+                    buckets.evaluated += fates.len() as u64 - duplicate - late;
                 }
-                self.by_kind[index].received += 1;
+                self.by_kind[index].received += fates.len() as u64;
             }
         }
         for (_, rejected) in &judged.rejected {

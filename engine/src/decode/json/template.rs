@@ -85,6 +85,9 @@ struct Step {
 /// What records of one look have in common.
 #[derive(Debug, Clone)]
 struct Template {
+    /// Of records that say their kind first: all that stands before the value behind the kind, and where in it the kind
+    /// stands. One comparison finds the kind and the first key.
+    lead: Option<(Literal, [u32; 2])>,
     steps: Vec<Step>,
     /// What stands behind the last value.
     end: Literal,
@@ -93,8 +96,12 @@ struct Template {
 
 impl Template {
     /// What a record looks like; `None` if it has keys that are not declared.
-    fn new(line: &str, leaves: &[Leaf], places: &[u16]) -> Option<Self> {
+    fn new(line: &str, leaves: &[Leaf], places: &[u16], says_kind_first: bool) -> Option<Self> {
         let bytes = line.as_bytes();
+        let lead = leaves.get(1).filter(|_| says_kind_first).map(|second| {
+            let kind = leaves[0].token;
+            (Literal::new(&bytes[..second.token.start as usize]), [kind.start, kind.end])
+        });
         let mut at = 0;
         let steps = leaves
             .iter()
@@ -106,23 +113,35 @@ impl Template {
                 Some(Step { before, is_text, place, depth: leaf.depth })
             })
             .collect::<Option<Vec<Step>>>()?;
-        Some(Self { steps, end: Literal::new(line[at..].trim_end().as_bytes()), used: false })
+        Some(Self { lead, steps, end: Literal::new(line[at..].trim_end().as_bytes()), used: false })
     }
 
     /// Reads on from the value of step `from - 1`, which ended at `at`.
-    fn read(&self, reader: &Reader<'_>, mut at: usize, from: usize, row: &mut Row<'_>) -> Option<usize> {
-        for step in &self.steps[from..] {
-            let start = step.before.behind(reader.bytes, at)?;
+    fn read_behind(&self, reader: &Reader<'_>, at: usize, from: usize, row: &mut Row<'_>) -> Option<usize> {
+        match self.steps.get(from) {
+            Some(step) => self.read(reader, step.before.behind(reader.bytes, at)?, from, row),
+            None => self.end.behind(reader.bytes, at),
+        }
+    }
+
+    /// Reads on from the value of step `from`, which begins at `start`.
+    fn read(&self, reader: &Reader<'_>, mut start: usize, from: usize, row: &mut Row<'_>) -> Option<usize> {
+        let mut steps = self.steps[from..].iter();
+        let mut step = steps.next()?;
+        loop {
             let end = reader.specials.next(start);
             // The literal that follows holds the closing quote.
-            if step.is_text && reader.bytes.get(end) == Some(&b'"') {
+            let at = if step.is_text && reader.bytes.get(end) == Some(&b'"') {
                 row.set(step.place, Token::new(Sort::Text, start, end));
-                at = end;
+                end
             } else {
-                at = reader.other_value(step, start, row)?;
+                reader.other_value(step, start, row)?
+            };
+            match steps.next() {
+                Some(next) => (step, start) = (next, next.before.behind(reader.bytes, at)?),
+                None => return self.end.behind(reader.bytes, at),
             }
         }
-        self.end.behind(reader.bytes, at)
     }
 }
 
@@ -245,6 +264,9 @@ impl Templates {
         rows: &mut impl Rows,
     ) -> Option<usize> {
         let reader = Reader { text, bytes: text.as_bytes(), specials };
+        if let Some(end) = self.read_as_last(&reader, at, rows) {
+            return Some(end);
+        }
         let opened = self.openings.iter().find_map(|opening| opening.behind(reader.bytes, at));
         let (choice, kind, at) = match (opened, self.chooser) {
             (Some(start), Some(slot)) => {
@@ -261,7 +283,7 @@ impl Templates {
             if let Some((slot, token)) = kind {
                 row.set(choice.places[usize::from(slot)], token);
             }
-            if let Some(end) = choice.templates[place].read(&reader, at, usize::from(kind.is_some()), &mut row) {
+            if let Some(end) = choice.templates[place].read_behind(&reader, at, usize::from(kind.is_some()), &mut row) {
                 if !std::mem::replace(&mut choice.templates[place].used, true) {
                     // Learning it was worth while; that others are met again and again says nothing of what is new.
                     choice.patience = 0;
@@ -271,6 +293,22 @@ impl Templates {
                 }
                 return Some(end);
             }
+        }
+        None
+    }
+
+    /// The same if the record looks like the last one of its kind, which nearly all do.
+    #[inline]
+    fn read_as_last(&self, reader: &Reader<'_>, at: usize, rows: &mut impl Rows) -> Option<usize> {
+        let slot = usize::from(self.chooser?);
+        for choice in &self.choices[1..] {
+            let Some(Template { lead: Some((lead, kind)), .. }) = choice.templates.first() else { continue };
+            let Some(start) = lead.behind(reader.bytes, at) else { continue };
+            let mut row = rows.row(choice.kind);
+            let [from, to] = kind.map(|place| at + place as usize);
+            row.set(choice.places[slot], Token::new(Sort::Text, from, to));
+            // One that is of use is tried first as long as it is.
+            return choice.templates[0].read(reader, start, 1, &mut row).filter(|_| choice.templates[0].used);
         }
         None
     }
@@ -310,7 +348,7 @@ impl Templates {
             choice.passing -= 1;
             return;
         }
-        let Some(template) = Template::new(line, leaves, &choice.places) else { return };
+        let Some(template) = Template::new(line, leaves, &choice.places, says_kind_first) else { return };
         if choice.templates.iter().any(|known| known.steps == template.steps && known.end == template.end) {
             return;
         }
