@@ -1,4 +1,4 @@
-//! What counting lines, validating UTF-8, `serde_json` and `arrow-json` take on the bytes of a file,
+//! What counting lines, validating UTF-8, weir's decoder alone, `serde_json` and `arrow-json` take on the bytes of a file,
 //! one core each, beside each other in one process: `baselines FILE`.
 #![forbid(unsafe_code)]
 
@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use weir_engine::decode::json::FieldReader;
 
 /// Runs of each baseline; the median counts.
 const RUNS: usize = 3;
+/// Bytes that are decoded together.
+const BLOCK_BYTES: usize = 256 << 10;
 
 fn main() {
     let Some(path) = std::env::args().nth(1) else {
@@ -43,6 +46,21 @@ fn main() {
                 "status",
             ]);
     let numbers = ["confidence", "speed_kmh", "quantity"];
+    let names: Vec<String> = text.clone().chain(numbers).map(str::to_owned).collect();
+    let kinds = ["person", "vehicle", "item", "id", "code"].map(str::to_owned);
+    measure("weir: where values lie", lines, || {
+        let mut reader = FieldReader::new(&names, Some((0, &kinds)));
+        let (mut rest, mut records) = (bytes.as_slice(), 0);
+        while !rest.is_empty() {
+            // In blocks as a source reads them: what is known of one stays near.
+            let end = memchr::memrchr(b'\n', &rest[..rest.len().min(BLOCK_BYTES)]).map_or(rest.len(), |at| at + 1);
+            let (block, behind) = rest.split_at(end);
+            let text = simdutf8::basic::from_utf8(block).expect("it is text");
+            reader.read_lines(text, |_, fields| records += usize::from(fields.is_ok()));
+            rest = behind;
+        }
+        records
+    });
     let mut fields: Vec<Field> = text.map(|name| Field::new(name, DataType::Utf8, true)).collect();
     fields.extend(numbers.map(|name| Field::new(name, DataType::Float64, true)));
     let schema = Arc::new(Schema::new(fields));

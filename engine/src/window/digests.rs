@@ -6,7 +6,7 @@
 use crate::record::Digest;
 
 /// Places of a table that has any.
-const PLACES_MIN: usize = 8;
+const PLACES_MIN: usize = 4;
 /// Places whose digests are looked up together, so that their memory is waited for at the same time.
 const TOGETHER: usize = 32;
 

@@ -21,6 +21,8 @@ use crate::record::Digest;
 /// Longest window, in panes: half of what [`Seen`] has room for, so that clocks may differ by the other half.
 pub(super) const PANES_MAX: i64 = BITS / 2;
 
+/// A key takes the room of so many keys in panes, however few panes it is in: its windows' steps are kept for all.
+const PANES_A_KEY: usize = 3;
 /// Records that are noted together.
 pub(super) const TOGETHER: usize = 16;
 
@@ -94,13 +96,10 @@ impl Length {
         }
     }
 
-    /// A group goes, and the last one gets its number.
-    fn remove(&mut self, group: u32) {
-        self.values.swap_remove(group as usize);
-        self.steps.swap_remove(group as usize);
-        let last = self.values.len() as u32;
-        let far = std::mem::take(&mut self.far).into_iter().filter(|((_, of), _)| *of != group);
-        self.far = far.map(|((end, of), step)| ((end, if of == last { group } else { of }), step)).collect();
+    /// Groups have got other numbers; those that have none any more are gone.
+    fn renumber(&mut self, numbers: &[Option<u32>]) {
+        let far = std::mem::take(&mut self.far).into_iter();
+        self.far = far.filter_map(|((end, group), step)| Some(((end, numbers[group as usize]?), step))).collect();
     }
 }
 
@@ -138,7 +137,7 @@ impl Sightings {
     fn number(&mut self, key: GroupKey, pane: i64, room: Room) -> Option<u32> {
         match self.numbers.entry(key) {
             Entry::Occupied(known) => Some(*known.get()),
-            Entry::Vacant(_) if self.keys >= room.groups_max => None,
+            Entry::Vacant(_) if self.keys.max(self.groups.len() * PANES_A_KEY) >= room.groups_max => None,
             Entry::Vacant(place) => {
                 let number = *place.insert(self.groups.len() as u32);
                 self.groups.push(Group::new(key, pane));
@@ -244,21 +243,41 @@ impl Sightings {
         }
         self.needed_from = from;
         let longest = self.lengths.iter().map(|length| length.panes).max().unwrap_or(0);
-        for number in (0..self.groups.len()).rev() {
-            let group = &mut self.groups[number];
-            let before = (group.keys(), group.values.len());
+        // By place, the number that the group there had.
+        let before = self.groups.len();
+        let mut had: Vec<u32> = (0..before as u32).collect();
+        for place in (0..before).rev() {
+            let group = &mut self.groups[place];
+            let (keys, values) = (group.keys(), group.values.len());
             group.forget_before(from, longest);
-            self.keys -= before.0 - group.keys();
-            self.values -= before.1 - group.values.len();
+            self.keys -= keys - group.keys();
+            self.values -= values - group.values.len();
             if group.present.is_never() {
                 self.numbers.remove(&group.key);
-                self.groups.swap_remove(number);
-                self.lengths.iter_mut().for_each(|length| length.remove(number as u32));
-                if let Some(moved) = self.groups.get(number) {
-                    self.numbers.insert(moved.key, number as u32);
+                self.groups.swap_remove(place);
+                had.swap_remove(place);
+                for length in &mut self.lengths {
+                    length.values.swap_remove(place);
+                    length.steps.swap_remove(place);
                 }
             }
         }
+        if self.groups.len() < before {
+            self.renumber(&had, before);
+        }
+    }
+
+    /// Groups stand where others stood: `had` tells by place the number that a group had when there were so many.
+    #[cold]
+    fn renumber(&mut self, had: &[u32], before: usize) {
+        let mut places = vec![None; before];
+        for (place, number) in had.iter().enumerate() {
+            places[*number as usize] = Some(place as u32);
+            if *number as usize != place {
+                self.numbers.insert(self.groups[place].key, place as u32);
+            }
+        }
+        self.lengths.iter_mut().filter(|length| !length.far.is_empty()).for_each(|length| length.renumber(&places));
     }
 
     /// Keys in panes, and values.
