@@ -45,11 +45,20 @@ impl<V: Copy + Default> DigestMap<V> {
         weir_memory::prefetch(&self.places, digest as usize & self.places.len().wrapping_sub(1));
     }
 
-    pub(super) fn contains(&self, digest: Digest) -> bool {
+    /// What stands by a digest.
+    pub(super) fn get(&self, digest: Digest) -> Option<V> {
         if digest == 0 {
-            return self.zero.is_some();
+            return self.zero;
         }
-        !self.places.is_empty() && self.places[self.place(digest)].0 != 0
+        if self.places.is_empty() {
+            return None;
+        }
+        let (known, value) = self.places[self.place(digest)];
+        (known != 0).then_some(value)
+    }
+
+    pub(super) fn contains(&self, digest: Digest) -> bool {
+        self.get(digest).is_some()
     }
 
     /// What stands by a digest, which is added if it is not there.

@@ -186,16 +186,19 @@ impl Sightings {
                 return false;
             }
             self.keys += 1;
+            let before = group.older.len();
             group.present.see(None, pane, &mut group.older, self.needed_from);
+            self.values += group.older.len() - before;
         }
         let Some(value) = value else { return true };
-        if self.values >= room.values_max && !group.values.contains(value) {
+        let is_known = |group: &Group| group.values.get(value).is_some_and(|seen| seen.is_in(&(pane..pane + 1)));
+        if self.values >= room.values_max && !is_known(group) {
             return false;
         }
-        let before = group.values.len();
+        let before = group.held();
         let seen = group.values.entry(value);
         let new = seen.see(Some(value), pane, &mut group.older, self.needed_from);
-        self.values += group.values.len() - before;
+        self.values += group.held() - before;
         if let Some((previous, next)) = new {
             for length in &mut self.lengths {
                 let held = previous.map_or(i64::MIN, |previous| previous + length.panes);
@@ -248,10 +251,10 @@ impl Sightings {
         let mut had: Vec<u32> = (0..before as u32).collect();
         for place in (0..before).rev() {
             let group = &mut self.groups[place];
-            let (keys, values) = (group.keys(), group.values.len());
+            let (keys, values) = (group.keys(), group.held());
             group.forget_before(from, longest);
             self.keys -= keys - group.keys();
-            self.values -= values - group.values.len();
+            self.values -= values - group.held();
             if group.present.is_never() {
                 self.numbers.remove(&group.key);
                 self.groups.swap_remove(place);
@@ -311,6 +314,11 @@ impl Group {
 
     fn was_there(&self, panes: &Range<i64>) -> bool {
         self.present.is_in(panes) || self.older.range((None, panes.start)..(None, panes.end)).next().is_some()
+    }
+
+    /// What is kept one by one: values, and panes that lie too far apart to be kept as bits.
+    fn held(&self) -> usize {
+        self.values.len() + self.older.len()
     }
 
     /// How many panes the key is in.
@@ -425,6 +433,21 @@ mod tests {
         }
     }
 
+    /// Panes that lie far apart are kept one by one, and count as values do.
+    #[test]
+    fn what_is_kept_one_by_one_is_bounded() {
+        let mut sightings = Sightings::new([(3, None)]);
+        let room = Room { groups_max: usize::MAX, values_max: 50 };
+        let (key, mut had_room) = ([1, 0, 0, 0], 0);
+        for pane in 0..1_000 {
+            sightings.observe([(key, pane * 100, Some(7))].into_iter(), room, |_, had| had_room += usize::from(had));
+        }
+        let kept = sightings.groups[0].older.iter().filter(|(who, _)| who.is_some()).count();
+        assert!((20..=50).contains(&had_room) && kept <= 50, "{had_room} {kept}");
+        sightings.forget_before(1_000_000);
+        assert_eq!(sightings.held(), (0, 0));
+    }
+
     #[test]
     fn what_finds_no_room_leaves_nothing_behind() {
         let mut sightings = Sightings::new([(3, None)]);
@@ -434,8 +457,8 @@ mod tests {
         let records = [(0, 7), (1, 8), (2, 7), (1, 9), (0, 8)].map(|(pane, value)| (key, pane, Some(value)));
         let other = ([2, 0, 0, 0], 1, None);
         sightings.observe(records.into_iter().chain([other]), room, |_, had| had_room.push(had));
-        // A third pane, a third value, another key.
-        assert_eq!(had_room, [true, true, false, false, true, false]);
+        // A third pane, a third value, a third sighting, another key.
+        assert_eq!(had_room, [true, true, false, false, false, false]);
         assert_eq!(sightings.held(), (2, 2));
         assert_eq!(sightings.close(0, 3).collect::<Vec<_>>(), [(key, 2.0)]);
         sightings.forget_before(2);
