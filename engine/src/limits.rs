@@ -53,7 +53,7 @@ impl Default for Limits {
             record_bytes_max: 1 << 20,
             intake_bytes_max: 32 << 20,
             batch_bytes_max: 256 << 10,
-            turns_ahead_per_shard_max: 4,
+            turns_ahead_per_shard_max: 12,
             sink_queue_max: 65_536,
             symbols_max: 65_536,
             event_ids_max: 8_000_000,

@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::state::journal::{KeptBlock, KeptTurn, Queue};
 
 /// Batches for each shard that a source which can wait reads ahead.
-const READ_AHEAD_BATCHES: usize = 2;
+const READ_AHEAD_BATCHES: usize = 4;
 /// Smallest bound of a batch: below it, what a batch costs whatever it holds would weigh more.
 const BATCH_BYTES_MIN: usize = 16 << 10;
 /// Part of the latency bound that judging one batch may take.
@@ -268,7 +268,10 @@ impl Intake {
         if !state.queue.is_empty() {
             self.arrived.notify_one();
         }
-        self.room.notify_all();
+        // Woken for each batch, a source would push a shard off its core for every block that it reads.
+        if state.bytes <= self.read_ahead_bytes_max / 2 {
+            self.room.notify_all();
+        }
         Some((Taken { turn, blocks, shed }, stamp()))
     }
 

@@ -33,7 +33,8 @@ struct Group {
     present: Seen,
     values: DigestMap<Seen>,
     older: Older,
-    /// Values whose last pane was before this one have been forgotten.
+    /// Values whose last pane was before this one have been forgotten. Groups take turns: all tables at once would hold
+    /// everything else up for milliseconds.
     swept_to: i64,
 }
 
@@ -103,6 +104,11 @@ impl Length {
     }
 }
 
+/// Panes of the longest window.
+fn longest_of(lengths: &[Length]) -> i64 {
+    lengths.iter().map(|length| length.panes).max().unwrap_or(1)
+}
+
 /// All keys of panes that count different values.
 pub(super) struct Sightings {
     numbers: HashMap<GroupKey, u32, RandomState>,
@@ -140,7 +146,8 @@ impl Sightings {
             Entry::Vacant(_) if self.keys.max(self.groups.len() * PANES_A_KEY) >= room.groups_max => None,
             Entry::Vacant(place) => {
                 let number = *place.insert(self.groups.len() as u32);
-                self.groups.push(Group::new(key, pane));
+                let turn = i64::from(number) % longest_of(&self.lengths);
+                self.groups.push(Group::new(key, pane - turn));
                 for length in &mut self.lengths {
                     if length.from == i64::MIN {
                         length.from = pane - BITS / 2;
@@ -245,7 +252,7 @@ impl Sightings {
             return;
         }
         self.needed_from = from;
-        let longest = self.lengths.iter().map(|length| length.panes).max().unwrap_or(0);
+        let longest = longest_of(&self.lengths);
         // By place, the number that the group there had.
         let before = self.groups.len();
         let mut had: Vec<u32> = (0..before as u32).collect();
@@ -304,8 +311,8 @@ impl Sightings {
 }
 
 impl Group {
-    fn new(key: GroupKey, pane: i64) -> Self {
-        Self { key, present: Seen::default(), values: DigestMap::default(), older: Older::new(), swept_to: pane }
+    fn new(key: GroupKey, swept_to: i64) -> Self {
+        Self { key, present: Seen::default(), values: DigestMap::default(), older: Older::new(), swept_to }
     }
 
     fn was_in(&self, pane: i64) -> bool {
@@ -333,7 +340,7 @@ impl Group {
             self.values = DigestMap::default();
         } else if self.swept_to <= from.saturating_sub(longest) {
             self.values.retain(|seen| seen.newest() >= from);
-            self.swept_to = from;
+            self.swept_to = from - (from - self.swept_to) % longest;
         }
     }
 }
