@@ -3,15 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 
-use super::arrays::Values;
+use super::arrays::{KnownSymbols, Values};
 use super::assembly::{Arrival, Assembly, Place, Rejected};
 use super::found::Waiting;
 use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
 use crate::normalise::TimeReader;
 use crate::record::{
     Cause, Columns, Field, KindId, Layouts, Offered, Origin, Pseudonyms, Reason, Refused, Sealer, SymbolCaches,
+    SymbolId, SymbolLookup,
 };
 use crate::rng::OsRng;
 use crate::source::{Block, Payload};
@@ -38,10 +40,29 @@ struct Rows<'a> {
     numbers: &'a [usize],
 }
 
+impl<'a> Rows<'a> {
+    fn values(&self, column: usize) -> &'a Values {
+        self.slot_of[column].map_or(&Values::Absent, |slot| &self.values[slot])
+    }
+}
+
 impl<'a> Offered<'a> for Rows<'a> {
+    #[inline]
     fn column(&self, column: usize) -> impl Fn(usize) -> Field<'a> {
-        let (values, numbers) = (self.slot_of[column].map(|slot| &self.values[slot]), self.numbers);
-        move |record| values.map_or(Field::Missing, |values| values.field(numbers[record]))
+        let (values, numbers) = (self.values(column), self.numbers);
+        move |record| values.field(numbers[record])
+    }
+
+    #[inline]
+    fn texts(&self, column: usize) -> impl Fn(usize) -> Option<&'a str> {
+        let (values, numbers) = (self.values(column), self.numbers);
+        move |record| values.text(numbers[record])
+    }
+
+    #[inline]
+    fn symbols(&self, column: usize) -> impl Fn(SymbolLookup<'_>, usize) -> Option<SymbolId> {
+        let (known, numbers) = (KnownSymbols::new(self.values(column), self.numbers.len()), self.numbers);
+        move |symbols, record| known.get(symbols, numbers[record])
     }
 }
 
@@ -186,9 +207,16 @@ impl Onward {
         let raw = |range: &Range<u32>| bytes.map(|bytes| &bytes[range.start as usize..range.end as usize]);
         let mut order = Vec::new();
         let mut rows_of_kind: Vec<Vec<usize>> = vec![Vec::new(); self.plan.slot_of.len()];
+        let named = values[KIND_SLOT].numbered(places.size_hint().0).map(|(keys, texts)| {
+            let kind = |name: Option<&str>| kind_of(&self.plan, || name.map_or(Field::Missing, Field::Text)).ok();
+            (keys, texts.iter().map(kind).collect::<Vec<_>>())
+        });
+        let known = |row| {
+            named.as_ref().and_then(|(keys, kinds)| kinds[keys.is_valid(row).then(|| keys.value(row) as usize)?])
+        };
         for (row, (place, range)) in places.enumerate() {
             let range = range.unwrap_or_default();
-            match kind_of(&self.plan, || values[KIND_SLOT].field(row)) {
+            match known(row).map_or_else(|| kind_of(&self.plan, || values[KIND_SLOT].field(row)), Ok) {
                 Ok(kind) => {
                     rows_of_kind[usize::from(kind)].push(row);
                     order.push(Waiting { kind, place, range });

@@ -187,7 +187,7 @@ impl KindBuilder {
             self.ts.push(ts_ms.unwrap_or_else(|cause| refused.or_default(record, cause)));
         }
         let cache = &mut caches[self.devices];
-        let (texts, devices) = (fields.texts(index.device), fields.column(index.device));
+        let (symbols, devices) = (fields.symbols(index.device), fields.column(index.device));
         for record in 0..records {
             if refused.holds(record) {
                 self.device.push(0);
@@ -195,7 +195,7 @@ impl KindBuilder {
             }
             let ts_ms = self.ts[self.device.len()];
             if ts_ms <= *now_limit_ms
-                && let Some(device) = texts(record).and_then(|text| cache.get(text))
+                && let Some(device) = symbols(cache.lookup(), record)
             {
                 self.device.push(device);
                 continue;
@@ -226,10 +226,10 @@ impl KindBuilder {
         // Where no rule reads the zone, a record is one row wherever it lies.
         if let Some((_, cache)) = self.zone {
             let cache = &mut caches[cache];
-            let (texts, zones) = (fields.texts(index.zone), fields.column(index.zone));
+            let (symbols, zones) = (fields.symbols(index.zone), fields.column(index.zone));
             for record in 0..records {
                 // What the cache knows is one zone: texts are divided before they get into it.
-                if let Some(zone) = texts(record).and_then(|text| cache.get(text)) {
+                if let Some(zone) = symbols(cache.lookup(), record) {
                     self.zones.push(zone);
                 } else if !refused.holds(record)
                     && let Err(cause) = converter.zones(zones(record), cache, &mut self.zones)

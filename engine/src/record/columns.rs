@@ -242,9 +242,10 @@ impl Columns {
                 let cache = builder.cache().expect("symbol columns have a cache");
                 let cache = &mut caches[cache];
                 let plain = column.normaliser.is_none();
+                let symbols = fields.symbols(*index);
                 for record in 0..records {
                     // Nearly all symbols have been seen before.
-                    let known = texts(record).filter(|_| plain).and_then(|text| cache.get(text));
+                    let known = if plain { symbols(cache.lookup(), record) } else { None };
                     let id = match known {
                         Some(id) => Some(id),
                         None => convert(converter, place, column, (record, &field), Some(&mut *cache), time, refused)

@@ -1,5 +1,8 @@
 //! One value of a record as a decoder found it, before its column's type is known.
 
+use super::SymbolId;
+use super::symbols::SymbolLookup;
+
 /// A value, borrowed from the input where that is possible.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Field<'a> {
@@ -39,6 +42,13 @@ pub(crate) trait Offered<'a> {
     fn texts(&self, column: usize) -> impl Fn(usize) -> Option<&'a str> {
         let fields = self.column(column);
         move |record| if let Field::Text(text) = fields(record) { Some(text) } else { None }
+    }
+
+    /// The symbols that are known of them. `None` says only that a value has to be asked for otherwise.
+    #[inline]
+    fn symbols(&self, column: usize) -> impl Fn(SymbolLookup<'_>, usize) -> Option<SymbolId> {
+        let texts = self.texts(column);
+        move |symbols, record| symbols.get(texts(record)?)
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) use pseudonym::low;
 pub use pseudonym::{Digest, Pseudonyms, RootKey, Subjects};
 pub(crate) use seal::{Opener, Sealed, Sealer};
 pub(crate) use short_texts::ShortTexts;
-pub(crate) use symbols::SymbolCaches;
+pub(crate) use symbols::{SymbolCaches, SymbolLookup};
 pub use symbols::{SymbolId, Symbols};
 
 /// Position of a source in the pipeline.

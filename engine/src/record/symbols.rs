@@ -120,6 +120,18 @@ impl Symbols {
     }
 }
 
+/// What a shard knows of a table already.
+#[derive(Clone, Copy)]
+pub(crate) struct SymbolLookup<'a>(&'a SymbolCache);
+
+impl SymbolLookup<'_> {
+    /// The number of a text that this shard has met.
+    #[inline]
+    pub(crate) fn get(self, text: &str) -> Option<SymbolId> {
+        self.0.get(text)
+    }
+}
+
 /// A shard's view of a table: its own map, and the values array it last saw.
 pub(super) struct SymbolCache {
     shared: Symbols,
@@ -134,6 +146,10 @@ impl SymbolCache {
     pub(super) fn new(shared: Symbols) -> Self {
         let max = shared.entries_max;
         Self { shared, short: ShortIds::default(), long: HashMap::default(), values: None, max }
+    }
+
+    pub(super) fn lookup(&self) -> SymbolLookup<'_> {
+        SymbolLookup(self)
     }
 
     /// The number of a text that has been interned through this cache.

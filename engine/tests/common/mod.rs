@@ -140,16 +140,14 @@ pub fn run_with_notices(
     let summary = builder.build().unwrap().run().unwrap();
     let total: Buckets = summary.total();
     assert!(total.conserved() && total.in_flight == 0, "{total:?}");
-    let mut lines: Vec<String> = outputs
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|output| {
-            let mut value: serde_json::Value = serde_json::from_str(&output.to_json()).unwrap();
-            value.as_object_mut().unwrap().remove("latency_us");
-            value.to_string()
-        })
-        .collect();
+    let mut lines: Vec<String> = outputs.lock().unwrap().iter().map(without_latency).collect();
     lines.sort();
     (lines, summary)
+}
+
+/// An output as JSON, but for how long it took.
+pub fn without_latency(output: &Output) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(&output.to_json()).unwrap();
+    value.as_object_mut().unwrap().remove("latency_us");
+    value.to_string()
 }
