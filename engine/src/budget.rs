@@ -24,6 +24,9 @@ mod share {
     pub(super) const TOLD: usize = 3;
 }
 
+/// What a key in a pane takes.
+pub(crate) const KEY_IN_A_PANE_BYTES: usize = 400;
+
 /// Bytes of one entry, tables that grow included. More than `weir explain` reckons with ([`crate::explain`]): a budget has
 /// to hold.
 mod each {
@@ -34,7 +37,7 @@ mod each {
     pub(super) const OUTPUT: usize = 2_048;
     /// Sixteen in a table that is a third full at worst, the table it grows into and one that is spare.
     pub(super) const EVENT_ID: usize = 96;
-    pub(super) const WINDOW_GROUP: usize = 400;
+    pub(super) const WINDOW_GROUP: usize = super::KEY_IN_A_PANE_BYTES;
     pub(super) const WINDOW_VALUE: usize = 200;
     pub(super) const STEP_KEY: usize = 400;
     pub(super) const STEP_HELD: usize = 400;

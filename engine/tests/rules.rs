@@ -48,6 +48,27 @@ fn alerts(lines: &[String], way: Way) -> Vec<Value> {
     outputs.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// A text that no number can be made of spoils its own record, and none before or after it.
+#[test]
+fn a_text_that_cannot_be_cast_takes_no_other_record_along() {
+    let pack = parse_pack(
+        "weir: 1\npack: p\nowner: o\npurposes: { p: { legal_basis: act 1 } }\nrules:\n  - { id: r, kind: match, from: vehicle, where: 'cast(lane as int) > 2', purpose: p }\n",
+    );
+    let lanes = ["3", "lane 3", "4", "1", "lane 3", "5"];
+    let lines: Vec<String> = lanes
+        .iter()
+        .enumerate()
+        .map(|(id, lane)| {
+            format!(r#"{{"kind":"vehicle","event_id":"{id}","ts":{T0},"site":"s","device":"d","lane":"{lane}"}}"#)
+        })
+        .collect();
+    for lines_per_block in [1, 2, 100] {
+        let way = Way { lines_per_block, batch_bytes: 1, ..ONE_BATCH };
+        let (alerts, summary) = run(&pack, Vec::new(), "", &lines, way);
+        assert_eq!((alerts.len(), summary.rules[0].condition_errors), (3, 2), "{lines_per_block}");
+    }
+}
+
 #[test]
 fn two_reads_of_one_plate_give_one_alert() {
     let lines = [

@@ -12,11 +12,12 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, BooleanArray, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::utils::collect_columns;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
@@ -383,10 +384,15 @@ fn evaluate_each(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> (Bo
     if let Some(yes) = evaluate(expression, batch) {
         return (yes, Vec::new());
     }
+    // A symbol column holds the texts of all records there have been, and to cast it is to cast each of them.
+    let own = with_own_texts(expression, batch);
+    if let Some(yes) = evaluate(expression, &own) {
+        return (yes, Vec::new());
+    }
     let mut failed = Vec::new();
     let yes = (0..batch.num_rows())
         .map(|row| {
-            let single = evaluate(expression, &batch.slice(row, 1));
+            let single = evaluate(expression, &with_own_texts(expression, &own.slice(row, 1)));
             if single.is_none() {
                 failed.push(row as u32);
             }
@@ -394,6 +400,19 @@ fn evaluate_each(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> (Bo
         })
         .collect();
     (yes, failed)
+}
+
+/// The same rows, where the symbol columns that are asked for hold the texts of these rows and no others.
+fn with_own_texts(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> RecordBatch {
+    let mut columns = batch.columns().to_vec();
+    for asked in collect_columns(expression) {
+        let column = &mut columns[asked.index()];
+        if let DataType::Dictionary(_, texts) = column.data_type().clone() {
+            let plain = cast(column, &texts).expect("symbols are texts");
+            *column = cast(&plain, column.data_type()).expect("texts are symbols");
+        }
+    }
+    RecordBatch::try_new(batch.schema(), columns).expect("types and rows are the same")
 }
 
 fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Option<BooleanArray> {

@@ -238,7 +238,12 @@ impl WindowSet {
         for (at, (planned, store)) in plan.panes.iter().zip(&mut self.stores).enumerate() {
             let watermark_ms =
                 *watermarks[usize::from(planned.kind)].get_or_insert_with(|| devices.advance(planned.kind));
-            let mut push = |length, it| closed.entry((at, length)).or_default().push(it);
+            // What closes comes length by length.
+            let mut of_length: Vec<(ViewLength, Vec<Closed>)> = Vec::new();
+            let mut push = |length, it| match of_length.last_mut() {
+                Some((last, all)) if *last == length => all.push(it),
+                _ => of_length.push((length, vec![it])),
+            };
             match store {
                 Store::Panes(panes) => {
                     panes.close(&self.reporters[&planned.clock], watermark_ms, to_ms, push);
@@ -255,6 +260,9 @@ impl WindowSet {
                     let length = planned.views[0];
                     sessions.close(watermark_ms, to_ms, |it| push(length, it));
                 }
+            }
+            for (length, mut all) in of_length {
+                closed.entry((at, length)).or_default().append(&mut all);
             }
         }
         for ((at, _), closed) in &mut closed {

@@ -95,6 +95,12 @@ impl Adding {
             _ => Amount::Weight,
         })
     }
+
+    /// What a record adds to a sum, millionths.
+    #[inline]
+    pub(crate) fn amount(self, contribution: &Contribution) -> i128 {
+        self.0.of(contribution)
+    }
 }
 
 /// The state of one measure for one key in one pane.

@@ -13,6 +13,7 @@ mod forecast;
 mod ledgers;
 mod level;
 mod measure;
+mod near;
 mod occupancy;
 mod panes;
 mod reporters;
@@ -22,6 +23,7 @@ mod seen;
 mod sessions;
 mod sightings;
 mod sketch;
+mod sums;
 mod view;
 mod zones;
 

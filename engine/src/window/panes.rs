@@ -18,10 +18,11 @@ use super::counters::Counters;
 use super::fault::FaultKind;
 use super::ledgers::Ledgers;
 use super::measure::{Accumulator, Adding, Contribution, Sliding};
+use super::near::{Near, NearLength};
 use super::reporters::{DeviceSet, PaneClock, Reporters};
 use super::revisions::Revisions;
 use super::roster::ZoneRoster;
-use super::sightings::{self, Sightings};
+use super::sightings;
 use super::view::{View, ViewLength};
 use crate::record::SymbolId;
 use crate::testing::sabotage::{self, Wrong};
@@ -96,8 +97,8 @@ pub(crate) struct Panes {
     groups: usize,
     /// Values that are kept one by one.
     values: usize,
-    /// In place of these three, where different values are counted in windows that slide.
-    sightings: Option<Sightings>,
+    /// In place of these three, where windows can be made of less.
+    near: Option<Near>,
     room: Room,
     roster: ZoneRoster,
     views: Vec<View>,
@@ -135,22 +136,22 @@ impl Panes {
             room: spec.room,
             roster: spec.roster,
             views: spec.views.into_iter().map(View::new).collect(),
-            sightings: None,
+            near: None,
             overflow: 0,
         };
-        panes.sightings = panes.new_sightings();
+        panes.near = panes.new_near();
         panes
     }
 
-    /// Room for sightings, if that is what these panes and views are best made of.
-    fn new_sightings(&self) -> Option<Sightings> {
-        let panes_of = |view: &View| view.length.last_ms / self.clock.pane_ms;
-        let fits = |view: &View| self.slides(&view.length) && panes_of(view) <= sightings::PANES_MAX;
-        let counts_values = matches!(self.measure, Measure::Distinct(_))
-            && self.views.iter().all(fits)
-            && !sabotage::is(Wrong::FirstPaneDropped);
-        let length = |view: &View| (panes_of(view), view.closed_to_ms.map(|end_ms| self.clock.pane_of(end_ms)));
-        counts_values.then(|| Sightings::new(self.views.iter().map(length)))
+    /// What these panes and views can be made of in place of accumulators, if nothing is revised.
+    fn new_near(&self) -> Option<Near> {
+        let length = |view: &View| NearLength {
+            panes: view.length.last_ms / self.clock.pane_ms,
+            slides: self.slides(&view.length),
+            closed_to: view.closed_to_ms.map(|end_ms| self.clock.pane_of(end_ms)),
+        };
+        let may_be = self.revisions.is_none() && !sabotage::is(Wrong::FirstPaneDropped);
+        may_be.then(|| Near::new(&self.measure, &self.views.iter().map(length).collect::<Vec<_>>())).flatten()
     }
 
     /// Keeps the views that are wanted and adds those that are new.
@@ -176,7 +177,7 @@ impl Panes {
     /// so that it is asked for together.
     pub(crate) fn observe_all(&mut self, observations: &[Observation]) {
         for observations in observations.chunks(sightings::TOGETHER) {
-            if self.sightings.is_some() && observations.iter().all(|it| it.contribution.total.is_none()) {
+            if self.near.is_some() && observations.iter().all(|it| it.contribution.total.is_none()) {
                 self.see_all(observations);
                 continue;
             }
@@ -193,12 +194,12 @@ impl Panes {
     }
 
     fn see_all(&mut self, observations: &[Observation]) {
-        let Some(sightings) = &mut self.sightings else { return };
-        let (clock, roster, overflow) = (self.clock, &mut self.roster, &mut self.overflow);
-        let records = observations.iter().filter_map(|it| Some((it.key?, clock.pane_of(it.ts_ms), it.contribution)));
-        records.clone().for_each(|(key, pane, contribution)| roster.learn(&key, contribution.device, pane));
-        let records = records.map(|(key, pane, contribution)| (key, pane, contribution.digest));
-        sightings.observe(records, self.room, |key, had_room| match &mut self.touched {
+        let Some(near) = &mut self.near else { return };
+        let (clock, overflow) = (self.clock, &mut self.overflow);
+        for (key, observation) in observations.iter().filter_map(|it| Some((it.key?, it))) {
+            self.roster.learn(&key, observation.contribution.device, clock.pane_of(observation.ts_ms));
+        }
+        near.observe(observations, clock, self.room, |key, had_room| match &mut self.touched {
             _ if !had_room => *overflow += 1,
             Some(touched) => drop(touched.insert(key)),
             None => {}
@@ -222,7 +223,7 @@ impl Panes {
             }
             return;
         }
-        if self.sightings.is_some() {
+        if self.near.is_some() {
             return self.see_all(std::slice::from_ref(observation));
         }
         let groups = self.open.entry(pane).or_default();
@@ -294,14 +295,14 @@ impl Panes {
                     continue;
                 }
                 let Some(end_ms) = next_end_ms else { break };
-                if slides && self.sightings.is_none() {
+                if slides && self.near.is_none() {
                     self.views[at].slide_to(&self.open, &self.measure, self.clock.pane_of(end_ms));
                 }
                 self.close_one(at, reporters, end_ms, slides, |closed| emit(length, closed));
                 let view = &mut self.views[at];
                 view.closed_to_ms = Some(end_ms);
                 view.from = self.clock.pane_of(end_ms + length.every_ms - length.last_ms);
-                if self.sightings.is_some() {
+                if slides && self.near.is_some() {
                     view.pass(self.clock.pane_of(end_ms));
                 } else if slides {
                     view.slide_out(&self.open);
@@ -314,8 +315,8 @@ impl Panes {
             }
         }
         let from = self.needed_from();
-        if let Some(sightings) = &mut self.sightings {
-            sightings.forget_before(from);
+        if let Some(near) = &mut self.near {
+            near.forget_before(from);
         }
         while self.open.first_key_value().is_some_and(|(first, _)| *first < from) {
             let Some((_, gone)) = self.open.pop_first() else { break };
@@ -402,8 +403,8 @@ impl Panes {
         range: &Range<i64>,
         slides: bool,
     ) -> Vec<(GroupKey, Option<f64>)> {
-        if let Some(sightings) = &mut self.sightings {
-            return sightings.close(at, range.end).map(|(key, value)| (key, Some(value))).collect();
+        if let Some(near) = &mut self.near {
+            return near.close(at, range.end);
         }
         let instants = |device: u32| self.instants(reporters, range, device);
         if slides {
@@ -526,8 +527,8 @@ impl Panes {
     /// The value of a key in a window that is still open, if it may have reached `at_least` already. For measures that
     /// only grow.
     pub(crate) fn partial(&self, key: &GroupKey, length: ViewLength, end_ms: i64, at_least: f64) -> Option<f64> {
-        if let Some(sightings) = &self.sightings {
-            return sightings.partial(key, &self.panes_of(length, end_ms), at_least);
+        if let Some(near) = &self.near {
+            return near.partial(key, &self.panes_of(length, end_ms), at_least);
         }
         let inside = || self.open.range(self.panes_of(length, end_ms)).filter_map(|(_, groups)| groups.get(key));
         let no_more_than: f64 = inside().filter_map(|pane| pane.value(&self.measure, |_| 1)).sum();
@@ -543,7 +544,7 @@ impl Panes {
 
     /// Keys in panes, and values kept one by one.
     pub(crate) fn held(&self) -> (usize, usize) {
-        self.sightings.as_ref().map_or((self.groups, self.values), Sightings::held)
+        self.near.as_ref().map_or((self.groups, self.values), Near::held)
     }
 
     /// What is wrong with devices since this was asked last, with the key it is about.

@@ -5,7 +5,9 @@ use std::ops::{ControlFlow, Range};
 use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, ExprSchemable, Volatility};
-use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr as SqlExpr, Spanned, visit_expressions};
+use datafusion_sql::sqlparser::ast::{
+    BinaryOperator, Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, visit_expressions,
+};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span};
 
 use super::{Planner, Problem, Scope, plain};
@@ -118,29 +120,16 @@ fn check_types(
     problems: &mut Vec<Problem>,
 ) -> Option<DataType> {
     let before = problems.len();
-    let children: Vec<&SqlExpr> = match part {
-        SqlExpr::BinaryOp { left, right, .. } => vec![left, right],
-        SqlExpr::Nested(inner)
-        | SqlExpr::UnaryOp { expr: inner, .. }
-        | SqlExpr::IsNull(inner)
-        | SqlExpr::IsNotNull(inner) => vec![inner],
-        SqlExpr::Between { expr, low, high, .. } => vec![expr, low, high],
-        SqlExpr::InList { expr, list, .. } => std::iter::once(expr.as_ref()).chain(list).collect(),
-        _ => Vec::new(),
-    };
+    let children = parts_of(part);
     let types: Vec<Option<DataType>> =
         children.iter().map(|child| check_types(sql, child, scope, planner, problems)).collect();
     // A part with an unknown name has no type; what stands beside it is checked all the same.
     if problems.len() > before || !check_names(sql, part, scope, planner).is_empty() {
         return None;
     }
-    let compares = match part {
-        SqlExpr::BinaryOp { op, .. } => is_comparison(op),
-        SqlExpr::Between { .. } | SqlExpr::InList { .. } => true,
-        _ => false,
-    };
-    if compares && let [Some(first), others @ ..] = &types[..] {
-        for (other, child) in others.iter().flatten().zip(&children[1..]) {
+    if let [Some(first), others @ ..] = &types[..] {
+        let compared = others.iter().zip(&children[1..]).enumerate().filter(|(at, _)| is_compared(part, *at));
+        for (other, child) in compared.filter_map(|(_, (other, child))| Some((other.as_ref()?, child))) {
             let literal = matches!(child, SqlExpr::Value(_)) || matches!(children[0], SqlExpr::Value(_));
             if !comparable(first, other, literal) {
                 problems.push(Problem {
@@ -170,6 +159,56 @@ fn check_types(
             });
             None
         }
+    }
+}
+
+/// The parts of an expression whose types are looked at one by one.
+fn parts_of(part: &SqlExpr) -> Vec<&SqlExpr> {
+    match part {
+        SqlExpr::BinaryOp { left, right, .. }
+        | SqlExpr::IsDistinctFrom(left, right)
+        | SqlExpr::IsNotDistinctFrom(left, right) => vec![left, right],
+        SqlExpr::Nested(inner)
+        | SqlExpr::UnaryOp { expr: inner, .. }
+        | SqlExpr::Cast { expr: inner, .. }
+        | SqlExpr::IsNull(inner)
+        | SqlExpr::IsNotNull(inner)
+        | SqlExpr::IsTrue(inner)
+        | SqlExpr::IsNotTrue(inner)
+        | SqlExpr::IsFalse(inner)
+        | SqlExpr::IsNotFalse(inner) => vec![inner],
+        SqlExpr::Between { expr, low, high, .. } => vec![expr, low, high],
+        SqlExpr::InList { expr, list, .. } => std::iter::once(expr.as_ref()).chain(list).collect(),
+        SqlExpr::Case { operand, conditions, else_result, .. } => {
+            let when = conditions.iter().flat_map(|when| [&when.condition, &when.result]);
+            operand.iter().map(AsRef::as_ref).chain(when).chain(else_result.iter().map(AsRef::as_ref)).collect()
+        }
+        SqlExpr::Function(function) => match &function.args {
+            FunctionArguments::List(list) => list.args.iter().filter_map(argument).collect(),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn argument(argument: &FunctionArg) -> Option<&SqlExpr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
+}
+
+/// Whether the first part is compared with the part at `at` behind it.
+fn is_compared(part: &SqlExpr, at: usize) -> bool {
+    match part {
+        SqlExpr::BinaryOp { op, .. } => is_comparison(op),
+        SqlExpr::Between { .. }
+        | SqlExpr::InList { .. }
+        | SqlExpr::IsDistinctFrom(..)
+        | SqlExpr::IsNotDistinctFrom(..) => true,
+        // What stands between `case` and `when`, with what stands behind each `when`.
+        SqlExpr::Case { operand: Some(_), conditions, .. } => at % 2 == 0 && at / 2 < conditions.len(),
+        _ => false,
     }
 }
 

@@ -36,6 +36,11 @@ fn good_conditions_compile() {
         "extract(hour from ts) between 22 and 23",
         "coalesce(speed_kmh, 0) > 100",
         "zone = 'square' and true",
+        "cast(lane as int) > 2",
+        "case lane when '2' then speed_kmh > 80 when '3' then speed_kmh > 100 else plate is null end",
+        "case when lane = '2' then 1 else 2 end = 1",
+        "(confidence > 0.5) is not true",
+        "site is distinct from 'BY-07'",
     ] {
         assert_eq!(problems("vehicle", sql), [], "{sql}");
     }
@@ -51,6 +56,18 @@ fn every_mistake_is_pointed_at() {
         problems("vehicle", "site = 'A' and confidence = 'high'"),
         [("WR0303", "confidence = 'high'".to_owned())]
     );
+    for inside in [
+        "case when lane > 2 then true else false end",
+        "case when true then lane > 2 end",
+        "case when true then true else lane > 2 end",
+        "coalesce(lane > 2, false)",
+        "(lane > 2) is true",
+        "cast(lane > 2 as boolean)",
+    ] {
+        assert_eq!(problems("vehicle", inside), [("WR0303", "lane > 2".to_owned())], "{inside}");
+    }
+    assert_eq!(problems("vehicle", "lane is distinct from 2")[0].0, "WR0303");
+    assert_eq!(problems("vehicle", "case lane when 2 then true end")[0].0, "WR0303");
     assert_eq!(problems("vehicle", "plate = '陕A12345'"), [("WR0307", "plate".to_owned())]);
     assert_eq!(problems("vehicle", "speed_kmh + 1"), [("WR0304", "speed_kmh + 1".to_owned())]);
     assert_eq!(problems("vehicle", "ts > now()"), [("WR0305", "now".to_owned())]);

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{GroupKey, Groups, Panes};
-use crate::record::Digest;
 use crate::window::counters::SavedCounters;
 use crate::window::ledgers::{Ledgers, SavedLedgers};
 use crate::window::measure::{Accumulator, SavedAccumulator};
@@ -31,12 +30,12 @@ pub(crate) struct SavedPanes {
 impl Panes {
     /// The views have changed, and with them perhaps what the panes are best made of.
     pub(super) fn reshape(&mut self) {
-        let next = self.new_sightings();
-        if self.sightings.is_none() && next.is_none() {
+        let next = self.new_near();
+        if self.near.is_none() && next.is_none() {
             return;
         }
         let open = self.save_open();
-        (self.open, self.groups, self.values, self.sightings) = (BTreeMap::new(), 0, 0, next);
+        (self.open, self.groups, self.values, self.near) = (BTreeMap::new(), 0, 0, next);
         self.load_open(open);
         self.make_sums_anew();
     }
@@ -62,11 +61,8 @@ impl Panes {
     }
 
     fn save_open(&self) -> SavedOpen {
-        if let Some(sightings) = &self.sightings {
-            let save = |groups: BTreeMap<GroupKey, Vec<Digest>>| {
-                groups.into_iter().map(|(key, values)| (key, SavedAccumulator::Distinct(values))).collect()
-            };
-            return sightings.by_pane().into_iter().map(|(pane, groups)| (pane, save(groups))).collect();
+        if let Some(near) = &self.near {
+            return near.save();
         }
         let save = |groups: &Groups| {
             let mut groups: Vec<_> = groups.iter().map(|(key, it)| (*key, it.save())).collect();
@@ -77,14 +73,9 @@ impl Panes {
     }
 
     fn load_open(&mut self, saved: SavedOpen) {
-        if let Some(sightings) = &mut self.sightings {
-            for (pane, key, saved) in saved
-                .into_iter()
-                .flat_map(|(pane, groups)| groups.into_iter().map(move |(key, saved)| (pane, key, saved)))
-            {
-                if let SavedAccumulator::Distinct(values) = saved {
-                    sightings.take(key, pane, &values);
-                }
+        if let Some(near) = &mut self.near {
+            for (pane, groups) in saved {
+                groups.into_iter().for_each(|(key, saved)| near.take(key, pane, saved));
             }
             return;
         }
@@ -112,7 +103,7 @@ impl Panes {
                 view.load(saved);
             }
         }
-        self.sightings = self.new_sightings();
+        self.near = self.new_near();
         self.load_open(saved.open);
         self.make_sums_anew();
     }
