@@ -65,28 +65,26 @@ impl FoundKind {
         self.slots.len()
     }
 
-    /// A row behind those that have been kept, empty unless all of it will be filled.
+    /// An empty row behind those that have been kept.
     #[inline]
-    fn row(&mut self, filled: bool) -> Row<'_> {
+    fn row(&mut self) -> Row<'_> {
         let range = self.records * self.width()..(self.records + 1) * self.width();
         if self.tokens.len() < range.end {
             self.tokens.resize(range.end + 32 * self.width(), Token::default());
         }
         let row = &mut self.tokens[range];
-        if !filled {
-            row.fill(Token::default());
-        }
+        row.fill(Token::default());
         Row::new(row)
     }
 }
 
 impl Rows for Found {
     #[inline]
-    fn row(&mut self, kind: Option<usize>, filled: bool) -> Row<'_> {
+    fn row(&mut self, kind: Option<usize>) -> Row<'_> {
         self.reading = kind.or(self.fixed);
         match self.reading {
-            Some(kind) => self.kinds[kind].row(filled),
-            None => self.other.row(None, filled),
+            Some(kind) => self.kinds[kind].row(),
+            None => self.other.row(None),
         }
     }
 }
@@ -141,7 +139,7 @@ impl Found {
 
     fn copy(&mut self, kind: usize, token: impl Fn(usize) -> Token) {
         let kind = &mut self.kinds[kind];
-        let _empty = kind.row(false);
+        let _empty = kind.row();
         let from = kind.records * kind.width();
         for (place, slot) in kind.tokens[from..].iter_mut().zip(&kind.slots) {
             *place = token(usize::from(*slot));

@@ -109,8 +109,8 @@ impl<'a> Row<'a> {
 /// What has room for records that are being read.
 pub(crate) trait Rows {
     /// Room for one of this kind, by the position of its name, if that is known yet. Whatever was put into the room given
-    /// before is of no use, unless it has been kept. `filled` says that every place of it gets a value if it is kept.
-    fn row(&mut self, kind: Option<usize>, filled: bool) -> Row<'_>;
+    /// before is of no use, unless it has been kept.
+    fn row(&mut self, kind: Option<usize>) -> Row<'_>;
 }
 
 /// The values of one record's wanted fields.
@@ -122,7 +122,7 @@ pub(crate) struct Tokens {
 }
 
 impl Rows for Tokens {
-    fn row(&mut self, _: Option<usize>, _: bool) -> Row<'_> {
+    fn row(&mut self, _: Option<usize>) -> Row<'_> {
         self.record = self.record.wrapping_add(1);
         if self.record == 0 {
             self.slots.fill(Token::default());
@@ -154,7 +154,7 @@ impl Tokens {
 
 /// Reads one record. `tokens` has one slot for each wanted field and is overwritten.
 pub(crate) fn scan(line: &str, tree: &FieldTree, tokens: &mut Tokens) -> Result<(), Cause> {
-    Scanner::new(line).record(tree, &mut tokens.row(None, false), |_| {})
+    Scanner::new(line).record(tree, &mut tokens.row(None), |_| {})
 }
 
 /// Reads one record and remembers what it looks like.
@@ -165,7 +165,7 @@ pub(crate) fn scan_and_learn(
     templates: &mut Templates,
 ) -> Result<(), Cause> {
     let mut leaves = templates.leaves();
-    let result = Scanner::new(line).record(tree, &mut tokens.row(None, false), |leaf| leaves.push(leaf));
+    let result = Scanner::new(line).record(tree, &mut tokens.row(None), |leaf| leaves.push(leaf));
     templates.learn(line, leaves, result.is_ok());
     result
 }

@@ -12,7 +12,7 @@
 use weir_memory::{SpecialBytes, equal_bytes};
 
 use super::scanner::{Leaf, Scanner};
-use super::{NOWHERE, Row, Rows, Sort, Token};
+use super::{Row, Rows, Sort, Token};
 use crate::record::pack;
 
 /// Ways to write what stands before a kind.
@@ -91,8 +91,6 @@ struct Template {
     steps: Vec<Step>,
     /// What stands behind the last value.
     end: Literal,
-    /// Whether a value goes into every place of a row.
-    fills_rows: bool,
     used: bool,
 }
 
@@ -115,9 +113,7 @@ impl Template {
                 Some(Step { before, is_text, place, depth: leaf.depth })
             })
             .collect::<Option<Vec<Step>>>()?;
-        let has_value = |place: &u16| *place == NOWHERE || steps.iter().any(|step| step.place == *place);
-        let fills_rows = places.iter().all(has_value);
-        Some(Self { lead, steps, end: Literal::new(line[at..].trim_end().as_bytes()), fills_rows, used: false })
+        Some(Self { lead, steps, end: Literal::new(line[at..].trim_end().as_bytes()), used: false })
     }
 
     /// Reads on from the value of step `from - 1`, which ended at `at`.
@@ -173,18 +169,7 @@ impl Reader<'_> {
     }
 
     /// A value that is no plain string; the position behind it, or of its closing quote.
-    #[inline]
     fn other_value(&self, step: &Step, start: usize, row: &mut Row<'_>) -> Option<usize> {
-        match short_number(self.bytes, start).filter(|_| !step.is_text) {
-            Some(token) => {
-                row.set(step.place, token);
-                Some(token.end as usize)
-            }
-            None => self.any_value(step, start, row),
-        }
-    }
-
-    fn any_value(&self, step: &Step, start: usize, row: &mut Row<'_>) -> Option<usize> {
         let near = self.near(start);
         let scanned = || Scanner::value_at(near, start, usize::from(step.depth));
         let token = match near.as_bytes().get(start)? {
@@ -201,24 +186,6 @@ impl Reader<'_> {
         row.set(step.place, token);
         Some(end)
     }
-}
-
-/// A number without exponent that ends within a word, if that can be told of all its bytes at once.
-#[inline]
-fn short_number(bytes: &[u8], start: usize) -> Option<Token> {
-    const EACH: u128 = u128::MAX / 0xff;
-    let first = start + usize::from(*bytes.get(start)? == b'-');
-    let word = bytes.get(first..)?.first_chunk::<{ size_of::<u128>() }>()?;
-    let digits = u128::from_le_bytes(*word) ^ (EACH * u128::from(b'0'));
-    // The highest bit of each byte that is no digit: more than nine is more than 127 when 118 is added.
-    let others = (((digits & (EACH * 0x7f)) + EACH * 118) | digits) & (EACH * 0x80);
-    let byte = |at: u32| word.get(at as usize).copied();
-    let whole = others.trailing_zeros() / 8;
-    let behind_point = others & (others.wrapping_sub(1));
-    let end = if byte(whole)? == b'.' { behind_point.trailing_zeros() / 8 } else { whole };
-    let plain =
-        whole > 0 && (whole == 1 || word[0] != b'0') && end != whole + 1 && !matches!(byte(end)?, b'e' | b'E' | b'.');
-    plain.then(|| Token::new(Sort::Number, start, first + end as usize))
 }
 
 /// A number without exponent.
@@ -312,7 +279,7 @@ impl Templates {
             _ => (&mut self.choices[0], None, at),
         };
         for place in 0..choice.templates.len() {
-            let mut row = rows.row(choice.kind, choice.templates[place].fills_rows);
+            let mut row = rows.row(choice.kind);
             if let Some((slot, token)) = kind {
                 row.set(choice.places[usize::from(slot)], token);
             }
@@ -335,11 +302,9 @@ impl Templates {
     fn read_as_last(&self, reader: &Reader<'_>, at: usize, rows: &mut impl Rows) -> Option<usize> {
         let slot = usize::from(self.chooser?);
         for choice in &self.choices[1..] {
-            let Some(Template { lead: Some((lead, kind)), fills_rows, .. }) = choice.templates.first() else {
-                continue;
-            };
+            let Some(Template { lead: Some((lead, kind)), .. }) = choice.templates.first() else { continue };
             let Some(start) = lead.behind(reader.bytes, at) else { continue };
-            let mut row = rows.row(choice.kind, *fills_rows);
+            let mut row = rows.row(choice.kind);
             let [from, to] = kind.map(|place| at + place as usize);
             row.set(choice.places[slot], Token::new(Sort::Text, from, to));
             // One that is of use is tried first as long as it is.
@@ -402,30 +367,5 @@ impl Templates {
         }
         choice.passing = choice.patience;
         choice.templates.insert(0, template);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20_000))]
-
-        #[test]
-        fn a_number_in_a_word_is_the_number_byte_by_byte(text in "-?[0-9]{0,18}(\\.[0-9]{0,7})?[,\\}eE. \"x\u{e9}]") {
-            let bytes = format!("{text}{:32}", "");
-            let ends = |token: Token| (token.start, token.end);
-            let (at_once, by_byte) = (short_number(bytes.as_bytes(), 0), plain_number_at(bytes.as_bytes()));
-            prop_assert!(at_once.is_none() || at_once.map(ends) == by_byte.map(ends), "{}", text);
-            let stops = by_byte.is_some_and(|token| token.end < 15 && bytes.as_bytes()[token.end as usize] != b'.');
-            prop_assert!(!stops || at_once.is_some(), "{}", text);
-        }
-    }
-
-    fn plain_number_at(bytes: &[u8]) -> Option<Token> {
-        matches!(bytes[0], b'-' | b'0'..=b'9').then(|| plain_number(bytes, 0))?
     }
 }
