@@ -70,21 +70,21 @@ fn encode(texts: &[Option<&str>], encoding: Encoding) -> ArrayRef {
         values.extend(more.iter().map(|text| Some(text.as_str())));
     }
     // What has no text has no key, or one that leads to null.
-    let key = |(row, text): (usize, &Option<&str>)| match text {
+    let key = |(row, text): (usize, Option<&str>)| match text {
         None if row % 2 == 0 => None,
-        text => Some(values.iter().position(|value| value == text).expect("it is there") as i32),
+        text => Some(values.iter().position(|value| *value == text).expect("it is there") as i32),
     };
     match encoding {
         Encoding::Plain => Arc::new(StringArray::from_iter(texts)),
         Encoding::Large => Arc::new(LargeStringArray::from_iter(texts)),
         Encoding::View => Arc::new(StringViewArray::from_iter(texts)),
         Encoding::Repeating => {
-            let keys = Int16Array::from_iter(texts.iter().enumerate().map(|(row, text)| text.map(|_| row as i16)));
+            let keys: Int16Array = texts.iter().enumerate().map(|(row, text)| text.map(|_| row as i16)).collect();
             let values: StringArray = texts.iter().map(|text| Some(text.unwrap_or("nobody"))).collect();
             Arc::new(DictionaryArray::<Int16Type>::try_new(keys, Arc::new(values)).unwrap())
         }
         Encoding::Numbered | Encoding::Long => {
-            let keys = Int32Array::from_iter(texts.iter().enumerate().map(key));
+            let keys: Int32Array = texts.iter().copied().enumerate().map(key).collect();
             let values = StringArray::from_iter(values.clone());
             Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(values)).unwrap())
         }

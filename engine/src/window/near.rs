@@ -9,7 +9,7 @@ use weir_rules::pack::Measure;
 use super::measure::{Adding, SavedAccumulator, from_micro};
 use super::panes::{GroupKey, Observation, Room};
 use super::reporters::PaneClock;
-use super::sightings::{self, Sightings};
+use super::sightings::{Sightings, panes_max};
 use super::sums::{self, Sums};
 
 /// Windows of a length: their panes, whether they slide, and the pane behind the one of them that closed last.
@@ -20,19 +20,25 @@ pub(super) struct NearLength {
 }
 
 pub(super) enum Near {
-    Values(Sightings),
+    Values(Sightings<u64>),
+    /// The same for longer windows.
+    LongValues(Sightings<u128>),
     Sums(Sums, Adding),
 }
 
 impl Near {
     /// What fits a measure and windows of these lengths, if anything does.
     pub(super) fn new(measure: &Measure, lengths: &[NearLength]) -> Option<Self> {
+        let fits = |fit: &dyn Fn(&NearLength) -> bool| lengths.iter().all(fit);
         match measure {
-            Measure::Distinct(_) if lengths.iter().all(|it| it.slides && it.panes <= sightings::PANES_MAX) => {
+            Measure::Distinct(_) if fits(&|it| it.slides && it.panes <= panes_max::<u64>()) => {
                 Some(Self::Values(Sightings::new(lengths.iter().map(|it| (it.panes, it.closed_to)))))
             }
+            Measure::Distinct(_) if fits(&|it| it.slides && it.panes <= panes_max::<u128>()) => {
+                Some(Self::LongValues(Sightings::new(lengths.iter().map(|it| (it.panes, it.closed_to)))))
+            }
             Measure::Count | Measure::Sum(_) | Measure::Inflow | Measure::Outflow | Measure::NetFlow
-                if lengths.iter().all(|it| it.panes <= sums::PANES_MAX) =>
+                if fits(&|it| it.panes <= sums::PANES_MAX) =>
             {
                 Some(Self::Sums(Sums::new(lengths.iter().map(|it| it.panes)), Adding::new(measure)))
             }
@@ -40,7 +46,7 @@ impl Near {
         }
     }
 
-    /// Notes at most [`sightings::TOGETHER`] records; tells for each that has a key whether there was room.
+    /// Notes at most [`TOGETHER`](super::sightings::TOGETHER) records; tells for each that has a key whether there was room.
     #[inline]
     pub(super) fn observe(
         &mut self,
@@ -54,6 +60,9 @@ impl Near {
             Self::Values(values) => {
                 values.observe(records.map(|(key, pane, it)| (key, pane, it.digest)), room, told);
             }
+            Self::LongValues(values) => {
+                values.observe(records.map(|(key, pane, it)| (key, pane, it.digest)), room, told);
+            }
             Self::Sums(sums, adding) => {
                 let adding = *adding;
                 sums.observe(records.map(|(key, pane, it)| (key, pane, adding.amount(it))), room, told);
@@ -65,6 +74,7 @@ impl Near {
     pub(super) fn close(&mut self, length: usize, end: i64) -> Vec<(GroupKey, Option<f64>)> {
         match self {
             Self::Values(values) => values.close(length, end).map(|(key, value)| (key, Some(value))).collect(),
+            Self::LongValues(values) => values.close(length, end).map(|(key, value)| (key, Some(value))).collect(),
             Self::Sums(sums, _) => sums.close(length, end).map(|(key, sum)| (key, Some(from_micro(sum)))).collect(),
         }
     }
@@ -73,6 +83,7 @@ impl Near {
     pub(super) fn partial(&self, key: &GroupKey, panes: &Range<i64>, at_least: f64) -> Option<f64> {
         match self {
             Self::Values(values) => values.partial(key, panes, at_least),
+            Self::LongValues(values) => values.partial(key, panes, at_least),
             Self::Sums(sums, _) => sums.partial(key, panes).map(from_micro).filter(|value| *value >= at_least),
         }
     }
@@ -81,6 +92,7 @@ impl Near {
     pub(super) fn forget_before(&mut self, from: i64) {
         match self {
             Self::Values(values) => values.forget_before(from),
+            Self::LongValues(values) => values.forget_before(from),
             Self::Sums(sums, _) => sums.forget_before(from),
         }
     }
@@ -89,6 +101,7 @@ impl Near {
     pub(super) fn held(&self) -> (usize, usize) {
         match self {
             Self::Values(values) => values.held(),
+            Self::LongValues(values) => values.held(),
             Self::Sums(sums, _) => (sums.held(), 0),
         }
     }
@@ -104,6 +117,7 @@ impl Near {
         }
         match self {
             Self::Values(values) => saved(values.by_pane(), SavedAccumulator::Distinct),
+            Self::LongValues(values) => saved(values.by_pane(), SavedAccumulator::Distinct),
             Self::Sums(sums, _) => saved(sums.by_pane(), SavedAccumulator::Sum),
         }
     }
@@ -112,6 +126,7 @@ impl Near {
     pub(super) fn take(&mut self, key: GroupKey, pane: i64, saved: SavedAccumulator) {
         match (self, saved) {
             (Self::Values(values), SavedAccumulator::Distinct(seen)) => values.take(key, pane, &seen),
+            (Self::LongValues(values), SavedAccumulator::Distinct(seen)) => values.take(key, pane, &seen),
             (Self::Sums(sums, _), SavedAccumulator::Sum(sum)) => sums.take(key, pane, sum),
             _ => debug_assert!(false, "panes of one rule hold one measure"),
         }

@@ -1,28 +1,85 @@
 //! The panes in which one value was seen: a word of bits, as nearly all of them lie close together.
+//! Longer windows take a longer word.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::fmt;
+use std::ops::{self, Range};
 
 use crate::record::Digest;
 
-/// Panes that a word has room for.
-pub(super) const BITS: i64 = u64::BITS as i64;
+/// A word of bits: as many panes as it has room for.
+pub(super) trait Word:
+    Copy
+    + Default
+    + PartialEq
+    + fmt::Debug
+    + ops::Not<Output = Self>
+    + ops::BitAnd<Output = Self>
+    + ops::BitOr<Output = Self>
+    + ops::Shl<i64, Output = Self>
+    + ops::Shr<i64, Output = Self>
+{
+    /// A number for each place.
+    type Steps: Copy + fmt::Debug + AsRef<[i32]> + AsMut<[i32]>;
+    const NO_STEPS: Self::Steps;
+    const BITS: i64;
+    const NONE: Self;
+    const ALL: Self;
+    const FIRST: Self;
+
+    fn ones(self) -> usize;
+    /// The place of the lowest bit.
+    fn lowest(self) -> i64;
+    /// The place of the highest bit.
+    fn highest(self) -> i64;
+}
+
+macro_rules! word {
+    ($word:ty, $bits:literal) => {
+        impl Word for $word {
+            type Steps = [i32; $bits];
+            const NO_STEPS: Self::Steps = [0; $bits];
+            const BITS: i64 = $bits;
+            const NONE: Self = 0;
+            const ALL: Self = <$word>::MAX;
+            const FIRST: Self = 1;
+
+            #[inline]
+            fn ones(self) -> usize {
+                self.count_ones() as usize
+            }
+
+            #[inline]
+            fn lowest(self) -> i64 {
+                i64::from(self.trailing_zeros())
+            }
+
+            #[inline]
+            fn highest(self) -> i64 {
+                i64::from(self.ilog2())
+            }
+        }
+    };
+}
+
+word!(u64, 64);
+word!(u128, 128);
 
 /// Panes that did not fit into [`Seen`], by value; without one, those of the key.
 pub(super) type Older = BTreeSet<(Option<Digest>, i64)>;
 
 /// The panes in which a value was seen.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seen {
+pub(super) struct Seen<W> {
     newest: i64,
     /// The lowest bit is the newest pane, each higher one the pane before; 0 for never.
-    bits: u64,
+    bits: W,
 }
 
 /// The sightings next to a new one, before and after it.
 pub(super) type Neighbours = (Option<i64>, Option<i64>);
 
-impl Seen {
+impl<W: Word> Seen<W> {
     /// Notes a pane; `None` if it is known. Panes before `needed_from` may be forgotten.
     #[inline]
     pub(super) fn see(
@@ -32,22 +89,22 @@ impl Seen {
         older: &mut Older,
         needed_from: i64,
     ) -> Option<Neighbours> {
-        if self.bits == 0 {
-            *self = Self { newest: pane, bits: 1 };
+        if self.is_never() {
+            *self = Self { newest: pane, bits: W::FIRST };
             return Some((None, None));
         }
         let behind = self.newest - pane;
         if behind < 0 {
             let before = self.newest;
-            if -behind >= BITS || self.bits >> (BITS + behind) != 0 {
+            if -behind >= W::BITS || self.bits >> (W::BITS + behind) != W::NONE {
                 self.move_over(who, -behind, older, needed_from);
             } else {
-                self.bits <<= -behind;
+                self.bits = self.bits << -behind;
             }
-            (self.newest, self.bits) = (pane, self.bits | 1);
+            (self.newest, self.bits) = (pane, self.bits | W::FIRST);
             return Some((Some(before), None));
         }
-        if behind < BITS && self.bits >> behind & 1 == 1 {
+        if self.holds(behind) {
             return None;
         }
         self.see_before(who, pane, older)
@@ -57,12 +114,12 @@ impl Seen {
     #[cold]
     fn see_before(&mut self, who: Option<Digest>, pane: i64, older: &mut Older) -> Option<Neighbours> {
         let behind = self.newest - pane;
-        let after = if behind < BITS { self.bits & ((1 << behind) - 1) } else { self.bits };
-        let before = if behind + 1 < BITS { self.bits >> (behind + 1) } else { 0 };
-        let mut previous = (before != 0).then(|| pane - 1 - i64::from(before.trailing_zeros()));
-        let mut next = (after != 0).then(|| self.newest - i64::from(after.ilog2()));
-        if behind < BITS {
-            self.bits |= 1 << behind;
+        let after = if behind < W::BITS { self.bits & !(W::ALL << behind) } else { self.bits };
+        let before = if behind + 1 < W::BITS { self.bits >> (behind + 1) } else { W::NONE };
+        let mut previous = (before != W::NONE).then(|| pane - 1 - before.lowest());
+        let mut next = (after != W::NONE).then(|| self.newest - after.highest());
+        if behind < W::BITS {
+            self.bits = self.bits | W::FIRST << behind;
         } else if !older.insert((who, pane)) {
             return None;
         }
@@ -77,21 +134,27 @@ impl Seen {
     /// The newest pane is so many later; what does not fit any more and is needed is kept elsewhere.
     #[cold]
     fn move_over(&mut self, who: Option<Digest>, by: i64, older: &mut Older, needed_from: i64) {
-        let stays = if by < BITS { u64::MAX >> by } else { 0 };
+        let stays = if by < W::BITS { W::ALL >> by } else { W::NONE };
         let gone = Self { bits: self.bits & !stays, ..*self };
         older.extend(gone.panes().filter(|pane| *pane >= needed_from).map(|pane| (who, pane)));
-        self.bits = if by < BITS { (self.bits & stays) << by } else { 0 };
+        self.bits = if by < W::BITS { (self.bits & stays) << by } else { W::NONE };
+    }
+
+    /// Whether the pane so many before the newest one is among them.
+    #[inline]
+    fn holds(self, behind: i64) -> bool {
+        behind < W::BITS && self.bits >> behind & W::FIRST != W::NONE
     }
 
     pub(super) fn panes(self) -> impl Iterator<Item = i64> {
-        (0..BITS).filter(move |behind| self.bits >> behind & 1 == 1).map(move |behind| self.newest - behind)
+        (0..W::BITS).filter(move |behind| self.holds(*behind)).map(move |behind| self.newest - behind)
     }
 
     /// Whether it has a pane among these.
     pub(super) fn is_in(self, panes: &Range<i64>) -> bool {
         let behind = self.newest - (panes.end - 1);
-        let (from, to) = (behind.max(0), (self.newest - panes.start).min(BITS - 1));
-        from <= to && self.bits >> from & (u64::MAX >> (BITS - 1 - (to - from))) != 0
+        let (from, to) = (behind.max(0), (self.newest - panes.start).min(W::BITS - 1));
+        from <= to && self.bits >> from & (W::ALL >> (W::BITS - 1 - (to - from))) != W::NONE
     }
 
     pub(super) fn newest(self) -> i64 {
@@ -99,16 +162,16 @@ impl Seen {
     }
 
     pub(super) fn is_never(self) -> bool {
-        self.bits == 0
+        self.bits == W::NONE
     }
 
     pub(super) fn len(self) -> usize {
-        self.bits.count_ones() as usize
+        self.bits.ones()
     }
 
     /// Forgets the panes before this one.
     pub(super) fn forget_before(&mut self, from: i64) {
-        let kept = self.newest.saturating_sub(from).saturating_add(1).clamp(0, BITS);
-        self.bits &= if kept == 0 { 0 } else { u64::MAX >> (BITS - kept) };
+        let kept = self.newest.saturating_sub(from).saturating_add(1).clamp(0, W::BITS);
+        self.bits = if kept == 0 { W::NONE } else { self.bits & W::ALL >> (W::BITS - kept) };
     }
 }

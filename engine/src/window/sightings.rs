@@ -15,11 +15,13 @@ use hashbrown::hash_map::Entry;
 
 use super::digests::DigestMap;
 use super::panes::{GroupKey, Room};
-use super::seen::{BITS, Older, Seen};
+use super::seen::{Older, Seen, Word};
 use crate::record::Digest;
 
-/// Longest window, in panes: half of what [`Seen`] has room for, so that clocks may differ by the other half.
-pub(super) const PANES_MAX: i64 = BITS / 2;
+/// Longest window, in panes: half of what a word has room for, so that clocks may differ by the other half.
+pub(super) const fn panes_max<W: Word>() -> i64 {
+    W::BITS / 2
+}
 
 /// A key takes the room of so many keys in panes, however few panes it is in: its windows' steps are kept for all.
 const PANES_A_KEY: usize = 3;
@@ -27,11 +29,11 @@ const PANES_A_KEY: usize = 3;
 pub(super) const TOGETHER: usize = 16;
 
 /// What is known of one key.
-struct Group {
+struct Group<W> {
     key: GroupKey,
     /// Panes with any record.
-    present: Seen,
-    values: DigestMap<Seen>,
+    present: Seen<W>,
+    values: DigestMap<Seen<W>>,
     older: Older,
     /// Values whose last pane was before this one have been forgotten. Groups take turns: all tables at once would hold
     /// everything else up for milliseconds.
@@ -39,27 +41,27 @@ struct Group {
 }
 
 /// The windows of one length: how many values they hold, for each group by its number.
-#[derive(Debug, Default)]
-struct Length {
+#[derive(Debug)]
+struct Length<W: Word> {
     /// Panes of a window.
     panes: i64,
     /// The pane behind the window that closed last.
     closed_to: Option<i64>,
     /// Values in that window.
     values: Vec<i64>,
-    /// By how much that changes with the windows that end at the next [`BITS`] panes behind `from`, the end's lowest bits
+    /// By how much that changes with the windows that end at the next [`Word::BITS`] panes behind `from`, the end's lowest bits
     /// being the place.
-    steps: Vec<[i32; BITS as usize]>,
+    steps: Vec<W::Steps>,
     from: i64,
     /// The same for windows that end elsewhere, by end and group.
     far: BTreeMap<(i64, u32), i64>,
 }
 
-fn place_of(end: i64) -> usize {
-    (end & (BITS - 1)) as usize
+fn place_of<W: Word>(end: i64) -> usize {
+    (end & (W::BITS - 1)) as usize
 }
 
-impl Length {
+impl<W: Word> Length<W> {
     /// Windows of a group that end behind the panes `first` to `last` hold one value more.
     #[inline]
     fn add(&mut self, group: u32, first: i64, last: i64) {
@@ -71,8 +73,8 @@ impl Length {
 
     #[inline]
     fn step(&mut self, group: u32, end: i64, by: i32) {
-        if end > self.from && end - self.from <= BITS {
-            self.steps[group as usize][place_of(end)] += by;
+        if end > self.from && end - self.from <= W::BITS {
+            self.steps[group as usize].as_mut()[place_of::<W>(end)] += by;
         } else {
             *self.far.entry((end, group)).or_default() += i64::from(by);
         }
@@ -80,9 +82,10 @@ impl Length {
 
     /// The windows of all groups up to this end have closed.
     fn close(&mut self, end: i64) {
-        let passed = self.from + 1..=end.min(self.from + BITS);
+        let passed = self.from + 1..=end.min(self.from + W::BITS);
         for (values, steps) in self.values.iter_mut().zip(&mut self.steps) {
-            *values += passed.clone().map(|end| i64::from(std::mem::take(&mut steps[place_of(end)]))).sum::<i64>();
+            let steps = steps.as_mut();
+            *values += passed.clone().map(|end| i64::from(std::mem::take(&mut steps[place_of::<W>(end)]))).sum::<i64>();
         }
         // Records may be far ahead of the windows that close first.
         (self.closed_to, self.from) = (Some(end), self.from.max(end));
@@ -90,10 +93,10 @@ impl Length {
         for ((_, group), step) in std::mem::replace(&mut self.far, ahead) {
             self.values[group as usize] += step;
         }
-        let near = (self.from + 1, 0)..(self.from + BITS + 1, 0);
+        let near = (self.from + 1, 0)..(self.from + W::BITS + 1, 0);
         while let Some(((at, group), step)) = self.far.range(near.clone()).next().map(|(at, step)| (*at, *step)) {
             self.far.remove(&(at, group));
-            self.steps[group as usize][place_of(at)] += step as i32;
+            self.steps[group as usize].as_mut()[place_of::<W>(at)] += step as i32;
         }
     }
 
@@ -105,16 +108,16 @@ impl Length {
 }
 
 /// Panes of the longest window.
-fn longest_of(lengths: &[Length]) -> i64 {
+fn longest_of<W: Word>(lengths: &[Length<W>]) -> i64 {
     lengths.iter().map(|length| length.panes).max().unwrap_or(1)
 }
 
 /// All keys of panes that count different values.
-pub(super) struct Sightings {
+pub(super) struct Sightings<W: Word> {
     numbers: HashMap<GroupKey, u32, RandomState>,
     /// By their numbers.
-    groups: Vec<Group>,
-    lengths: Vec<Length>,
+    groups: Vec<Group<W>>,
+    lengths: Vec<Length<W>>,
     /// No window that is still open holds an earlier pane.
     needed_from: i64,
     /// Keys in panes.
@@ -122,12 +125,12 @@ pub(super) struct Sightings {
     values: usize,
 }
 
-impl Sightings {
+impl<W: Word> Sightings<W> {
     /// Nothing yet, for windows of so many panes; the pane behind the one of them that closed last, if any has.
     pub(super) fn new(lengths: impl IntoIterator<Item = (i64, Option<i64>)>) -> Self {
         let length = |(panes, closed_to): (i64, Option<i64>)| {
             let from = closed_to.unwrap_or(i64::MIN);
-            Length { panes, closed_to, from, ..Length::default() }
+            Length { panes, closed_to, values: Vec::new(), steps: Vec::new(), from, far: BTreeMap::new() }
         };
         Self {
             numbers: HashMap::default(),
@@ -150,10 +153,10 @@ impl Sightings {
                 self.groups.push(Group::new(key, pane - turn));
                 for length in &mut self.lengths {
                     if length.from == i64::MIN {
-                        length.from = pane - BITS / 2;
+                        length.from = pane - W::BITS / 2;
                     }
                     length.values.push(0);
-                    length.steps.push([0; BITS as usize]);
+                    length.steps.push(W::NO_STEPS);
                 }
                 Some(number)
             }
@@ -177,8 +180,8 @@ impl Sightings {
             let Some(number) = number.map(|number| number as usize) else { continue };
             self.groups[number].values.expect(value.unwrap_or_default());
             for length in &self.lengths {
-                weir_memory::prefetch(&length.steps[number], place_of(pane + 1));
-                weir_memory::prefetch(&length.steps[number], place_of(pane + 1 + length.panes));
+                weir_memory::prefetch(length.steps[number].as_ref(), place_of::<W>(pane + 1));
+                weir_memory::prefetch(length.steps[number].as_ref(), place_of::<W>(pane + 1 + length.panes));
             }
         }
         for ((key, pane, value), number) in records.zip(&numbers) {
@@ -198,7 +201,7 @@ impl Sightings {
             self.values += group.older.len() - before;
         }
         let Some(value) = value else { return true };
-        let is_known = |group: &Group| group.values.get(value).is_some_and(|seen| seen.is_in(&(pane..pane + 1)));
+        let is_known = |group: &Group<W>| group.values.get(value).is_some_and(|seen| seen.is_in(&(pane..pane + 1)));
         if self.values >= room.values_max && !is_known(group) {
             return false;
         }
@@ -310,7 +313,7 @@ impl Sightings {
     }
 }
 
-impl Group {
+impl<W: Word> Group<W> {
     fn new(key: GroupKey, swept_to: i64) -> Self {
         Self { key, present: Seen::default(), values: DigestMap::default(), older: Older::new(), swept_to }
     }
@@ -380,70 +383,88 @@ mod tests {
         /// have no value. In between everything is written down and read back.
         #[test]
         fn it_counts_as_sets_do(
-            lengths in proptest::collection::vec(2_i64..=PANES_MAX, 1..3),
+            long in any::<bool>(),
+            lengths in proptest::collection::vec(1_i64..=31, 1..3),
             steps in proptest::collection::vec(
                 (0_u8..10, 0_i64..40, prop_oneof![9 => Just(0_i64), 1 => 60_i64..140], 0_u32..3, proptest::option::of(0_u128..6)),
                 1..250,
             ),
         ) {
-            let mut sightings = Sightings::new(lengths.iter().map(|panes| (*panes, None)));
-            let mut reference = Reference::default();
-            let (mut closed, mut needed_from) = (vec![0; lengths.len()], i64::MIN);
-            let least = |closed: &[i64]| *closed.iter().min().expect("there is a length");
-            for (what, pane, ahead, key, value) in steps {
-                let key = [key, 0, 0, 0];
-                match what {
-                    0 => {
-                        // All windows up to a pane close, and what is not needed goes.
-                        let to = least(&closed) + pane % 7;
-                        for (length, panes) in lengths.iter().enumerate() {
-                            while closed[length] < to {
-                                closed[length] += 1;
-                                let end = closed[length];
-                                let told: BTreeMap<GroupKey, f64> = sightings.close(length, end).collect();
-                                prop_assert_eq!(told, numbers(&reference.window(end - panes..end)), "window to {}", end);
-                            }
-                        }
-                        needed_from = lengths.iter().zip(&closed).map(|(panes, closed)| closed + 1 - panes).min().unwrap_or(0);
-                        sightings.forget_before(needed_from);
-                        reference.0.retain(|pane, _| *pane >= needed_from);
-                    }
-                    1 => {
-                        let saved = sightings.by_pane();
-                        prop_assert_eq!(&saved.values().map(BTreeMap::len).sum::<usize>(), &sightings.held().0);
-                        let sets = saved.iter().map(|(pane, groups)| {
-                            (*pane, groups.iter().map(|(key, values)| (*key, values.iter().copied().collect())).collect())
-                        });
-                        prop_assert_eq!(&sets.collect::<BTreeMap<_, BTreeMap<_, BTreeSet<_>>>>(), &reference.0);
-                        let so_far = lengths.iter().zip(&closed).map(|(panes, closed)| (*panes, (*closed > 0).then_some(*closed)));
-                        sightings = Sightings::new(so_far);
-                        sightings.needed_from = needed_from;
-                        for (pane, groups) in saved {
-                            for (key, values) in groups {
-                                sightings.take(key, pane, &values);
-                            }
+            if long {
+                let lengths: Vec<i64> = lengths.iter().map(|panes| panes * 2 + 2).collect();
+                counted_as_sets::<u128>(&lengths, steps)?;
+            } else {
+                let lengths: Vec<i64> = lengths.iter().map(|panes| panes + 1).collect();
+                counted_as_sets::<u64>(&lengths, steps)?;
+            }
+        }
+    }
+
+    fn counted_as_sets<W: Word>(
+        lengths: &[i64],
+        steps: Vec<(u8, i64, i64, u32, Option<Digest>)>,
+    ) -> Result<(), TestCaseError> {
+        assert!(lengths.iter().all(|panes| *panes <= panes_max::<W>()));
+        let mut sightings = Sightings::<W>::new(lengths.iter().map(|panes| (*panes, None)));
+        let mut reference = Reference::default();
+        let (mut closed, mut needed_from) = (vec![0; lengths.len()], i64::MIN);
+        let least = |closed: &[i64]| *closed.iter().min().expect("there is a length");
+        for (what, pane, ahead, key, value) in steps {
+            let key = [key, 0, 0, 0];
+            match what {
+                0 => {
+                    // All windows up to a pane close, and what is not needed goes.
+                    let to = least(&closed) + pane % 7;
+                    for (length, panes) in lengths.iter().enumerate() {
+                        while closed[length] < to {
+                            closed[length] += 1;
+                            let end = closed[length];
+                            let told: BTreeMap<GroupKey, f64> = sightings.close(length, end).collect();
+                            prop_assert_eq!(told, numbers(&reference.window(end - panes..end)), "window to {}", end);
                         }
                     }
-                    _ => {
-                        // What comes is never late: no window that holds it has closed.
-                        let newest = closed.iter().max().copied().unwrap_or(0);
-                        let pane = newest + pane + ahead;
-                        sightings.observe([(key, pane, value)].into_iter(), ROOM, |_, had_room| assert!(had_room));
-                        reference.0.entry(pane).or_default().entry(key).or_default().extend(value);
-                        let panes = (pane - 5).max(needed_from)..pane + 1;
-                        let all = reference.window(panes.clone())[&key].len() as f64;
-                        prop_assert_eq!(sightings.partial(&key, &panes, all), Some(all));
-                        prop_assert_eq!(sightings.partial(&key, &panes, all + 1.0), None);
+                    needed_from =
+                        lengths.iter().zip(&closed).map(|(panes, closed)| closed + 1 - panes).min().unwrap_or(0);
+                    sightings.forget_before(needed_from);
+                    reference.0.retain(|pane, _| *pane >= needed_from);
+                }
+                1 => {
+                    let saved = sightings.by_pane();
+                    prop_assert_eq!(&saved.values().map(BTreeMap::len).sum::<usize>(), &sightings.held().0);
+                    let sets = saved.iter().map(|(pane, groups)| {
+                        (*pane, groups.iter().map(|(key, values)| (*key, values.iter().copied().collect())).collect())
+                    });
+                    prop_assert_eq!(&sets.collect::<BTreeMap<_, BTreeMap<_, BTreeSet<_>>>>(), &reference.0);
+                    let so_far =
+                        lengths.iter().zip(&closed).map(|(panes, closed)| (*panes, (*closed > 0).then_some(*closed)));
+                    sightings = Sightings::new(so_far);
+                    sightings.needed_from = needed_from;
+                    for (pane, groups) in saved {
+                        for (key, values) in groups {
+                            sightings.take(key, pane, &values);
+                        }
                     }
+                }
+                _ => {
+                    // What comes is never late: no window that holds it has closed.
+                    let newest = closed.iter().max().copied().unwrap_or(0);
+                    let pane = newest + pane + ahead;
+                    sightings.observe([(key, pane, value)].into_iter(), ROOM, |_, had_room| assert!(had_room));
+                    reference.0.entry(pane).or_default().entry(key).or_default().extend(value);
+                    let panes = (pane - 5).max(needed_from)..pane + 1;
+                    let all = reference.window(panes.clone())[&key].len() as f64;
+                    prop_assert_eq!(sightings.partial(&key, &panes, all), Some(all));
+                    prop_assert_eq!(sightings.partial(&key, &panes, all + 1.0), None);
                 }
             }
         }
+        Ok(())
     }
 
     /// Panes that lie far apart are kept one by one, and count as values do.
     #[test]
     fn what_is_kept_one_by_one_is_bounded() {
-        let mut sightings = Sightings::new([(3, None)]);
+        let mut sightings = Sightings::<u64>::new([(3, None)]);
         let room = Room { groups_max: usize::MAX, values_max: 50 };
         let (key, mut had_room) = ([1, 0, 0, 0], 0);
         for pane in 0..1_000 {
@@ -457,7 +478,7 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_leaves_nothing_behind() {
-        let mut sightings = Sightings::new([(3, None)]);
+        let mut sightings = Sightings::<u64>::new([(3, None)]);
         let room = Room { groups_max: 2, values_max: 2 };
         let key = [1, 0, 0, 0];
         let mut had_room = Vec::new();

@@ -349,7 +349,9 @@ mod tests {
                         prop_assert_eq!(&sums.by_pane(), &reference);
                         let mut again = Sums::new(lengths.iter().copied());
                         for (pane, groups) in sums.by_pane() {
-                            groups.into_iter().for_each(|(key, sum)| again.take(key, pane, sum));
+                            for (key, sum) in groups {
+                                again.take(key, pane, sum);
+                            }
                         }
                         sums = again;
                     }

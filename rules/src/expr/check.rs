@@ -207,7 +207,7 @@ fn is_compared(part: &SqlExpr, at: usize) -> bool {
         | SqlExpr::IsDistinctFrom(..)
         | SqlExpr::IsNotDistinctFrom(..) => true,
         // What stands between `case` and `when`, with what stands behind each `when`.
-        SqlExpr::Case { operand: Some(_), conditions, .. } => at % 2 == 0 && at / 2 < conditions.len(),
+        SqlExpr::Case { operand: Some(_), conditions, .. } => at.is_multiple_of(2) && at / 2 < conditions.len(),
         _ => false,
     }
 }

@@ -75,7 +75,9 @@ impl Panes {
     fn load_open(&mut self, saved: SavedOpen) {
         if let Some(near) = &mut self.near {
             for (pane, groups) in saved {
-                groups.into_iter().for_each(|(key, saved)| near.take(key, pane, saved));
+                for (key, saved) in groups {
+                    near.take(key, pane, saved);
+                }
             }
             return;
         }
