@@ -8,10 +8,9 @@ hopping window); an alert is a window above its level whose predecessor was not.
 import sys
 
 import duckdb
-from peer import measure
+from peer import FULL, MANY, from_columns, measure
 
 folder, runs = sys.argv[1], int(sys.argv[2])
-MANY, FULL = 500, 300  # levels of q2.yaml
 
 base = duckdb.connect()
 base.execute("SET threads = 2")
@@ -19,7 +18,9 @@ base.execute(f"CREATE TABLE plates AS SELECT plate FROM read_csv('{folder}/lists
 base.execute(f"CREATE TABLE documents AS SELECT doc_number FROM read_csv('{folder}/lists/lost_documents.csv', all_varchar = true)")
 
 
-def source(columns):
+def source(columns, columnar):
+    if columnar:
+        return f"read_parquet('{folder}/records.parquet')"
     declared = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
     return f"read_json('{folder}/records.ndjson', format = 'newline_delimited', columns = {{{declared}}})"
 
@@ -46,16 +47,20 @@ def crowd(records):
             count(*) FILTER (persons >= {FULL} AND persons_before < {FULL}) FROM told"""
 
 
-def q3():
+def both(columnar):
     # One scan of the file for both: the records are read once into a table.
-    base.execute(f"CREATE OR REPLACE TEMP TABLE r AS SELECT * FROM {source({**SCREENED, **CROWD})}")
+    every = {**SCREENED, **CROWD}
+    base.execute(f"CREATE OR REPLACE TEMP TABLE r AS SELECT {', '.join(every)} FROM {source(every, columnar)}")
     return base.execute(screening("r")).fetchone() + base.execute(crowd("r")).fetchone()
 
 
-queries = {
-    "q1": lambda: base.execute(screening(source(SCREENED))).fetchone(),
-    "q2": lambda: base.execute(crowd(source(CROWD))).fetchone(),
-    "q3": q3,
-}
+def queries(columnar):
+    return {
+        "q1": lambda: base.execute(screening(source(SCREENED, columnar))).fetchone(),
+        "q2": lambda: base.execute(crowd(source(CROWD, columnar))).fetchone(),
+        "q3": lambda: both(columnar),
+    }
 
-measure(f"DuckDB {duckdb.__version__}", queries, runs)
+
+measure(f"DuckDB {duckdb.__version__}", queries(False), runs)
+measure(f"DuckDB {duckdb.__version__}", from_columns(queries(True)), runs)

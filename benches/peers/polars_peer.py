@@ -9,10 +9,9 @@ import sys
 os.environ["POLARS_MAX_THREADS"] = "2"
 
 import polars as pl  # noqa: E402  (the number of threads is read when it is imported)
-from peer import measure  # noqa: E402
+from peer import FULL, MANY, from_columns, measure  # noqa: E402
 
 folder, runs = sys.argv[1], int(sys.argv[2])
-MANY, FULL = 500, 300  # levels of q2.yaml
 
 plates = pl.read_csv(f"{folder}/lists/stolen_plates.csv", infer_schema=False).select("plate")
 documents = pl.read_csv(f"{folder}/lists/lost_documents.csv", infer_schema=False).select("doc_number")
@@ -20,8 +19,12 @@ SCREENED = ["kind", "plate", "doc_number", "status"]
 CROWD = ["kind", "ts", "zone", "person_id"]
 
 
-def source(columns):
-    return pl.scan_ndjson(f"{folder}/records.ndjson", schema={name: pl.String for name in columns})
+def source(columns, columnar):
+    if columnar:
+        return pl.scan_parquet(f"{folder}/records.parquet").select(columns)
+    records = pl.scan_ndjson(f"{folder}/records.ndjson", schema={name: pl.String for name in columns})
+    ts = pl.col("^ts$").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="ms")
+    return records.with_columns(ts)
 
 
 def screening(records):
@@ -35,11 +38,10 @@ def screening(records):
 
 
 def crowd(records):
-    ts = pl.col("ts").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="ms")
     ends = pl.concat_list([pl.col("pane") + pl.duration(seconds=5 * step) for step in range(1, 13)])
     windows = (
         records.filter(pl.col("kind") == "person")
-        .select("zone", "person_id", ts.dt.truncate("5s").alias("pane"))
+        .select("zone", "person_id", pl.col("ts").dt.truncate("5s").alias("pane"))
         .with_columns(ends.alias("ends"))
         .explode("ends")
         .group_by("zone", "ends")
@@ -52,16 +54,19 @@ def crowd(records):
     return windows.sort("zone", "ends").select(entered("people", MANY), entered("persons", FULL))
 
 
-def q3():
+def both(columnar):
     # One scan of the file for both.
-    records = source(list(dict.fromkeys(SCREENED + CROWD))).collect(engine="streaming").lazy()
+    records = source(list(dict.fromkeys(SCREENED + CROWD)), columnar).collect(engine="streaming").lazy()
     return screening(records).collect(engine="streaming").row(0) + crowd(records).collect(engine="streaming").row(0)
 
 
-queries = {
-    "q1": lambda: screening(source(SCREENED)).collect(engine="streaming").row(0),
-    "q2": lambda: crowd(source(CROWD)).collect(engine="streaming").row(0),
-    "q3": q3,
-}
+def queries(columnar):
+    return {
+        "q1": lambda: screening(source(SCREENED, columnar)).collect(engine="streaming").row(0),
+        "q2": lambda: crowd(source(CROWD, columnar)).collect(engine="streaming").row(0),
+        "q3": lambda: both(columnar),
+    }
 
-measure(f"Polars {pl.__version__}", queries, runs)
+
+measure(f"Polars {pl.__version__}", queries(False), runs)
+measure(f"Polars {pl.__version__}", from_columns(queries(True)), runs)

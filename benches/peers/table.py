@@ -6,8 +6,9 @@ import sys
 
 results = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
 records = int(sys.argv[2])
+QUERIES = list(dict.fromkeys(result["query"] for result in results))
 wrong = False
-for query in ["q1", "q2", "q3"]:
+for query in QUERIES:
     counts = {result["peer"]: tuple(result["counts"]) for result in results if result["query"] == query}
     if len(set(counts.values())) != 1:
         print(f"{query}: counts differ: {counts}")
@@ -16,7 +17,7 @@ if wrong:
     sys.exit(1)
 print("| peer | query | records/s, median of runs | slowest, fastest | CPU s | peak MiB | times slower than weir |")
 print("|---|---|---|---|---|---|---|")
-for query in ["q1", "q2", "q3"]:
+for query in QUERIES:
     mine = [result for result in results if result["query"] == query]
     weir = next(statistics.median(result["seconds"]) for result in mine if result["peer"] == "weir")
     for result in mine:
