@@ -11,7 +11,7 @@ mod counting;
 mod text;
 
 #[cfg(feature = "mimalloc")]
-pub use allocator::{keep_memory, purge_delay_ms};
+pub use allocator::{purge_delay_ms, steady_memory};
 pub use counting::CountingAllocator;
 pub use text::{SpecialBytes, equal_bytes, plain_prefix};
 

@@ -73,7 +73,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    weir_memory::keep_memory();
+    weir_memory::steady_memory();
     match Cli::parse().command {
         Command::Run(args) => command::run::run(&args),
         Command::Check(args) => command::check::run(&args),

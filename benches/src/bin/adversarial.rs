@@ -34,7 +34,7 @@ const HOSTILE_LINES: usize = 200_000;
 const PIECE: usize = 64 << 10;
 
 fn main() {
-    weir_memory::keep_memory();
+    weir_memory::steady_memory();
     let rounds: usize = std::env::args().nth(1).map_or(5, |text| text.parse().expect("a number"));
     let wanted = std::env::args().nth(2).unwrap_or_default();
     let pack = parse(PACK);

@@ -29,7 +29,7 @@ const NEVER_MS: u64 = 100_000;
 const ROUNDS: u32 = 3;
 
 fn main() {
-    weir_memory::keep_memory();
+    weir_memory::steady_memory();
     let mut args = std::env::args().skip(1);
     let folder = PathBuf::from(args.next().expect("a folder"));
     let seconds: f64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(20.0);

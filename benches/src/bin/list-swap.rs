@@ -35,7 +35,7 @@ const SLOWEST: usize = 6;
 const SATURATED_S: f64 = 5.0;
 
 fn main() {
-    weir_memory::keep_memory();
+    weir_memory::steady_memory();
     let mut args = std::env::args().skip(1);
     let folder = PathBuf::from(args.next().expect("a folder"));
     let entries: u64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(10_000_000);

@@ -22,7 +22,7 @@ const WARM_UP_S: f64 = 5.0;
 const EVENT_IDS: usize = 300_000;
 
 fn main() {
-    weir_memory::keep_memory();
+    weir_memory::steady_memory();
     let mut args = std::env::args().skip(1);
     let folder = PathBuf::from(args.next().expect("a folder"));
     let mut figure = |or: f64| args.next().map_or(or, |text| text.parse().expect("a figure"));

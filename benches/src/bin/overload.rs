@@ -59,7 +59,7 @@ const WARM_UP_S: f64 = 2.0;
 const AFTER_S: f64 = 10.0;
 
 fn main() {
-    weir_memory::keep_memory();
+    weir_memory::steady_memory();
     let mut args = std::env::args().skip(1);
     let pack = parse(RULES);
     if std::env::args().nth(1).as_deref() == Some(PACE) {

@@ -58,7 +58,7 @@ fn messages(records: u64, arrays: bool) -> Vec<String> {
 }
 
 fn main() {
-    weir_memory::keep_memory();
+    weir_memory::steady_memory();
     let (mut records, mut durable, mut kinds) = (200_000, None::<PathBuf>, Vec::new());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {

@@ -14,6 +14,7 @@ mod ledgers;
 mod level;
 mod measure;
 mod near;
+mod numbers;
 mod occupancy;
 mod panes;
 mod reporters;

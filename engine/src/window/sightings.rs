@@ -9,11 +9,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-
 use super::digests::DigestMap;
+use super::numbers::Numbers;
 use super::panes::{GroupKey, Room};
 use super::seen::{Older, Seen, Word};
 use crate::record::Digest;
@@ -114,7 +111,7 @@ fn longest_of<W: Word>(lengths: &[Length<W>]) -> i64 {
 
 /// All keys of panes that count different values.
 pub(super) struct Sightings<W: Word> {
-    numbers: HashMap<GroupKey, u32, RandomState>,
+    numbers: Numbers,
     /// By their numbers.
     groups: Vec<Group<W>>,
     lengths: Vec<Length<W>>,
@@ -133,7 +130,7 @@ impl<W: Word> Sightings<W> {
             Length { panes, closed_to, values: Vec::new(), steps: Vec::new(), from, far: BTreeMap::new() }
         };
         Self {
-            numbers: HashMap::default(),
+            numbers: Numbers::default(),
             groups: Vec::new(),
             lengths: lengths.into_iter().map(length).collect(),
             needed_from: i64::MIN,
@@ -143,24 +140,28 @@ impl<W: Word> Sightings<W> {
     }
 
     /// The number of a key, if there is room for it.
+    #[inline]
     fn number(&mut self, key: GroupKey, pane: i64, room: Room) -> Option<u32> {
-        match self.numbers.entry(key) {
-            Entry::Occupied(known) => Some(*known.get()),
-            Entry::Vacant(_) if self.keys.max(self.groups.len() * PANES_A_KEY) >= room.groups_max => None,
-            Entry::Vacant(place) => {
-                let number = *place.insert(self.groups.len() as u32);
-                let turn = i64::from(number) % longest_of(&self.lengths);
-                self.groups.push(Group::new(key, pane - turn));
-                for length in &mut self.lengths {
-                    if length.from == i64::MIN {
-                        length.from = pane - W::BITS / 2;
-                    }
-                    length.values.push(0);
-                    length.steps.push(W::NO_STEPS);
-                }
-                Some(number)
-            }
+        self.numbers.get(&key).or_else(|| self.add_key(key, pane, room))
+    }
+
+    #[cold]
+    fn add_key(&mut self, key: GroupKey, pane: i64, room: Room) -> Option<u32> {
+        if self.keys.max(self.groups.len() * PANES_A_KEY) >= room.groups_max {
+            return None;
         }
+        let number = self.groups.len() as u32;
+        self.numbers.insert(key, number);
+        let turn = i64::from(number) % longest_of(&self.lengths);
+        self.groups.push(Group::new(key, pane - turn));
+        for length in &mut self.lengths {
+            if length.from == i64::MIN {
+                length.from = pane - W::BITS / 2;
+            }
+            length.values.push(0);
+            length.steps.push(W::NO_STEPS);
+        }
+        Some(number)
     }
 
     /// Notes records, each with its key, its pane and its value if it has one; tells for each whether there was room. What
@@ -239,7 +240,7 @@ impl<W: Word> Sightings<W> {
 
     /// The number of values in panes whose window is still open, if it may have reached `at_least` already.
     pub(super) fn partial(&self, key: &GroupKey, panes: &Range<i64>, at_least: f64) -> Option<f64> {
-        let group = &self.groups[*self.numbers.get(key)? as usize];
+        let group = &self.groups[self.numbers.get(key)? as usize];
         if (group.values.len() as f64) < at_least {
             return None;
         }

@@ -6,10 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-
+use super::numbers::Numbers;
 use super::panes::{GroupKey, Room};
 use super::sightings::TOGETHER;
 use crate::budget::KEY_IN_A_PANE_BYTES;
@@ -22,7 +19,7 @@ const EVERY_ROOM: Room = Room { groups_max: usize::MAX, values_max: usize::MAX }
 
 /// Sums of keys, in millionths.
 pub(super) struct Sums {
-    numbers: HashMap<GroupKey, u32, RandomState>,
+    numbers: Numbers,
     /// By their numbers.
     keys: Vec<GroupKey>,
     /// By number: a bit for each place of the ring whose pane the key is in.
@@ -49,7 +46,7 @@ impl Sums {
         let lengths: Vec<i64> = lengths.into_iter().collect();
         let longest = lengths.iter().copied().max().unwrap_or(1);
         Self {
-            numbers: HashMap::default(),
+            numbers: Numbers::default(),
             keys: Vec::new(),
             present: Vec::new(),
             rings: Vec::new(),
@@ -77,22 +74,25 @@ impl Sums {
 
     /// The number of a key, if there is room for it. A ring takes the room of as many keys in panes as fit into it.
     fn number(&mut self, key: GroupKey, pane: i64, room: Room) -> Option<u32> {
+        self.numbers.get(&key).or_else(|| self.add_key(key, pane, room))
+    }
+
+    #[cold]
+    fn add_key(&mut self, key: GroupKey, pane: i64, room: Room) -> Option<u32> {
         let places = self.places as usize;
         let all = self.keys.len() * (places * size_of::<i128>()).div_ceil(KEY_IN_A_PANE_BYTES);
-        match self.numbers.entry(key) {
-            Entry::Occupied(known) => Some(*known.get()),
-            Entry::Vacant(_) if self.held.max(all) >= room.groups_max => None,
-            Entry::Vacant(entry) => {
-                if self.from == i64::MIN {
-                    self.from = pane - self.places / 2;
-                }
-                let number = *entry.insert(self.keys.len() as u32);
-                self.keys.push(key);
-                self.present.push(0);
-                self.rings.resize(self.rings.len() + places, 0);
-                Some(number)
-            }
+        if self.held.max(all) >= room.groups_max {
+            return None;
         }
+        if self.from == i64::MIN {
+            self.from = pane - self.places / 2;
+        }
+        let number = self.keys.len() as u32;
+        self.numbers.insert(key, number);
+        self.keys.push(key);
+        self.present.push(0);
+        self.rings.resize(self.rings.len() + places, 0);
+        Some(number)
     }
 
     /// Adds what records bring: key, pane and amount. Tells for each whether there was room. What lies far apart is asked
@@ -193,7 +193,7 @@ impl Sums {
 
     /// The sum of a key over panes whose window is still open.
     pub(super) fn partial(&self, key: &GroupKey, panes: &Range<i64>) -> Option<i128> {
-        let number = *self.numbers.get(key)?;
+        let number = self.numbers.get(key)?;
         let far = self.far.range((panes.start, 0)..(panes.end, 0)).filter(|((_, other), _)| *other == number);
         let sums = self.near_sum(number as usize, self.bits_of(panes)).into_iter().chain(far.map(|(_, sum)| *sum));
         sums.reduce(|sum, more| sum + more)
