@@ -85,6 +85,7 @@ const CASES: [Case; 16] = [
 ];
 
 fn main() {
+    weir_memory::steady_memory();
     let mut args = std::env::args().skip(1);
     let first = args.next();
     if first.as_deref() == Some("case") {

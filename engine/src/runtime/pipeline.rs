@@ -466,8 +466,8 @@ fn run_shards<'scope, 'env>(
     intake: &'env Intake,
     sequencer: &'env Sequencer<'env>,
 ) -> Vec<thread::ScopedJoinHandle<'scope, Option<String>>> {
-    let run = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| shard::run(plans, intake, sequencer)));
+    let run = move |number| {
+        let result = catch_unwind(AssertUnwindSafe(|| shard::run(number, plans, intake, sequencer)));
         if result.is_err() {
             intake.fail();
         }
@@ -482,7 +482,7 @@ fn run_shards<'scope, 'env>(
     (0..shards)
         .map(|number| {
             let builder = thread::Builder::new().name(format!("shard {number}"));
-            builder.spawn_scoped(scope, run).expect("a thread can be started")
+            builder.spawn_scoped(scope, move || run(number)).expect("a thread can be started")
         })
         .collect()
 }

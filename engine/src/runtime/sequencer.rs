@@ -1,4 +1,5 @@
-//! Batches are applied in the order in which they were taken, by whoever has the next one ready.
+//! Batches are applied in the order in which they were taken, by whoever has the next one ready, or by who did it last if
+//! that one is about to hand in a batch of its own: the partition is in the caches of its core.
 //!
 //! A shard that finishes out of turn leaves its batch and goes on with the next; the intake lets
 //! nobody run too far ahead, so that what waits here is bounded.
@@ -11,10 +12,17 @@ use super::partition::Partition;
 use super::shard::Judged;
 use crate::source::Intake;
 
+/// So many turns are not left to the shard that applied last.
+const LEFT_BELOW: usize = 4;
+
 struct Waiting {
     next_turn: u64,
     ready: BTreeMap<u64, Judged>,
     applying: bool,
+    /// The shard that applied last.
+    last: usize,
+    /// It is judging, and will hand in what it judges.
+    last_is_judging: bool,
 }
 
 pub(super) struct Sequencer<'a> {
@@ -26,17 +34,32 @@ pub(super) struct Sequencer<'a> {
 impl<'a> Sequencer<'a> {
     pub(super) fn new(partition: Partition, intake: &'a Intake) -> Self {
         Self {
-            waiting: Mutex::new(Waiting { next_turn: 0, ready: BTreeMap::new(), applying: false }),
+            waiting: Mutex::new(Waiting {
+                next_turn: 0,
+                ready: BTreeMap::new(),
+                applying: false,
+                last: 0,
+                last_is_judging: false,
+            }),
             partition: Mutex::new(partition),
             intake,
         }
     }
 
-    /// Hands in a batch; applies it, and those behind it that are ready, if it is its turn.
-    pub(super) fn submit(&self, judged: Judged) {
+    /// A shard begins to judge a turn, which it will hand in.
+    pub(super) fn begin(&self, shard: usize) {
+        let mut waiting = self.waiting.lock();
+        waiting.last_is_judging |= waiting.last == shard;
+    }
+
+    /// Hands in a batch; applies it, and those behind it that are ready, if it is its turn and is not left to another shard.
+    pub(super) fn submit(&self, shard: usize, judged: Judged) {
         let mut waiting = self.waiting.lock();
         waiting.ready.insert(judged.turn.number, judged);
-        if waiting.applying {
+        if waiting.last == shard {
+            waiting.last_is_judging = false;
+        }
+        if waiting.applying || (waiting.last_is_judging && waiting.ready.len() < LEFT_BELOW) {
             return;
         }
         loop {
@@ -46,6 +69,7 @@ impl<'a> Sequencer<'a> {
                 return;
             };
             waiting.applying = true;
+            (waiting.last, waiting.last_is_judging) = (shard, false);
             drop(waiting);
             self.partition.lock().apply(judged);
             self.intake.applied(turn + 1);

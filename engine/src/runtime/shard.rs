@@ -61,13 +61,14 @@ pub(crate) struct Judged {
 }
 
 /// Runs until nothing will come any more.
-pub(super) fn run(plans: &Plans, intake: &Intake, sequencer: &Sequencer) {
+pub(super) fn run(number: usize, plans: &Plans, intake: &Intake, sequencer: &Sequencer) {
     let mut bench = Workbench::new(plans.current());
     while let Some((taken, plan)) = intake.take(PATIENCE, || plans.current()) {
         if plan.generation != bench.plan.generation {
             bench.turn_to(plan);
         }
-        sequencer.submit(bench.judge(taken));
+        sequencer.begin(number);
+        sequencer.submit(number, bench.judge(taken));
     }
 }
 

@@ -234,7 +234,7 @@ struct Process<'a> {
     disk: Disks,
     benches: Vec<Workbench>,
     /// What shards have judged and not yet handed in.
-    judged: Vec<Judged>,
+    judged: Vec<(usize, Judged)>,
     sequencer: Sequencer<'a>,
     intake: &'a Intake,
     plan: Arc<Plan>,
@@ -246,7 +246,8 @@ impl Process<'_> {
         let plan = Arc::clone(&self.plan);
         let Some((taken, _)) = self.intake.take(Duration::ZERO, || plan) else { return false };
         let shard = rng.below(self.benches.len() as u64) as usize;
-        self.judged.push(self.benches[shard].judge(taken));
+        self.sequencer.begin(shard);
+        self.judged.push((shard, self.benches[shard].judge(taken)));
         true
     }
 
@@ -254,7 +255,8 @@ impl Process<'_> {
     fn submit(&mut self, rng: &mut SeededRng) {
         if !self.judged.is_empty() {
             let at = rng.below(self.judged.len() as u64) as usize;
-            self.sequencer.submit(self.judged.swap_remove(at));
+            let (shard, judged) = self.judged.swap_remove(at);
+            self.sequencer.submit(shard, judged);
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn undisturbed(world: &World) -> BTreeMap<String, String> {
         let payload = Payload::Lines { bytes, format: Format::Ndjson, header: None };
         assert!(intake.try_push(Block::plain(0, "post", payload)).is_ok(), "there is room");
         let (taken, ()) = intake.take(Duration::ZERO, || ()).expect("there is something");
-        sequencer.submit(bench.judge(taken));
+        sequencer.submit(0, bench.judge(taken));
     }
     let mut partition = sequencer.into_partition();
     partition.end();
