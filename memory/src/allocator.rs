@@ -40,24 +40,17 @@ pub fn purge_delay_ms() -> i64 {
 mod tests {
     use super::*;
 
+    /// One test of both: they are options of the whole process.
     #[test]
-    fn the_option_is_the_one_it_is_taken_for() {
-        if std::env::var_os(DELAY).is_some() {
+    fn the_options_are_the_ones_they_are_taken_for() {
+        if std::env::var_os(DELAY).is_some() || std::env::var_os(HUGE_PAGES).is_some() {
             return;
         }
         // The default of version 3.
         assert_eq!(purge_delay_ms(), 1_000);
         steady_memory();
         assert_eq!(purge_delay_ms(), NEVER);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn there_are_no_huge_pages() {
-        if std::env::var_os(HUGE_PAGES).is_some() {
-            return;
-        }
-        steady_memory();
-        assert!(rustix::thread::transparent_huge_pages_are_disabled().unwrap());
+        #[cfg(target_os = "linux")]
+        assert!(rustix::thread::transparent_huge_pages_are_disabled().expect("it can be asked"));
     }
 }
