@@ -7,6 +7,7 @@ leave when the watermark has passed them, so that a record far ahead (of a zone 
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -21,7 +22,7 @@ CROWD = ["kind", "ts", "zone", "person_id"]
 
 if not os.path.exists(PARTS):
     os.makedirs(PARTS)
-    os.system(f"split -n l/10 {folder}/records.ndjson {PARTS}/a")
+    subprocess.run(["split", "-n", "l/10", f"{folder}/records.ndjson", f"{PARTS}/a"], check=True)
     with open(f"{PARTS}/z", "w", encoding="utf-8") as last:
         last.write('{"kind":"person","ts":"2100-01-01T00:00:00.000Z","zone":"the end","person_id":"the end"}\n')
 

@@ -18,7 +18,7 @@ import time
 from peer import cpu, measure, minutes, of_process, peak_mib
 
 folder, runs = os.path.abspath(sys.argv[1]), int(sys.argv[2])
-bin = os.path.dirname(sys.executable)
+programs = os.path.dirname(sys.executable)
 
 with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
@@ -40,7 +40,7 @@ summarize zone, pane, people=count(), persons=distinct(person_id)
 def pipeline(text, parallel=True):
     """What a pipeline prints, line by line."""
     options = ["-e", endpoint] + (["--parallelism=2"] if parallel else [])
-    run = subprocess.run([f"{bin}/tenzir", *options, text], capture_output=True, check=True, text=True)
+    run = subprocess.run([f"{programs}/tenzir", *options, text], capture_output=True, check=True, text=True)
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
@@ -83,7 +83,7 @@ def ready():
 
 
 state = tempfile.mkdtemp(dir=folder)
-node = subprocess.Popen([f"{bin}/tenzir-node", "-e", endpoint, "-d", state], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+node = subprocess.Popen([f"{programs}/tenzir-node", "-e", endpoint, "-d", state], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 try:
     ready()
     for table, file, key in [("plates", "stolen_plates", "plate"), ("documents", "lost_documents", "doc_number")]:

@@ -44,11 +44,6 @@ impl Numbers {
         self.near[place] = number;
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.near.iter().filter(|number| **number != NONE).count() + self.others.len()
-    }
-
     pub(super) fn remove(&mut self, key: &GroupKey) {
         match place_of(key) {
             Some(place) => {
@@ -58,6 +53,11 @@ impl Numbers {
             }
             None => drop(self.others.remove(key)),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.near.iter().filter(|number| **number != NONE).count() + self.others.len()
     }
 }
 
