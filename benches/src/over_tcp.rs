@@ -24,8 +24,12 @@ pub fn over_tcp(
     seconds: f64,
     with: impl FnOnce(PipelineBuilder) -> PipelineBuilder,
 ) -> Vec<(f64, f64)> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .on_thread_start(weir_memory::go_first)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let (bound, address) = mpsc::channel();
     let source = TcpSource {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

@@ -9,11 +9,13 @@
 mod allocator;
 mod counting;
 mod text;
+mod turns;
 
 #[cfg(feature = "mimalloc")]
 pub use allocator::{purge_delay_ms, steady_memory};
 pub use counting::CountingAllocator;
 pub use text::{SpecialBytes, equal_bytes, plain_prefix};
+pub use turns::go_first;
 
 use std::fs::File;
 use std::io;

@@ -8,12 +8,12 @@
 //! all alerts in FOLDER, and with a checkpoint a second as well.
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weir_benches::paced::{HIT_EVERY, PACK, build, open, quantile, send, sorted};
 use weir_benches::{over_tcp, parse};
@@ -25,6 +25,8 @@ const ENTRIES: u64 = 1_000_000;
 const WARM_UP_S: f64 = 3.0;
 /// As seldom as can be; a run is shorter.
 const NEVER_MS: u64 = 100_000;
+/// After the files of a run are gone: a file system that is mounted with `discard` tells the disk so with its next commits.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How many runs of each rate.
 const ROUNDS: u32 = 3;
 
@@ -57,6 +59,8 @@ fn main() {
                     let spec = StateSpec::new(state.path());
                     builder.state(StateSpec { checkpoint_every_ms, journal_for_ms, ..spec })
                 });
+                drop(state);
+                settle(&folder);
                 let latencies =
                     sorted(timed.into_iter().filter(|(due_s, _)| *due_s >= WARM_UP_S).map(|(_, ms)| ms).collect());
                 println!(
@@ -76,6 +80,12 @@ fn main() {
         }
     }
     fs::remove_file(path).expect("the file goes");
+}
+
+/// Lets the disk come to rest.
+fn settle(folder: &Path) {
+    File::open(folder).and_then(|folder| folder.sync_all()).expect("the folder can be synced");
+    std::thread::sleep(SETTLE);
 }
 
 /// What the machine, its sockets and the schedule take by themselves: the same records to a thread that counts lines.

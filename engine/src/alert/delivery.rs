@@ -301,6 +301,10 @@ pub(super) fn sink_thread(
     name: &str,
     run: impl FnOnce() -> Result<Delivered, LogError> + Send + 'static,
 ) -> SinkThread {
+    let run = || {
+        weir_memory::go_first();
+        run()
+    };
     std::thread::Builder::new().name(format!("sink {name}")).spawn(run).expect("a thread can be started")
 }
 

@@ -189,9 +189,13 @@ impl Assembled {
         });
         let holds = Arc::clone(intake);
         let fails = Arc::clone(&failed);
-        let outbox = start("outbox", move || outbox.run(|hold| holds.hold(hold)).inspect_err(|_| fails()));
+        let outbox = start("outbox", move || {
+            weir_memory::go_first();
+            outbox.run(|hold| holds.hold(hold)).inspect_err(|_| fails())
+        });
         let (holds, has_room) = (Arc::clone(intake), Arc::clone(intake));
         let journal = start("journal", move || {
+            weir_memory::go_first();
             let signals = Signals { hold: || holds.hold(true), room: || has_room.journal_has_room() };
             turns.run(&signals).inspect_err(|_| failed())
         });

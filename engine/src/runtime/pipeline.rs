@@ -482,7 +482,11 @@ fn run_shards<'scope, 'env>(
     (0..shards)
         .map(|number| {
             let builder = thread::Builder::new().name(format!("shard {number}"));
-            builder.spawn_scoped(scope, move || run(number)).expect("a thread can be started")
+            let run = move || {
+                weir_memory::go_first();
+                run(number)
+            };
+            builder.spawn_scoped(scope, run).expect("a thread can be started")
         })
         .collect()
 }

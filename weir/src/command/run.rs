@@ -63,7 +63,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     diagnostics.sort();
     present::diagnostics(&for_operators(&diagnostics), false);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .on_thread_start(weir_memory::go_first)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the I/O runtime cannot be started: {error}")),
     };

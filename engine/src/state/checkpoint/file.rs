@@ -26,7 +26,7 @@ const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
 /// Name, version, length, checksum of these and the bytes.
 const SECTION_HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 /// Bytes written at once, and held in memory. Few in tests, so that there are many pieces.
-const PIECE_BYTES: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
+const PIECE_BYTES: usize = if cfg!(test) { 1 << 10 } else { 128 << 10 };
 /// Of heads and the hash, which are not parted.
 const BEYOND_BYTES: usize = 2 * SECTION_HEAD_BYTES + HASH_BYTES;
 /// The keyed hash at the end.
