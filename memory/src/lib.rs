@@ -1,7 +1,7 @@
 //! The things of weir that Rust calls unsafe, kept apart from all that is not: mapping a file
 //! into memory ([`Mapping`]), asking the processor to fetch ahead ([`prefetch`]), looking at many
-//! bytes of text at once ([`SpecialBytes`], [`plain_prefix`], [`equal_bytes`]), and, for tests, counting what is
-//! allocated ([`CountingAllocator`]).
+//! bytes of text at once ([`SpecialBytes`], [`plain_prefix`], [`equal_bytes`]), asking the system for
+//! a core at once ([`go_first`]) and, for tests, counting what is allocated ([`CountingAllocator`]).
 
 #![allow(unsafe_code, reason = "this crate is where it lives; every block says why it is sound")]
 

@@ -1,7 +1,7 @@
-//! A list of N entries swapped every second while records come at half of the maximum rate: what it does to
+//! A list of N entries swapped every second while records come at half of the maximum rate, or at a rate: what it does to
 //! the latency of alerts, and whether every record is judged by exactly one version.
 //!
-//! Usage: `list-swap FOLDER [ENTRIES] [SECONDS]` (10,000,000 and 60). Records are sent on a schedule and their
+//! Usage: `list-swap FOLDER [ENTRIES] [SECONDS] [RATE]` (10,000,000 and 60). Records are sent on a schedule and their
 //! latency counts from the moment that the schedule says, however late they were sent. One record in a hundred
 //! hits. Both versions list the same entries; their case reference names the version.
 //!
@@ -46,12 +46,18 @@ fn main() {
         build(path, entries, version, &pack);
     }
     let first = open(&paths[0], &pack);
-    let saturated = run(&pack, &first, None, f64::INFINITY, SATURATED_S);
-    let maximum = saturated.records as f64 / saturated.elapsed_s;
-    println!("maximum: {maximum:.0} records/s; half of it is sent");
+    let rate = args.next().map_or_else(
+        || {
+            let saturated = run(&pack, &first, None, f64::INFINITY, SATURATED_S);
+            let maximum = saturated.records as f64 / saturated.elapsed_s;
+            println!("maximum: {maximum:.0} records/s; half of it is sent");
+            maximum / 2.0
+        },
+        |text| text.parse().expect("records a second"),
+    );
     let [mut quiet, mut swapped] = [Vec::new(), Vec::new()];
     for round in 1..=ROUNDS {
-        let outcome = run(&pack, &first, Some(&paths), maximum / 2.0, WARM_UP_S + 2.0 * seconds);
+        let outcome = run(&pack, &first, Some(&paths), rate, WARM_UP_S + 2.0 * seconds);
         println!(
             "round {round}: {} records, {} alerts, {} swaps, {} versions; torn {}, missing {}",
             outcome.records, outcome.alerts, outcome.swaps, outcome.versions, outcome.torn, outcome.missing

@@ -39,8 +39,9 @@ const GIVE_BACK_BYTES: u64 = 512 << 10;
 /// Removed segments that may still hold their room. One more, and the oldest gives back all it has at once.
 const LEAVING_MAX: usize = 8;
 
-/// Bytes written at once: a system that is not preemptible lends its core to nobody meanwhile.
-const WRITE_BYTES: usize = 128 << 10;
+/// Bytes written at once: a system that is not preemptible lends its core to nobody meanwhile. Few in tests, so that a commit
+/// is several writes.
+const WRITE_BYTES: usize = if cfg!(test) { 512 } else { 128 << 10 };
 
 /// Of a log that is read after a crash only, how much the system keeps in memory until it is told that it need not.
 const CACHED_BYTES: u64 = 1 << 20;

@@ -1,5 +1,6 @@
 //! A log and a cursor against a disk that forgets, fails and rots, and a plain model of what was promised.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -288,6 +289,47 @@ fn every_truncation_and_every_missing_file_is_detected() {
 }
 
 #[test]
+fn damage_to_a_segment_that_others_follow_is_told_by_the_one_who_opens_the_log() {
+    let (disk, _) = closed();
+    let files = disk.files();
+    let segments: Vec<&PathBuf> = files.keys().filter(|path| segment::first_seq_of(path).is_some()).collect();
+    for path in &segments[..segments.len() - 1] {
+        for at in 0..files[*path].len() {
+            let mut files = files.clone();
+            files.get_mut(*path).unwrap()[at] ^= 1;
+            assert!(open(&SimulatedDisk::holding(files)).is_err(), "{} byte {at}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_segment_of_another_log_is_not_taken_for_one_of_this() {
+    let told = |files: BTreeMap<PathBuf, Vec<u8>>, kind| {
+        let vfs: Arc<dyn Vfs> = Arc::new(SimulatedDisk::holding(files));
+        match Log::open(&vfs, folder(), LogOptions { kind, ..OPTIONS }, &mut SeededRng::new(3)) {
+            Err(LogError::NotASegment { what, .. }) => what,
+            Err(error) => panic!("{error}"),
+            Ok(_) => "it is".to_owned(),
+        }
+    };
+    let made = |seed| {
+        let disk = SimulatedDisk::new();
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let (mut log, _) = Log::open(&vfs, folder(), OPTIONS, &mut SeededRng::new(seed)).unwrap();
+        log.append(&[7; 8]).unwrap();
+        log.roll().unwrap();
+        log.close().unwrap();
+        disk.files()
+    };
+    let (mut files, others) = (made(3), made(4));
+    assert_eq!(told(files.clone(), LogKind::Outbox), "it is");
+    assert_eq!(told(files.clone(), LogKind::Journal), "it belongs to a log of another kind");
+    let second = segment::path_of(folder(), 2);
+    files.insert(second.clone(), others[&second].clone());
+    assert_eq!(told(files, LogKind::Outbox), "it belongs to another log");
+}
+
+#[test]
 fn a_full_disk_leaves_the_log_as_it_was() {
     let disk = SimulatedDisk::new();
     let (mut log, _) = open(&disk).unwrap();
@@ -428,6 +470,64 @@ fn a_segment_is_begun_on_purpose_unless_the_last_is_empty() {
     assert_eq!(segments(&disk), [2, 3, 4, 5, 6]);
     let kept: Vec<u64> = [0, 255, 256, 511, 512, 1_280, 9_999].map(|bytes| log.first_seq_within(bytes)).to_vec();
     assert_eq!(kept, [6, 6, 6, 6, 5, 2, 2]);
+}
+
+#[test]
+fn the_next_segment_is_made_once_half_of_the_last_is_full() {
+    let disk = SimulatedDisk::new();
+    let mut log = open_small(&disk, 300);
+    let has_spare = |disk: &SimulatedDisk| disk.files().keys().any(|path| path.ends_with("spare"));
+    log.append(&[7; 8]).unwrap();
+    log.commit().unwrap();
+    log.tend();
+    assert!(!has_spare(&disk));
+    log.append(&[7; 24]).unwrap();
+    log.commit().unwrap();
+    log.tend();
+    assert!(has_spare(&disk));
+    // Once: if it goes, it is made when it is needed.
+    log.spare = None;
+    disk.remove(&folder().join("spare")).unwrap();
+    log.tend();
+    assert!(!has_spare(&disk));
+    log.roll().unwrap();
+    assert_eq!(log.bytes(), 512);
+    // And none for a log that takes nothing more.
+    log.append(&[7; 64]).unwrap();
+    log.commit().unwrap();
+    let _ = log.given_up();
+    log.tend();
+    assert!(!has_spare(&disk));
+}
+
+#[test]
+fn what_is_let_go_gives_back_its_room_by_and_by_and_not_too_late() {
+    let disk = SimulatedDisk::new();
+    let vfs: Arc<dyn Vfs> = Arc::new(disk);
+    let segment_bytes = 2 * GIVE_BACK_BYTES;
+    let options = LogOptions { kind: LogKind::Journal, segment_bytes, record_bytes_max: 8 };
+    let (mut log, _) = Log::open(&vfs, folder(), options, &mut SeededRng::new(3)).unwrap();
+    for _ in 0..LEAVING_MAX + 2 {
+        log.append(&[7; 8]).unwrap();
+        log.roll().unwrap();
+    }
+    let held = |log: &Log| log.leaving.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>();
+    assert_eq!(log.let_go(2).unwrap(), 1);
+    log.tend();
+    assert_eq!(held(&log), [GIVE_BACK_BYTES]);
+    log.tend();
+    assert!(log.leaving.is_empty());
+    // With each that waits behind it twice as much at once; those for which there is no place at once.
+    assert_eq!(log.let_go(4).unwrap(), 2);
+    log.tend();
+    assert_eq!(held(&log), [segment_bytes]);
+    assert_eq!(log.let_go(u64::MAX).unwrap(), LEAVING_MAX - 1);
+    assert_eq!(held(&log), vec![segment_bytes; LEAVING_MAX]);
+    // The next segment needs the room.
+    log.spare = None;
+    log.append(&[7; 8]).unwrap();
+    log.roll().unwrap();
+    assert!(log.leaving.is_empty());
 }
 
 #[test]
