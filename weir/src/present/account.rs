@@ -203,25 +203,25 @@ pub(crate) fn rules_report_json(summary: &Summary) -> serde_json::Value {
 /// What the operator should look at.
 fn notes(text: &mut String, summary: &Summary) {
     for rule in &summary.rules {
-        let mut note = |count: u64, what: &str| {
+        let mut note = |count: u64, thing: &str, what: &str| {
             if count > 0 {
-                let _ = writeln!(text, "note: rule `{}`: {} {what}", rule.id, grouped(count));
+                let many = if count == 1 { "" } else { "s" };
+                let _ = writeln!(text, "note: rule `{}`: {} {thing}{many} {what}", rule.id, grouped(count));
             }
         };
-        note(rule.condition_errors, "records whose condition could not be computed; they count as not passing");
-        note(rule.unrouted, "alerts that no sink took");
-        note(
-            rule.groups_overflow,
-            "records that found no room in its windows (limits.window_groups, limits.window_values)",
-        );
-        note(rule.keys_evicted, "keys forgotten early for want of room (limits.sequence_keys)");
-        note(rule.steps_overflow, "steps that found no room to wait in (limits.held_observations)");
-        note(rule.without_figure, "values of zones that the zone table lacks");
-        note(rule.floored, "times more had gone out of a zone than were inside");
+        note(rule.condition_errors, "record", "whose condition could not be computed, taken as not passing");
+        note(rule.unrouted, "alert", "that no sink took");
+        let room = "that found no room in its windows (limits.window_groups, limits.window_values)";
+        note(rule.groups_overflow, "record", room);
+        note(rule.keys_evicted, "key", "forgotten early for want of room (limits.sequence_keys)");
+        note(rule.steps_overflow, "step", "that found no room to wait in (limits.held_observations)");
+        note(rule.without_figure, "value", "of zones that the zone table lacks");
+        note(rule.floored, "time", "more had gone out of a zone than were inside");
         if summary.stopped {
             note(
                 rule.open_panes as u64,
-                "panes were open at the stop; their windows were not complete and gave no value",
+                "pane",
+                "still open at the stop, without a value since its window was not complete",
             );
         }
     }
