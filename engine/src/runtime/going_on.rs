@@ -19,7 +19,7 @@ use super::summary::Replayed;
 use crate::alert::{Desk, Outlet, Retold, Router, Sink, SinkSpec, SinkThread};
 use crate::clock::Clock;
 use crate::metrics::Progress;
-use crate::rng::OsRng;
+use crate::rng::Rng;
 use crate::source::Intake;
 use crate::state::checkpoint::{Job, Keeper};
 use crate::state::journal::{self, Durable, Journal, Queue, Replay, ReplayError, Signals};
@@ -35,6 +35,7 @@ const JOBS_MAX: usize = 1;
 pub(super) struct GoingOn {
     store: Store,
     saved: Option<SavedState>,
+    rng: Box<dyn Rng>,
 }
 
 /// What has been started.
@@ -61,23 +62,24 @@ impl GoingOn {
         spec: StateSpec,
         sinks: &[(SinkSpec, Box<dyn Sink>)],
         blueprint: &Blueprint,
+        mut rng: Box<dyn Rng>,
     ) -> Result<Self, BuildError> {
         let mut names: Vec<String> = sinks.iter().map(|(spec, _)| spec.name.clone()).collect();
         names.extend(spec.dead_letters.map(|_| DeadLettersSpec::NAME.to_owned()));
         let Blueprint { limits, clock, pseudonyms, .. } = blueprint;
-        let mut store = Store::open(spec, pseudonyms.state_key(), names, limits.sink_queue_max, clock, &mut OsRng)?;
+        let mut store = Store::open(spec, pseudonyms.state_key(), names, limits.sink_queue_max, clock, rng.as_mut())?;
         let saved = match store.survey.newest.as_ref().map(|loaded| SavedState::from_sections(&loaded.sections)) {
             None => None,
             Some(Ok(saved)) => Some(saved),
             Some(Err(error)) => {
-                give_up(&mut store, error, clock.as_ref())?;
+                give_up(&mut store, error, clock.as_ref(), rng.as_mut())?;
                 None
             }
         };
         if let Some(saved) = &saved {
             saved.seed(&blueprint.symbols);
         }
-        Ok(Self { store, saved })
+        Ok(Self { store, saved, rng })
     }
 
     /// Whether the state can be gone on with under this plan.
@@ -85,7 +87,7 @@ impl GoingOn {
         match self.saved.as_ref().map(|saved| saved.written.check(plan)) {
             Some(Err(error)) => {
                 self.saved = None;
-                give_up(&mut self.store, error, plan.clock.as_ref())
+                give_up(&mut self.store, error, plan.clock.as_ref(), self.rng.as_mut())
             }
             _ => Ok(()),
         }
@@ -97,7 +99,7 @@ impl GoingOn {
 
     /// Puts together everything that keeps the state, and starts nothing. A first checkpoint is published, if there is none.
     pub(super) fn assemble(
-        self,
+        mut self,
         mut sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
         plan: &Arc<Plan>,
         progress: Arc<Progress>,
@@ -106,7 +108,7 @@ impl GoingOn {
         let Store { spec, key, outbox, journal, survey, journal_from, outbox_from, folder } = self.store;
         if let Some(dead_letters) = spec.dead_letters {
             let clock = Arc::clone(&plan.clock);
-            let sink = DeadLetters::open(&spec.vfs, &spec.folder, dead_letters, clock, &mut OsRng)?;
+            let sink = DeadLetters::open(&spec.vfs, &spec.folder, dead_letters, clock, self.rng.as_mut())?;
             sinks.push((DeadLettersSpec::sink_spec(plan.purposes()), Box::new(sink)));
         }
         let again = journal.replay(&spec, &key, journal_from);
@@ -117,7 +119,7 @@ impl GoingOn {
         router.pass_over(Retold::new(&told));
         let mut partition = Partition::new(plan, router, progress);
         let know = |second, id| partition.know(second, id);
-        let mut keeper = Keeper::open(&spec, &key, &survey, journal_from, with, &mut OsRng, know)?;
+        let mut keeper = Keeper::open(&spec, &key, &survey, journal_from, with, self.rng.as_mut(), know)?;
         if let Some(saved) = self.saved {
             partition.load(saved).expect("it was checked under this plan");
         }
@@ -211,11 +213,11 @@ fn give_way() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), KEEPER_NICE);
 }
 
-fn give_up(store: &mut Store, error: StateError, clock: &dyn Clock) -> Result<(), BuildError> {
+fn give_up(store: &mut Store, error: StateError, clock: &dyn Clock, rng: &mut dyn Rng) -> Result<(), BuildError> {
     if !store.spec.accept_state_loss {
         return Err(error.into());
     }
-    Ok(store.give_up(error.to_string(), clock, &mut OsRng)?)
+    Ok(store.give_up(error.to_string(), clock, rng)?)
 }
 
 fn start<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {

@@ -26,7 +26,7 @@ use crate::decode::{MapSpec, PlanError};
 use crate::limits::Limits;
 use crate::metrics::Progress;
 use crate::record::{Layouts, Pseudonyms};
-use crate::rng::OsRng;
+use crate::rng::{OsRng, Rng};
 use crate::source::{Feed, Format, Intake, Position, Source};
 use crate::state::log::LogError;
 use crate::state::{OpenError, ReplayError, StateSpec};
@@ -133,6 +133,7 @@ pub struct PipelineBuilder {
     issuers: Issuers,
     timed: bool,
     state: Option<StateSpec>,
+    rng: Box<dyn Rng>,
 }
 
 impl PipelineBuilder {
@@ -226,6 +227,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// Sets where the names of a state folder's files and the nonces in it come from: a simulation repeats itself to the byte.
+    #[cfg(test)]
+    pub(super) fn rng(mut self, rng: impl Rng + 'static) -> Self {
+        self.rng = Box::new(rng);
+        self
+    }
+
     /// Takes the time of every rule, for the account at the end.
     #[must_use]
     pub fn timed(mut self) -> Self {
@@ -234,7 +242,7 @@ impl PipelineBuilder {
     }
 
     /// Compiles the rules and lays out the columns they read; opens the state folder, if there is to be one.
-    pub fn build(self) -> Result<Pipeline, BuildError> {
+    pub fn build(mut self) -> Result<Pipeline, BuildError> {
         let (specs, running): (Vec<_>, Vec<_>) =
             self.sources.into_iter().map(|(spec, it)| (spec.clone(), (spec, it))).unzip();
         let columns = Layouts::new(&self.catalog, &BTreeMap::new(), &self.limits).symbols.len();
@@ -246,14 +254,14 @@ impl PipelineBuilder {
             sources: specs,
             zones: Arc::new(self.zones),
             limits,
-            pseudonyms: self.pseudonyms.unwrap_or_else(|| Pseudonyms::ephemeral(&mut OsRng)),
+            pseudonyms: self.pseudonyms.unwrap_or_else(|| Pseudonyms::ephemeral(self.rng.as_mut())),
             clock: self.clock,
             issuers: Arc::new(self.issuers),
             timed: self.timed,
             classes: Arc::default(),
         };
         let mut going_on = match self.state {
-            Some(spec) => Some(GoingOn::open(spec, &self.sinks, &blueprint)?),
+            Some(spec) => Some(GoingOn::open(spec, &self.sinks, &blueprint, self.rng)?),
             None => None,
         };
         let plan = blueprint.plan(0, &self.packs)?;
@@ -303,6 +311,7 @@ impl Pipeline {
             issuers: Issuers::default(),
             timed: false,
             state: None,
+            rng: Box::new(OsRng),
         }
     }
 

@@ -101,7 +101,7 @@ pub(super) fn live(
 ) -> Result<Ended, Died> {
     let clock = Arc::new(SimulatedClock::default());
     let shards = 1 + rng.below(3) as usize;
-    let builder = world.builder(clock.clone(), Some(disk)).shards(shards);
+    let builder = world.builder(clock.clone(), Some(disk)).shards(shards).rng(SeededRng::new(rng.next_u64()));
     let pipeline = match builder.source(SourceSpec::new("gates", Format::Ndjson), ByHand).build() {
         Ok(pipeline) => pipeline,
         Err(error) => {

@@ -6,6 +6,8 @@
 //! the command that tries it alone.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +69,14 @@ struct Lived {
     replayed: u64,
     /// Calls of its disk.
     calls: u64,
+    /// What it left there, as a digest.
+    left: u64,
+}
+
+fn digest(files: &BTreeMap<PathBuf, Vec<u8>>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    files.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Lives until all is read and told, with faults on the way, and compares.
@@ -86,7 +96,7 @@ fn live(seed: u64, records: usize, forgets: Forgets) -> Lived {
             disk.fail_at(disk.calls() + 1 + rng.below(400), fault);
         }
         if let Ok(Ended { replayed }) = life::live(&world, &mut outside, &disk, &mut rng) {
-            (lived.replayed, lived.calls) = (replayed, disk.calls());
+            (lived.replayed, lived.calls, lived.left) = (replayed, disk.calls(), digest(&disk.files()));
             break;
         }
         lived.deaths += 1;
