@@ -89,8 +89,10 @@ pub const SCORED_TEXTS_MAX: usize = 32;
 pub const INFLATE_RATIO_MAX: u64 = 100;
 /// Output that is allowed whatever the ratio.
 pub const INFLATE_FREE_BYTES: u64 = 16 << 20;
-/// Largest Arrow IPC message, metadata and body.
+/// Largest Arrow IPC message, metadata and body, compressed and not.
 pub const IPC_MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// Most rows of an Arrow record batch.
+pub const IPC_ROWS_MAX: usize = 1 << 20;
 /// Earliest accepted event time: 2000-01-01.
 pub const TS_MS_MIN: i64 = 946_684_800_000;
 /// Latest accepted event time: 2100-01-01.

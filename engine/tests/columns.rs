@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Int16Array, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
-    StringViewArray,
+    Array, ArrayRef, DictionaryArray, Int16Array, Int32Array, Int64Array, LargeStringArray, ListArray, RecordBatch,
+    StringArray, StringViewArray,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int16Type, Int32Type, Schema, TimeUnit};
 use arrow::ipc::writer::StreamWriter;
@@ -235,4 +236,62 @@ fn every_encoding_tells_the_same_alert() {
             judged(Format::ArrowIpc, columns(&[record.clone(), Record::new()], &[encoding; TEXTS.len()], 2));
         assert!(told.len() == 2 && told[0].contains("\"zone\":\"a\""), "{encoding:?}: {told:?}");
     }
+}
+
+/// A batch whose texts cannot be read takes no other along, and what nobody asks for may be damaged.
+#[test]
+fn the_rows_of_a_damaged_batch_are_refused_one_by_one() {
+    let values = [("kind", "vehicle"), ("site", "s"), ("device", "d"), ("zone", "a")];
+    let record = |number: i64, plate: &str| {
+        let mut record: Record = values.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        record.insert("event_id", format!("e{number}"));
+        record.insert("plate", plate.to_owned());
+        record.insert("ts", (NOW_MS - number).to_string());
+        record
+    };
+    let records = [record(1, "京A00001"), record(2, "京B00002"), record(3, "京B00003"), record(4, "京C00004")];
+    let whole = columns(&records, &[Encoding::Plain; TEXTS.len()], 2);
+    let damaged = |text: &str| {
+        let mut bytes = whole.clone();
+        let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("it is there");
+        bytes[at] = 0xff;
+        bytes
+    };
+    let (told, account) = judged(Format::ArrowIpc, damaged("京B00002"));
+    assert!(told.iter().any(|alert| alert.contains("京B00003")), "{told:?}");
+    assert!(!told.iter().any(|alert| alert.contains("京A00001")), "its batch has no plates: {told:?}");
+    assert!(account.contains("rejected: 2") && account.contains("bad_event"), "{account}");
+    // A column that nobody asks for is not looked at.
+    let rows = batch(&records, &[Encoding::Plain; TEXTS.len()]);
+    let (schema, mut arrays, _) = rows.into_parts();
+    let mut fields = schema.fields().to_vec();
+    fields.push(Arc::new(Field::new("remark", DataType::Utf8, true)));
+    arrays.push(Arc::new(StringArray::from(vec!["a remark of nobody"; 4])));
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+    writer.write(&rows).unwrap();
+    let mut bytes = writer.into_inner().unwrap();
+    let at = bytes.windows(8).position(|window| window == b"a remark").expect("it is there");
+    bytes[at] = 0xff;
+    let (told, account) = judged(Format::ArrowIpc, bytes);
+    assert!(account.contains("rejected: 0"), "{account}");
+    assert_eq!(told, judged(Format::ArrowIpc, whole).0);
+}
+
+/// Thirty thousand rows that name one text of a hundred kilobytes each: three gigabytes in a message of half a megabyte.
+#[test]
+fn lists_hold_no_more_than_a_message_may() {
+    const ROWS: usize = 30_000;
+    let texts = StringArray::from(vec!["x".repeat(100_000)]);
+    let items = DictionaryArray::<Int32Type>::try_new(vec![0; ROWS].into(), Arc::new(texts)).unwrap();
+    let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+    let offsets = OffsetBuffer::from_lengths(vec![1; ROWS]);
+    let plates: ArrayRef = Arc::new(ListArray::try_new(item, offsets, Arc::new(items), None).unwrap());
+    let ids: ArrayRef = Arc::new(StringArray::from_iter_values((0..ROWS).map(|row| format!("e{row}"))));
+    let rows = RecordBatch::try_from_iter([("event_id", ids), ("plate", plates)]).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+    writer.write(&rows).unwrap();
+    let (told, account) = judged(Format::ArrowIpc, writer.into_inner().unwrap());
+    assert!(told.is_empty() && account.contains("bad_event"), "{account}");
+    assert!(account.contains(&format!("rejected: {ROWS}")), "{account}");
 }

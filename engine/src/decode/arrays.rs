@@ -69,6 +69,18 @@ impl Values {
         }
     }
 
+    /// Bytes of all texts in a column of lists, which may name one long text many times; of other columns none.
+    pub(crate) fn bytes_in_lists(array: &ArrayRef) -> usize {
+        let items = match array.data_type() {
+            DataType::List(_) => array.as_list::<i32>().values(),
+            DataType::LargeList(_) => array.as_list::<i64>().values(),
+            _ => return 0,
+        };
+        // As views nothing is copied.
+        let views = cast(items, &DataType::Utf8View);
+        views.map_or(0, |views| views.as_string_view().iter().flatten().map(str::len).sum())
+    }
+
     fn lists(array: &ArrayRef) -> Self {
         let item = Arc::new(arrow::datatypes::Field::new("item", DataType::Utf8, true));
         let Ok(array) = cast(array, &DataType::List(item)) else {

@@ -1,5 +1,6 @@
 //! The records of a block, one by one, into the assembly.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -10,8 +11,9 @@ use super::csv::{Row, parse_row};
 use super::found::{Found, Waiting};
 use super::json::{FieldReader, line_at, line_end};
 use super::onward::{Onward, kind_of};
-use super::plan::{KIND_SLOT, SourcePlan};
-use crate::record::{Cause, Field, Layouts, Pseudonyms, Reason, Symbols};
+use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
+use crate::limits::IPC_MESSAGE_BYTES_MAX;
+use crate::record::{Cause, Field, KindId, Layouts, Pseudonyms, Reason, Symbols};
 use crate::source::{Block, Format, Payload, records_of};
 
 /// Decodes the blocks of one source on one shard.
@@ -23,6 +25,8 @@ pub(crate) struct SourceDecoder {
     onward: Onward,
     /// Records found and not handed on yet; empty between blocks.
     found: Found,
+    /// Which columns are asked for, where records come as columns.
+    wanted: Vec<bool>,
     /// Names of devices.
     devices: Symbols,
 }
@@ -47,6 +51,7 @@ impl SourceDecoder {
             json,
             row: Row::default(),
             onward: Onward::new(Arc::clone(&plan), layouts, pseudonyms),
+            wanted: wanted(&plan, assembly),
             found,
             devices: layouts.symbols["device"].clone(),
             record_bytes_max,
@@ -69,7 +74,11 @@ impl SourceDecoder {
                 self.objects(index, bytes, ranges, block, assembly);
                 self.onward.flush(block, Some(bytes), assembly);
             }
-            Payload::Columns(batch) => self.columnar(index, batch, block, assembly),
+            Payload::Columns(batch) => self.columnar(index, batch.num_rows(), Some(batch), block, assembly),
+            Payload::Encoded(rows) => {
+                let columns = rows.decode(|name| self.wants(name));
+                self.columnar(index, rows.count(), columns.as_ref(), block, assembly);
+            }
             Payload::Refused(causes) => {
                 assembly.receive(self.plan.id, causes.len() as u64);
                 for (number, (cause, digest)) in causes.iter().enumerate() {
@@ -258,12 +267,58 @@ impl SourceDecoder {
         Ok(line)
     }
 
-    fn columnar(&mut self, index: u32, batch: &RecordBatch, block: &Block, assembly: &mut Assembly) {
-        let names = self.plan.mapping.as_ref().map_or(&self.plan.slots, |mapping| &mapping.fields);
-        let values: Vec<Values> =
-            names.iter().map(|name| batch.column_by_name(name).map_or(Values::Absent, Values::new)).collect();
-        assembly.receive(self.plan.id, batch.num_rows() as u64);
-        self.onward.columnar(&values, batch.num_rows(), index, block, assembly);
-        self.onward.flush(block, None, assembly);
+    /// Whether a column of this name is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.names().iter().zip(&self.wanted).any(|(known, wanted)| *wanted && known == name)
     }
+
+    /// The columns that the slots are filled from.
+    fn names(&self) -> &[String] {
+        self.plan.mapping.as_ref().map_or(&self.plan.slots, |mapping| &mapping.fields)
+    }
+
+    fn columnar(
+        &mut self,
+        index: u32,
+        rows: usize,
+        columns: Option<&RecordBatch>,
+        block: &Block,
+        assembly: &mut Assembly,
+    ) {
+        assembly.receive(self.plan.id, rows as u64);
+        // What casts columns believes what they say of themselves, as what decodes them does.
+        let values = columns.and_then(|columns| catch_unwind(AssertUnwindSafe(|| self.values_of(columns))).ok()?);
+        if let Some(values) = values {
+            self.onward.columnar(&values, rows, index, block, assembly);
+            self.onward.flush(block, None, assembly);
+        } else {
+            for record in 0..rows as u32 {
+                let place = Place { block: index, record };
+                self.onward.refuse(None, place, Reason::bad_batch().into(), block, assembly);
+            }
+        }
+    }
+
+    /// By slot; `None` if lists hold more than a message may.
+    fn values_of(&self, columns: &RecordBatch) -> Option<Vec<Values>> {
+        let column = |(name, wanted): (&String, &bool)| columns.column_by_name(name).filter(|_| *wanted);
+        let columns: Vec<_> = self.names().iter().zip(&self.wanted).map(column).collect();
+        let bytes: usize = columns.iter().flatten().map(|column| Values::bytes_in_lists(column)).sum();
+        (bytes <= IPC_MESSAGE_BYTES_MAX)
+            .then(|| columns.into_iter().map(|column| column.map_or(Values::Absent, Values::new)).collect())
+    }
+}
+
+/// By slot of a source, or field of its mapping: whether anything depends on it.
+fn wanted(plan: &SourcePlan, assembly: &Assembly) -> Vec<bool> {
+    if let Some(mapping) = &plan.mapping {
+        return vec![true; mapping.fields.len()];
+    }
+    let mut wanted = vec![false; plan.slots.len()];
+    wanted[KIND_SLOT] = matches!(plan.kind, KindChoice::Field);
+    for (kind, slot_of) in plan.slot_of.iter().enumerate() {
+        let needed = assembly.needed(kind as KindId).iter();
+        needed.filter_map(|column| slot_of[*column]).for_each(|slot| wanted[slot] = true);
+    }
+    wanted
 }

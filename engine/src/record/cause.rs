@@ -142,6 +142,11 @@ impl Reason {
         Self::Told { word: "bad_event", text }
     }
 
+    /// The columns that a record came in cannot be decoded.
+    pub(crate) fn bad_batch() -> Self {
+        Self::bad_event("the Arrow record batch that it came in is damaged".to_owned())
+    }
+
     /// A short stable word, for counters.
     fn word(&self) -> &'static str {
         match self {

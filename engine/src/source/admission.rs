@@ -331,6 +331,7 @@ fn records_in(payload: &Payload) -> u64 {
         Payload::Lines { bytes, format, .. } => full(bytes, *format),
         Payload::Objects { ranges, .. } => ranges.len(),
         Payload::Columns(batch) => RecordBatch::num_rows(batch),
+        Payload::Encoded(rows) => rows.count(),
         Payload::Refused(causes) => causes.len(),
         Payload::Alive(_) => 0,
     };

@@ -149,9 +149,9 @@ impl Feed {
             let before = framer.records();
             match framer.next_payload() {
                 Ok(Some(payload)) => {
-                    // Of columns, some rows may have been passed over.
+                    // Of a batch, some rows may have been passed over.
                     let first_record = match &payload {
-                        Payload::Columns(batch) => framer.records() - batch.num_rows() as u64,
+                        Payload::Encoded(rows) => framer.records() - rows.count() as u64,
                         _ => before,
                     };
                     let extent = framer.extent_of(&payload);

@@ -7,17 +7,15 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::buffer::Buffer;
-use arrow::ipc::reader::StreamDecoder;
 use bytes::BytesMut;
 use memchr::{memchr, memchr_iter, memchr2_iter, memrchr};
 
+use super::ipc::{IpcStream, message_bytes};
 use super::{Extent, FileId, FilePlace, Format, Payload};
 use crate::decode::parse_csv_row;
-use crate::limits::IPC_MESSAGE_BYTES_MAX;
+use crate::limits::{IPC_MESSAGE_BYTES_MAX, IPC_ROWS_MAX};
 use crate::record::{Pseudonyms, Reason};
 
 /// A stream cannot be read on, because the place of the next record is lost.
@@ -28,6 +26,8 @@ pub enum FrameError {
     Arrow { what: String },
     #[error("an Arrow message of {bytes} bytes; at most {IPC_MESSAGE_BYTES_MAX} are read")]
     ArrowTooLarge { bytes: usize },
+    #[error("an Arrow record batch of {rows} rows; at most {IPC_ROWS_MAX} are read: write it in smaller ones")]
+    ArrowRows { rows: usize },
     #[error("the CSV header cannot be read: {what}")]
     Header { what: String },
 }
@@ -38,6 +38,8 @@ pub struct Framer {
     record_bytes_max: usize,
     pseudonyms: Pseudonyms,
     buffer: BytesMut,
+    /// Bytes that were asked for by the last read.
+    read_bytes: usize,
     records: u64,
     /// Bytes of the stream that were given out or dropped: it ends at the border of a record.
     consumed: u64,
@@ -64,7 +66,7 @@ struct Dropping {
 enum Kind {
     Ndjson,
     Csv { header: Option<Arc<[String]>>, scanned: usize, quoted: bool, last_end: usize },
-    Arrow { decoder: Box<StreamDecoder>, started: bool },
+    Arrow { messages: IpcStream, started: bool },
 }
 
 impl Framer {
@@ -72,13 +74,14 @@ impl Framer {
         let kind = match format {
             Format::Ndjson => Kind::Ndjson,
             Format::Csv => Kind::Csv { header: None, scanned: 0, quoted: false, last_end: 0 },
-            Format::ArrowIpc => Kind::Arrow { decoder: Box::new(StreamDecoder::new()), started: false },
+            Format::ArrowIpc => Kind::Arrow { messages: IpcStream::default(), started: false },
         };
         Self {
             stream,
             record_bytes_max,
             pseudonyms,
             buffer: BytesMut::new(),
+            read_bytes: 0,
             records: 0,
             consumed: 0,
             origin: None,
@@ -149,6 +152,7 @@ impl Framer {
     /// Reads once into the buffer; how many bytes came, 0 at the end of the stream.
     pub fn read_from(&mut self, reader: &mut dyn Read, bytes: usize) -> io::Result<usize> {
         let start = self.buffer.len();
+        self.read_bytes = bytes;
         self.buffer.resize(start + bytes, 0);
         let read = reader.read(&mut self.buffer[start..]);
         self.buffer.truncate(start + *read.as_ref().unwrap_or(&0));
@@ -278,8 +282,9 @@ impl Framer {
     }
 
     fn next_arrow(&mut self) -> Result<Option<Payload>, FrameError> {
+        let within = || FrameError::Arrow { what: "the stream ends within a message".to_owned() };
         loop {
-            let Kind::Arrow { decoder, started } = &mut self.kind else {
+            let Kind::Arrow { messages, started } = &mut self.kind else {
                 return Ok(None);
             };
             if !*started && self.buffer.len() >= 8 {
@@ -289,36 +294,29 @@ impl Framer {
                 }
                 *started = true;
             }
-            let Some(length) = message_length(&self.buffer)? else {
-                return if self.ended && !self.buffer.is_empty() && self.buffer.len() >= 8 && !is_end(&self.buffer) {
-                    Err(FrameError::Arrow { what: "the stream ends within a message".to_owned() })
-                } else {
-                    Ok(None)
-                };
-            };
-            if length == 0 {
-                self.buffer.clear();
-                return Ok(None);
-            }
-            if self.buffer.len() < length {
-                return if self.ended {
-                    Err(FrameError::Arrow { what: "the stream ends within a message".to_owned() })
-                } else {
-                    Ok(None)
-                };
-            }
-            let mut message = Buffer::from(self.buffer.split_to(length).freeze());
-            self.consumed += length as u64;
-            // The reader has panicked on damaged metadata before (apache/arrow-rs#10437).
-            let decoded = catch_unwind(AssertUnwindSafe(|| decoder.decode(&mut message)))
-                .map_err(|_| FrameError::Arrow { what: "damaged message".to_owned() })?
-                .map_err(|error| FrameError::Arrow { what: error.to_string() })?;
-            if let Some(batch) = decoded {
-                let known = self.skip.saturating_sub(self.records).min(batch.num_rows() as u64);
-                self.records += batch.num_rows() as u64;
-                let fresh = batch.num_rows() - known as usize;
-                if fresh > 0 {
-                    return Ok(Some(Payload::Columns(batch.slice(known as usize, fresh))));
+            match message_bytes(&self.buffer)? {
+                None if self.ended && self.buffer.len() >= 8 && !is_end(&self.buffer) => return Err(within()),
+                None => return Ok(None),
+                Some(0) => {
+                    self.buffer.clear();
+                    return Ok(None);
+                }
+                Some(bytes) if self.buffer.len() >= bytes => {
+                    self.consumed += bytes as u64;
+                    let Some(rows) = messages.take(self.buffer.split_to(bytes).freeze())? else { continue };
+                    let known = self.skip.saturating_sub(self.records).min(rows.count() as u64);
+                    self.records += rows.count() as u64;
+                    let fresh = rows.behind(known as usize);
+                    if fresh.count() > 0 {
+                        return Ok(Some(Payload::Encoded(fresh)));
+                    }
+                }
+                Some(_) if self.ended => return Err(within()),
+                // All of a large message has room now: its beginning moves once, and not whenever there is more of it. The
+                // last read goes beyond it.
+                Some(bytes) => {
+                    self.buffer.reserve(bytes - self.buffer.len() + self.read_bytes);
+                    return Ok(None);
                 }
             }
         }
@@ -327,35 +325,6 @@ impl Framer {
 
 fn is_end(buffer: &[u8]) -> bool {
     buffer.starts_with(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])
-}
-
-/// Bytes of the next encapsulated message (Arrow columnar format, "Encapsulated message format"):
-/// `None` while too little is known, 0 at the end-of-stream marker.
-fn message_length(buffer: &[u8]) -> Result<Option<usize>, FrameError> {
-    let Some(head) = buffer.get(..8) else {
-        return Ok(None);
-    };
-    if head[..4] != [0xff; 4] {
-        return Err(FrameError::Arrow { what: "no message where one should begin".to_owned() });
-    }
-    let metadata = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-    if metadata == 0 {
-        return Ok(Some(0));
-    }
-    if metadata > IPC_MESSAGE_BYTES_MAX {
-        return Err(FrameError::ArrowTooLarge { bytes: metadata });
-    }
-    let Some(flatbuffer) = buffer.get(8..8 + metadata) else {
-        return Ok(None);
-    };
-    let body = arrow::ipc::root_as_message(flatbuffer)
-        .map_err(|error| FrameError::Arrow { what: error.to_string() })?
-        .bodyLength();
-    let total = usize::try_from(body).ok().and_then(|body| body.checked_add(8 + metadata));
-    match total {
-        Some(total) if total <= IPC_MESSAGE_BYTES_MAX => Ok(Some(total)),
-        _ => Err(FrameError::ArrowTooLarge { bytes: total.unwrap_or(usize::MAX) }),
-    }
 }
 
 /// Ranges of the records in whole lines, without their line feeds.

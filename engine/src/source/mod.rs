@@ -11,6 +11,7 @@ mod feed;
 mod framing;
 mod inflate;
 mod intake;
+mod ipc;
 mod pace;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub(crate) use framing::records_of;
 pub use framing::{FrameError, Framer};
 pub use inflate::{Compression, inflate};
 pub(crate) use intake::{Intake, Taken, Turn};
+pub use ipc::EncodedRows;
 
 /// How the bytes of a source are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub enum Payload {
     },
     /// Records as columns.
     Columns(RecordBatch),
+    /// Records as columns that nobody has decoded yet: a message of an Arrow IPC stream.
+    Encoded(EncodedRows),
     /// Records that were refused at framing, with a digest of their bytes.
     Refused(Vec<(Cause, String)>),
     /// No records: devices that said that they are there.
@@ -74,6 +78,7 @@ impl Payload {
         match self {
             Self::Lines { bytes, .. } | Self::Objects { bytes, .. } => bytes.len(),
             Self::Columns(batch) => batch.get_array_memory_size(),
+            Self::Encoded(rows) => rows.bytes(),
             Self::Refused(causes) => causes.len() * 128,
             Self::Alive(devices) => devices.len() * 64,
         }

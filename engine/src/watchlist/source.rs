@@ -222,7 +222,7 @@ impl<'a, 'b> Collector<'a, 'b> {
                         }
                         continue;
                     }
-                    Payload::Objects { .. } | Payload::Columns(_) | Payload::Alive(_) => continue,
+                    Payload::Objects { .. } | Payload::Columns(_) | Payload::Encoded(_) | Payload::Alive(_) => continue,
                 };
                 if let (Some(header), None) = (&header, &columns) {
                     columns = Some(self.columns(header)?);

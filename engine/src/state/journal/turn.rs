@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Reason;
-use crate::source::{Block, Extent, FileId, Format, Payload, ShedTally};
+use crate::source::{Block, EncodedRows, Extent, FileId, Format, Payload, ShedTally};
 
 /// Version of the layout; the first byte of every turn.
 const VERSION: u8 = 1;
@@ -126,6 +126,12 @@ enum WrittenPayload<'a> {
     Columns(#[serde(borrow)] Raw<'a>),
     Refused(Vec<(WrittenCause, String)>),
     Alive(Vec<String>),
+    /// Messages of an Arrow IPC stream as they came: those it depends on, and a batch.
+    Encoded {
+        #[serde(borrow)]
+        stream: Raw<'a>,
+        passed_over: u32,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,21 +156,25 @@ fn is_csv(format: Format) -> bool {
     format == Format::Csv
 }
 
-/// Columns as an Arrow IPC stream.
-fn ipc_of(payload: &Payload) -> Option<Vec<u8>> {
-    let Payload::Columns(batch) = payload else { return None };
+/// Columns as an Arrow IPC stream, of which the first rows are to be passed over.
+fn ipc_of(payload: &Payload) -> Option<(Vec<u8>, u32)> {
+    let batch = match payload {
+        Payload::Columns(batch) => batch,
+        Payload::Encoded(rows) => return Some(rows.stream()),
+        _ => return None,
+    };
     let mut bytes = Vec::new();
     let mut writer = StreamWriter::try_new(&mut bytes, &batch.schema()).expect("a schema can be written");
     writer.write(batch).and_then(|()| writer.finish()).expect("a batch can be written to memory");
     drop(writer);
-    Some(bytes)
+    Some((bytes, 0))
 }
 
 impl KeptTurn {
     /// Appends the turn.
     pub(crate) fn put(&self, bytes: &mut Vec<u8>) {
-        let columns: Vec<Option<Vec<u8>>> = self.blocks.iter().map(|block| ipc_of(&block.payload)).collect();
-        let blocks = self.blocks.iter().zip(&columns).map(|(block, columns)| block.written(columns.as_deref()));
+        let columns: Vec<Option<(Vec<u8>, u32)>> = self.blocks.iter().map(|block| ipc_of(&block.payload)).collect();
+        let blocks = self.blocks.iter().zip(&columns).map(|(block, columns)| block.written(columns.as_ref()));
         let written = WrittenTurn {
             now_ms: self.now_ms,
             resumed: self.resumed,
@@ -197,8 +207,9 @@ impl KeptTurn {
 }
 
 impl KeptBlock {
-    fn written<'a>(&'a self, columns: Option<&'a [u8]>) -> WrittenBlock<'a> {
+    fn written<'a>(&'a self, columns: Option<&'a (Vec<u8>, u32)>) -> WrittenBlock<'a> {
         let in_file = self.extent.as_ref().is_some_and(|extent| extent.is_plain);
+        let (stream, passed_over) = columns.map_or((Raw(&[]), 0), |(stream, passed_over)| (Raw(stream), *passed_over));
         let payload = match &self.payload {
             Payload::Lines { format, .. } if in_file => WrittenPayload::InFile { csv: is_csv(*format) },
             Payload::Lines { bytes, format, header } => {
@@ -208,7 +219,8 @@ impl KeptBlock {
                 bytes: Raw(bytes),
                 ranges: ranges.iter().map(|range| (range.start, range.end)).collect(),
             },
-            Payload::Columns(_) => WrittenPayload::Columns(Raw(columns.unwrap_or_default())),
+            Payload::Columns(_) => WrittenPayload::Columns(stream),
+            Payload::Encoded(_) => WrittenPayload::Encoded { stream, passed_over },
             Payload::Refused(causes) => {
                 let cause = |(cause, digest): &(crate::record::Cause, String)| {
                     let written = match cause.too_long() {
@@ -264,6 +276,10 @@ impl KeptBlock {
                 ranges: ranges.into_iter().map(|(start, end)| start..end).collect(),
             },
             WrittenPayload::Columns(bytes) => Payload::Columns(columns(bytes.0)?),
+            WrittenPayload::Encoded { stream, passed_over } => {
+                let rows = EncodedRows::of_stream(all.slice_ref(stream.0), passed_over);
+                Payload::Encoded(rows.map_err(|error| TurnError::Columns(error.to_string()))?)
+            }
             WrittenPayload::Alive(devices) => Payload::Alive(devices.into_iter().map(Arc::from).collect()),
             WrittenPayload::Refused(causes) => Payload::Refused(
                 causes
@@ -307,6 +323,13 @@ mod tests {
     use arrow::record_batch::RecordBatch;
 
     use super::*;
+    use crate::source::Framer;
+
+    fn encoded(batch: &RecordBatch) -> Payload {
+        let mut framer = Framer::detached(Format::ArrowIpc, 1_000);
+        framer.push(&ipc_of(&Payload::Columns(batch.clone())).unwrap().0);
+        framer.next_payload().unwrap().unwrap()
+    }
 
     fn turn() -> KeptTurn {
         let header: Arc<[String]> = Arc::from(["a".to_owned(), "b".to_owned()]);
@@ -320,6 +343,7 @@ mod tests {
             Payload::Lines { bytes: Bytes::from_static(b"1,2\n"), format: Format::Csv, header: Some(header) },
             Payload::Objects { bytes: Bytes::from_static(b"[{},{}]"), ranges: Arc::from([1..3, 4..6]) },
             Payload::Columns(batch.slice(1, 1)),
+            encoded(&batch),
             Payload::Refused(vec![
                 (Reason::TooLong { bytes: 5, bytes_max: 4 }.into(), "d".to_owned()),
                 (Reason::bad_event("no event".to_owned()).into(), "e".to_owned()),
@@ -343,7 +367,7 @@ mod tests {
         turn().put(&mut bytes);
         let bytes = Bytes::from(bytes);
         let read = KeptTurn::read(&bytes).unwrap();
-        assert_eq!((read.now_ms, read.resumed, read.blocks.len()), (9, true, 6));
+        assert_eq!((read.now_ms, read.resumed, read.blocks.len()), (9, true, 7));
         for (read, block) in read.blocks.iter().zip(&turn().blocks) {
             assert_eq!(format!("{:?}", read.payload), format!("{:?}", block.payload));
             assert_eq!((read.source, read.first_record, read.received_ms), (block.source, 7, 8));
