@@ -11,6 +11,9 @@ use crate::clock::ManualClock;
 use crate::rng::SeededRng;
 use crate::vfs::{Fault, Forgets, SimulatedDisk, Survival, Vfs};
 
+mod inspecting;
+mod opening;
+
 const SINKS: [&str; 3] = ["board", "desk", "post"];
 const SEEDS: u64 = 300;
 const STEPS: usize = 120;
@@ -65,8 +68,28 @@ fn open(disk: &SimulatedDisk, clock: &Arc<ManualClock>, rng: &mut SeededRng) -> 
 }
 
 fn open_as(spec: &StateSpec, clock: &Arc<ManualClock>, rng: &mut SeededRng) -> Result<Outbox, OpenError> {
+    open_for(spec, &SINKS, clock, rng)
+}
+
+fn open_for(
+    spec: &StateSpec,
+    sinks: &[&str],
+    clock: &Arc<ManualClock>,
+    rng: &mut SeededRng,
+) -> Result<Outbox, OpenError> {
     let shared: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
-    Outbox::open(spec, &Folder::open(spec)?, SINKS.map(str::to_owned).to_vec(), 100, None, &shared, rng)
+    let names = sinks.iter().map(|name| (*name).to_owned()).collect();
+    Outbox::open(spec, &Folder::open(spec)?, names, 100, None, &shared, rng)
+}
+
+/// Numbers of what a sink is given now, which it takes.
+fn take_all(outbox: &mut Outbox, sink: usize) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    while let Polled::Batch(batch) = outbox.places[sink].poll(100, || true).unwrap() {
+        numbers.extend(batch.letters.iter().map(|(_, opened)| number(opened)));
+        outbox.places[sink].delivered(&batch, batch.letters.len()).unwrap();
+    }
+    numbers
 }
 
 impl World {
@@ -320,13 +343,7 @@ fn a_full_disk_lets_out_what_is_under_way_and_takes_in_nothing_new() {
         outbox.writer.commit().unwrap();
     }
     assert_eq!(held.borrow().first(), Some(&true));
-    let mut told = Vec::new();
-    while let Polled::Batch(batch) = outbox.places[0].poll(100, || true).unwrap() {
-        told.extend(batch.letters.iter().map(|(_, opened)| number(opened)));
-        let len = batch.letters.len();
-        outbox.places[0].delivered(&batch, len).unwrap();
-    }
-    assert_eq!(told, (0..60).collect::<Vec<u64>>(), "all of it left");
+    assert_eq!(take_all(&mut outbox, 0), (0..60).collect::<Vec<u64>>(), "all of it left");
     // Somebody makes room, and within a second things go on by themselves.
     disk.limit_bytes(None);
     clock.set(1_000);
