@@ -66,7 +66,7 @@ struct Dropping {
 enum Kind {
     Ndjson,
     Csv { header: Option<Arc<[String]>>, scanned: usize, quoted: bool, last_end: usize },
-    Arrow { messages: IpcStream, started: bool },
+    Arrow { messages: IpcStream, started: bool, over: bool },
 }
 
 impl Framer {
@@ -74,7 +74,7 @@ impl Framer {
         let kind = match format {
             Format::Ndjson => Kind::Ndjson,
             Format::Csv => Kind::Csv { header: None, scanned: 0, quoted: false, last_end: 0 },
-            Format::ArrowIpc => Kind::Arrow { messages: IpcStream::default(), started: false },
+            Format::ArrowIpc => Kind::Arrow { messages: IpcStream::default(), started: false, over: false },
         };
         Self {
             stream,
@@ -284,9 +284,13 @@ impl Framer {
     fn next_arrow(&mut self) -> Result<Option<Payload>, FrameError> {
         let within = || FrameError::Arrow { what: "the stream ends within a message".to_owned() };
         loop {
-            let Kind::Arrow { messages, started } = &mut self.kind else {
+            let Kind::Arrow { messages, started, over } = &mut self.kind else {
                 return Ok(None);
             };
+            if *over {
+                self.buffer.clear();
+                return Ok(None);
+            }
             if !*started && self.buffer.len() >= 8 {
                 // The file format is a stream between two magics; its footer is not needed.
                 if self.buffer.starts_with(b"ARROW1") {
@@ -297,7 +301,9 @@ impl Framer {
             match message_bytes(&self.buffer)? {
                 None if self.ended && self.buffer.len() >= 8 && !is_end(&self.buffer) => return Err(within()),
                 None => return Ok(None),
+                // What follows the end of the stream, such as the footer of a file, is nobody's, whenever it comes.
                 Some(0) => {
+                    *over = true;
                     self.buffer.clear();
                     return Ok(None);
                 }
@@ -406,6 +412,28 @@ mod tests {
         }
         let endless = vec![b'x'; 10_000];
         assert_eq!(frame(Format::Ndjson, &endless, 1_000, 100), ["too_long"]);
+    }
+
+    #[test]
+    fn what_follows_the_end_of_an_arrow_stream_is_not_read() {
+        let times = Arc::new(arrow::array::Int64Array::from(vec![1, 2, 3])) as arrow::array::ArrayRef;
+        let batch = arrow::record_batch::RecordBatch::try_from_iter([("ts", times)]).unwrap();
+        let mut writer = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        let stream = writer.into_inner().unwrap();
+        for rest in [&b"the footer of a file, and its magic"[..], &stream] {
+            let bytes = [&stream, rest].concat();
+            for step in [1, 7, 8, stream.len(), bytes.len()] {
+                let mut framer = framer(Format::ArrowIpc, 1_000);
+                for piece in bytes.chunks(step) {
+                    framer.push(piece);
+                    while framer.next_payload().unwrap().is_some() {}
+                }
+                framer.finish();
+                assert!(framer.next_payload().unwrap().is_none());
+                assert_eq!((framer.records(), framer.pending()), (3, 0), "{step} bytes at a time");
+            }
+        }
     }
 
     #[test]
