@@ -64,20 +64,22 @@ impl Values {
                 days.map_or(Self::Absent, |array| Self::Days(array.as_primitive::<Date32Type>().clone()))
             }
             DataType::Boolean => Self::Truth(array.as_boolean().clone()),
-            DataType::List(_) | DataType::LargeList(_) => Self::lists(array),
+            DataType::List(item) | DataType::LargeList(item) if !item.data_type().is_nested() => Self::lists(array),
             _ => Self::Absent,
         }
     }
 
-    /// Bytes of all texts in a column of lists, which may name one long text many times; of other columns none.
-    pub(crate) fn bytes_in_lists(array: &ArrayRef) -> usize {
-        let items = match array.data_type() {
-            DataType::List(_) => array.as_list::<i32>().values(),
-            DataType::LargeList(_) => array.as_list::<i64>().values(),
+    /// Bytes of the texts that bringing a column to its type copies one by one: items of lists, and views that a dictionary
+    /// is made of. Both may name one long text many times. Of other columns none.
+    pub(crate) fn copied_bytes(array: &ArrayRef) -> usize {
+        let texts = match array.data_type() {
+            DataType::List(item) if !item.data_type().is_nested() => array.as_list::<i32>().values(),
+            DataType::LargeList(item) if !item.data_type().is_nested() => array.as_list::<i64>().values(),
+            DataType::Dictionary(_, value) if **value == DataType::Utf8View => array.as_any_dictionary().values(),
             _ => return 0,
         };
-        // As views nothing is copied.
-        let views = cast(items, &DataType::Utf8View);
+        // As views they are not copied.
+        let views = cast(texts, &DataType::Utf8View);
         views.map_or(0, |views| views.as_string_view().iter().flatten().map(str::len).sum())
     }
 

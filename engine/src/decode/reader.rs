@@ -299,11 +299,11 @@ impl SourceDecoder {
         }
     }
 
-    /// By slot; `None` if lists hold more than a message may.
+    /// By slot; `None` if they would take more than a message may.
     fn values_of(&self, columns: &RecordBatch) -> Option<Vec<Values>> {
         let column = |(name, wanted): (&String, &bool)| columns.column_by_name(name).filter(|_| *wanted);
         let columns: Vec<_> = self.names().iter().zip(&self.wanted).map(column).collect();
-        let bytes: usize = columns.iter().flatten().map(|column| Values::bytes_in_lists(column)).sum();
+        let bytes: usize = columns.iter().flatten().map(|column| Values::copied_bytes(column)).sum();
         (bytes <= IPC_MESSAGE_BYTES_MAX)
             .then(|| columns.into_iter().map(|column| column.map_or(Values::Absent, Values::new)).collect())
     }

@@ -227,7 +227,7 @@ impl PipelineBuilder {
         self
     }
 
-    /// Sets where the names of a state folder's files and the nonces in it come from: a simulation repeats itself to the byte.
+    /// Sets where ids of logs, the number of the run and nonces come from: a simulation repeats itself to the byte.
     #[cfg(test)]
     pub(super) fn rng(mut self, rng: impl Rng + 'static) -> Self {
         self.rng = Box::new(rng);

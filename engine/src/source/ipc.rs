@@ -73,8 +73,8 @@ fn parts(message: &Bytes) -> Result<(Message<'_>, Bytes), FrameError> {
     Ok((root_as_message(&message[HEAD_BYTES..HEAD_BYTES + metadata]).map_err(broken)?, body))
 }
 
-/// Rows of a batch that claims no more of anything than its body can hold.
-fn rows_of(batch: &EncodedBatch<'_>, body: &[u8]) -> Result<usize, FrameError> {
+/// Rows of a batch that claims no more of anything than its body can hold, and their bytes before they were compressed.
+fn size_of(batch: &EncodedBatch<'_>, body: &[u8]) -> Result<(usize, usize), FrameError> {
     let mut bytes = 0_u64;
     for buffer in batch.buffers().into_iter().flatten() {
         let place = usize::try_from(buffer.offset()).ok().zip(usize::try_from(buffer.length()).ok());
@@ -100,7 +100,7 @@ fn rows_of(batch: &EncodedBatch<'_>, body: &[u8]) -> Result<usize, FrameError> {
         return Err(fault(format!("a batch claims more rows than its {bytes} bytes can hold")));
     }
     match batch.length() as usize {
-        rows if rows <= IPC_ROWS_MAX => Ok(rows),
+        rows if rows <= IPC_ROWS_MAX => Ok((rows, bytes as usize)),
         rows => Err(FrameError::ArrowRows { rows }),
     }
 }
@@ -124,7 +124,7 @@ impl Told {
     fn dictionary(&mut self, message: &Message<'_>, body: Bytes, whole: Bytes) -> Result<(), FrameError> {
         let missing = || fault("a dictionary is missing");
         let dictionary = message.header_as_dictionary_batch().ok_or_else(missing)?;
-        rows_of(&dictionary.data().ok_or_else(missing)?, &body)?;
+        size_of(&dictionary.data().ok_or_else(missing)?, &body)?;
         let (body, version) = (Buffer::from(body), message.version());
         let Self { schema, dictionaries, messages } = self;
         guarded(|| read_dictionary(&body, dictionary, schema, dictionaries, &version))?.map_err(broken)?;
@@ -169,9 +169,11 @@ impl IpcStream {
             MessageHeader::RecordBatch => {
                 let known = Arc::clone(self.told.as_ref().ok_or_else(told)?);
                 let batch = message.header_as_record_batch().ok_or_else(|| fault("a batch is missing"))?;
-                let rows = rows_of(&batch, &body)?;
-                Ok(Some(EncodedRows { told: known, message: whole, rows, passed_over: 0 }))
+                let (rows, bytes) = size_of(&batch, &body)?;
+                let bytes = bytes.max(whole.len());
+                Ok(Some(EncodedRows { told: known, message: whole, bytes, rows, passed_over: 0 }))
             }
+            MessageHeader::Schema => Err(fault("a second schema")),
             MessageHeader::NONE => Ok(None),
             other => Err(fault(format!("a message of a kind that is not read: {other:?}"))),
         }
@@ -183,6 +185,7 @@ impl IpcStream {
 pub struct EncodedRows {
     told: Arc<Told>,
     message: Bytes,
+    bytes: usize,
     rows: usize,
     passed_over: usize,
 }
@@ -193,9 +196,9 @@ impl EncodedRows {
         self.rows - self.passed_over
     }
 
-    /// Bytes of the message they came in.
+    /// Bytes they take once they are decoded, all columns of them: what waits is bounded by what it will become.
     pub fn bytes(&self) -> usize {
-        self.message.len()
+        self.bytes
     }
 
     /// The rows behind the first `known`.
