@@ -86,6 +86,11 @@ pub(crate) struct Snapshot<T> {
 }
 
 impl<T> Snapshot<T> {
+    /// Values that were there.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter().flatten())
     }

@@ -17,6 +17,27 @@ rules:
   - { id: fireworks, kind: match, from: item, where: "item_class = 'fireworks'", purpose: goods, say: "{quantity} at {site}" }
 "#;
 
+/// A way from one lane of a site to another.
+const PASSING: &str = r#"weir: 1
+pack: p
+owner: o
+purposes:
+  security: { legal_basis: act 1 }
+rules:
+  - id: hurried
+    kind: sequence
+    from: vehicle
+    key: [site, plate]
+    steps:
+      - { name: into, where: lane = '1' }
+      - { name: out, where: lane = '2' }
+    within: 1h
+    purpose: security
+    severity: low
+    review: required
+    say: "from one lane to the other in {took}"
+"#;
+
 fn item(id: usize) -> String {
     format!(
         r#"{{"kind":"item","event_id":"{id}","ts":"2026-11-23T08:00:00Z","site":"CP-01","device":"d","item_class":"fireworks","quantity":{id}}}"#
@@ -338,4 +359,93 @@ fn a_state_that_cannot_be_used_stops_the_start_until_it_is_given_up() {
     place.write("weir.yaml", config);
     let said = text(&place.weir(&["run"]).stderr);
     assert!(said.contains("the state was written with the sources [\"gates\"]"), "{said}");
+}
+
+#[test]
+fn an_export_tells_nothing_of_anybody_and_another_state_begins_where_it_ends() {
+    let place = Place::new();
+    place.write("pack.yaml", PASSING).write("key", [7; 32]);
+    let config = |sources: &str, folder: &str| {
+        let state = format!("key_file: key, dir: {folder}, checkpoint_every: 100ms, segment: 4MiB, reserve: 4MiB");
+        let sinks = "  alerts: { type: file, path: alerts.ndjson, purposes: [security] }";
+        format!("weir: 1\npacks: [pack.yaml]\nsources:\n{sources}sinks:\n{sinks}\nstate: {{ {state} }}\n")
+    };
+    let (gates, posts) =
+        ("  gates: { type: file, path: in.ndjson }\n", "  posts: { type: http, address: 127.0.0.1:0 }\n");
+    place.write("weir.yaml", config(&(gates.replace(" }", ", follow: true }") + posts), "state"));
+    let passage = |id: usize| {
+        let (minute, second, plate) = (id / 60, id % 60, 10_000 + id % 50);
+        format!(
+            r#"{{"kind":"vehicle","event_id":"{id}","ts":"2026-11-23T08:{minute:02}:{second:02}Z","site":"north","device":"d","lane":"1","plate":"浙A{plate}"}}"#
+        ) + "\n"
+    };
+    let first: String = (0..50).map(passage).collect();
+    place.write("in.ndjson", &first);
+    let running = place.start(&[]);
+    let export = || place.weir(&["state", "export", "state"]);
+    let told = || serde_json::from_slice::<serde_json::Value>(&export().stdout).unwrap_or_default();
+    eventually("a checkpoint has all records", || told()["sources"][0]["places"][0]["records"] == 50);
+    running.kill();
+    let told = told();
+    let place_in_file = &told["sources"][0]["places"][0];
+    assert_eq!((&told["sources"][0]["name"], &place_in_file["to"]), (&"gates".into(), &first.len().into()), "{told}");
+    assert_eq!(told["rules"][0]["id"], "hurried");
+    assert_eq!(
+        told["rules"][0]["keys"], 44,
+        "ways that have begun, but for seconds that wait for what is late: {told}"
+    );
+    // Nothing but these: whoever adds a member says here why it is about nobody.
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let members =
+        ["weir_state_export", "checkpoint", "at", "sources", "kinds", "rules", "devices", "alerts_told", "repeats"];
+    assert_eq!(keys(&told), members);
+    assert_eq!(keys(&told["sources"][0]), ["name", "places"]);
+    assert_eq!(keys(place_in_file), ["file", "to", "records", "plain"]);
+    assert_eq!(keys(&place_in_file["file"]), ["path", "identity", "head_bytes", "head"]);
+    assert_eq!(keys(&told["kinds"][0]), ["name", "complete_to"]);
+    assert_eq!(keys(&told["rules"][0]), ["id", "version", "keys"]);
+
+    place.write("export.json", export().stdout);
+    let refused = place.weir(&["run", "--begin-at", "export.json"]);
+    assert!(
+        text(&refused.stderr).contains("there is a state to go on from, of checkpoint "),
+        "{}",
+        text(&refused.stderr)
+    );
+    assert_eq!(refused.status.code(), Some(1));
+
+    // Other sources before it, which the state itself could not be gone on with.
+    place.write("none.ndjson", "");
+    let doors = "  doors: { type: file, path: none.ndjson }\n";
+    place.write("weir.yaml", config(&(doors.to_owned() + &gates.replace("gates", "lanes")), "other"));
+    let refused = text(&place.weir(&["run", "--begin-at", "export.json"]).stderr);
+    assert!(refused.contains("how far source `gates` has been read, and there is no source of that name"), "{refused}");
+    let doors_and_gates = doors.to_owned() + gates;
+    let stateless = config(&doors_and_gates, "other").lines().take(7).collect::<Vec<_>>().join("\n");
+    place.write("weir.yaml", stateless);
+    let refused = text(&place.weir(&["run", "--begin-at", "export.json"]).stderr);
+    assert!(refused.contains("a state of one's own (`state`)"), "{refused}");
+    place.write("weir.yaml", config(&doors_and_gates, "other"));
+    place.write("in.ndjson", first + &(100..103).map(passage).collect::<String>());
+    let summary = place.run(&["--begin-at", "export.json"]);
+    assert_eq!(summary["sources"]["gates"]["received"], 3, "{summary}");
+    assert_eq!(place.run(&[])["sources"]["gates"]["received"], 0, "and from there on it is a state as any other");
+    // With the state given up it begins there as well.
+    place.write("weir.yaml", config(&doors_and_gates.replace("doors", "doers"), "other"));
+    let summary = place.run(&["--accept-state-loss", "--begin-at", "export.json"]);
+    assert_eq!(summary["sources"]["gates"]["received"], 3, "{summary}");
+
+    for (what, said) in [
+        ("{}", "it is no export of a state"),
+        (&told.to_string().replace("\"weir_state_export\":1", "\"weir_state_export\":2"), "an export of version 2"),
+        (&told.to_string().replace("\"plain\"", "\"plian\""), "unknown field `plian`"),
+    ] {
+        place.write("wrong.json", what);
+        let refused = place.weir(&["run", "--begin-at", "wrong.json"]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains(said), "{}", text(&refused.stderr));
+    }
+    let none = place.weir(&["state", "export", "nowhere"]);
+    assert!(text(&none.stderr).contains("there is no checkpoint in it"), "{}", text(&none.stderr));
+    assert_eq!(none.status.code(), Some(2));
 }

@@ -44,6 +44,13 @@ pub(crate) struct SavedSuppression {
     evicted: u64,
 }
 
+impl SavedSuppression {
+    /// Keys whose repeats are held back.
+    pub(crate) fn keys(&self) -> usize {
+        self.alerted.len()
+    }
+}
+
 impl Suppression {
     pub(crate) fn new(keys_max: usize) -> Self {
         Self {

@@ -35,6 +35,13 @@ pub(crate) struct SavedAbsence {
     waits: SavedKeys<Observation>,
 }
 
+impl SavedAbsence {
+    /// What is waited for.
+    pub(crate) fn keys(&self) -> usize {
+        self.waits.len()
+    }
+}
+
 impl AbsenceOperator {
     pub(crate) fn new(spec: &AbsenceSpec, limits: &Limits) -> Self {
         Self {

@@ -120,6 +120,12 @@ pub(crate) struct SavedKeys<T> {
     evicted: u64,
 }
 
+impl<T> SavedKeys<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
 impl<T: Clone> Keyed<T> {
     pub(crate) fn new(keys_max: usize) -> Self {
         Self { by_key: HashMap::default(), by_end: BTreeSet::new(), keys_max: keys_max.max(1), evicted: 0 }

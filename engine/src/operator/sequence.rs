@@ -46,6 +46,13 @@ pub(crate) struct SavedSequence {
     keys: SavedKeys<Reached>,
 }
 
+impl SavedSequence {
+    /// Ways that have begun.
+    pub(crate) fn keys(&self) -> usize {
+        self.keys.len()
+    }
+}
+
 impl SequenceOperator {
     pub(crate) fn new(spec: &SequenceSpec, limits: &Limits) -> Self {
         Self {

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::export::Export;
 use super::partition::Partition;
 use super::pipeline::{BuildError, RunError};
 use super::plan::{Blueprint, Plan};
@@ -20,7 +21,7 @@ use crate::alert::{Desk, Outlet, Retold, Router, Sink, SinkSpec, SinkThread};
 use crate::clock::Clock;
 use crate::metrics::Progress;
 use crate::rng::Rng;
-use crate::source::Intake;
+use crate::source::{Intake, Position};
 use crate::state::checkpoint::{Job, Keeper};
 use crate::state::journal::{self, Durable, Journal, Queue, Replay, ReplayError, Signals};
 use crate::state::log::LogError;
@@ -35,6 +36,8 @@ const JOBS_MAX: usize = 1;
 pub(super) struct GoingOn {
     store: Store,
     saved: Option<SavedState>,
+    /// Where an earlier state had got to, if there is none.
+    begin_at: Vec<Position>,
     rng: Box<dyn Rng>,
 }
 
@@ -79,7 +82,7 @@ impl GoingOn {
         if let Some(saved) = &saved {
             saved.seed(&blueprint.symbols);
         }
-        Ok(Self { store, saved, rng })
+        Ok(Self { store, saved, begin_at: Vec::new(), rng })
     }
 
     /// Whether the state can be gone on with under this plan.
@@ -91,6 +94,15 @@ impl GoingOn {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Begins an empty state at these places.
+    pub(super) fn begin_at(&mut self, export: Export, plan: &Plan) -> Result<(), BuildError> {
+        if let Some(loaded) = &self.store.survey.newest {
+            return Err(BuildError::PlacesBesideState { epoch: loaded.epoch });
+        }
+        self.begin_at = export.positions(plan)?;
+        Ok(())
     }
 
     pub(super) fn found(&self) -> &Found {
@@ -120,8 +132,9 @@ impl GoingOn {
         let mut partition = Partition::new(plan, router, progress);
         let know = |second, id| partition.know(second, id);
         let mut keeper = Keeper::open(&spec, &key, &survey, journal_from, with, self.rng.as_mut(), know)?;
-        if let Some(saved) = self.saved {
-            partition.load(saved).expect("it was checked under this plan");
+        match self.saved {
+            Some(saved) => partition.load(saved).expect("it was checked under this plan"),
+            None => partition.load_places(self.begin_at),
         }
         if keeper.is_new() {
             let (first, symbols) = (partition.save_without_events(), SavedState::symbols_of(plan));

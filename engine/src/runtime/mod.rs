@@ -6,6 +6,7 @@
 //! emitted depends on the number of shards or on the size of batches.
 
 mod event_ids;
+mod export;
 mod fate;
 mod files;
 mod going_on;
@@ -31,6 +32,7 @@ mod told;
 mod trial;
 mod windows;
 
+pub use export::{Export, ExportError, ExportedKind, ExportedPlace, ExportedRule, ExportedSource, export};
 pub use overload::ShedTotals;
 pub use pipeline::{BuildError, Pipeline, PipelineBuilder, RunError, SourceSpec, StopHandle};
 pub use reload::{ListStatus, ReloadHandle, ReloadReport};

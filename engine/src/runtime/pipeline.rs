@@ -9,6 +9,7 @@ use std::time::Instant;
 use weir_rules::pack::Pack;
 use weir_rules::schema::Catalog;
 
+use super::export::Export;
 use super::going_on::GoingOn;
 use super::overload;
 use super::partition::Partition;
@@ -90,6 +91,16 @@ pub enum BuildError {
          `--accept-state-loss`"
     )]
     Saved(#[from] StateError),
+    #[error("the places where an earlier state stopped can only be begun at with a state of one's own (`state`)")]
+    PlacesWithoutState,
+    #[error(
+        "there is a state to go on from, of checkpoint {epoch}, and so nothing to begin at; to begin at the places of an export          all the same, move the state folder away"
+    )]
+    PlacesBesideState { epoch: u64 },
+    #[error(
+        "the export says how far source `{name}` has been read, and there is no source of that name; if it is not needed any          more, take it out of the export"
+    )]
+    PlacesOfNoSource { name: String },
 }
 
 /// A run came to a bad end.
@@ -133,6 +144,7 @@ pub struct PipelineBuilder {
     issuers: Issuers,
     timed: bool,
     state: Option<StateSpec>,
+    begin_at: Option<Export>,
     rng: Box<dyn Rng>,
 }
 
@@ -227,6 +239,14 @@ impl PipelineBuilder {
         self
     }
 
+    /// Reads files and streams on where the state that was exported had got to. For a state folder with nothing in it to go on
+    /// from: one that is new, or that was given up.
+    #[must_use]
+    pub fn begin_at(mut self, export: Export) -> Self {
+        self.begin_at = Some(export);
+        self
+    }
+
     /// Sets where ids of logs, the number of the run and nonces come from: a simulation repeats itself to the byte.
     #[cfg(test)]
     pub(super) fn rng(mut self, rng: impl Rng + 'static) -> Self {
@@ -267,6 +287,11 @@ impl PipelineBuilder {
         let plan = blueprint.plan(0, &self.packs)?;
         if let Some(going_on) = &mut going_on {
             going_on.check(&plan)?;
+        }
+        match (self.begin_at, &mut going_on) {
+            (Some(export), Some(going_on)) => going_on.begin_at(export, &plan)?,
+            (Some(_), None) => return Err(BuildError::PlacesWithoutState),
+            (None, _) => {}
         }
         blueprint.classes.set(overload::classes(&plan));
         let plans = Plans::new(plan, self.packs);
@@ -311,6 +336,7 @@ impl Pipeline {
             issuers: Issuers::default(),
             timed: false,
             state: None,
+            begin_at: None,
             rng: Box::new(OsRng),
         }
     }

@@ -82,6 +82,11 @@ impl Partition {
         Ok(())
     }
 
+    /// Takes over how far files have been read, and nothing else.
+    pub(super) fn load_places(&mut self, places: Vec<Position>) {
+        self.files.load(places);
+    }
+
     /// From here on the state is kept.
     pub(super) fn keep_by(&mut self, saver: Saver) {
         self.events.note_fresh();

@@ -39,6 +39,17 @@ pub(super) enum SavedSteps {
     Absence(SavedAbsence),
 }
 
+impl SavedSteps {
+    /// Keys of which something is kept.
+    pub(super) fn keys(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Sequence(saved) => saved.keys(),
+            Self::Absence(saved) => saved.keys(),
+        }
+    }
+}
+
 /// A record that came too late for a rule.
 pub(super) struct LateStep {
     pub(super) rule: usize,

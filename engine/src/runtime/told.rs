@@ -84,6 +84,13 @@ pub(crate) struct SavedTold {
     evicted: u64,
 }
 
+impl SavedTold {
+    /// Alerts that may have to be taken back.
+    pub(crate) fn alerts(&self) -> usize {
+        self.alerts.len()
+    }
+}
+
 impl Told {
     pub(crate) fn new(alerts_max: usize, for_ms: i64) -> Self {
         Self {

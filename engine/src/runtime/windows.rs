@@ -113,6 +113,13 @@ pub(super) struct SavedWindows {
     rules: Vec<Option<SavedLevels>>,
 }
 
+impl SavedWindows {
+    /// Keys that the rule at a position keeps something of.
+    pub(super) fn keys(&self, rule: usize) -> usize {
+        self.rules.get(rule).and_then(Option::as_ref).map_or(0, SavedLevels::keys)
+    }
+}
+
 impl WindowSet {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut set = Self { reporters: BTreeMap::new(), stores: Vec::new(), rules: Vec::new(), faults: Vec::new() };

@@ -16,6 +16,7 @@ const NO_DEVICE: u64 = u64::MAX;
 
 /// A file, as it can be found again: its name may lead elsewhere by then, and its inode may be another's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileId {
     /// Path it was opened by.
     pub(crate) path: String,

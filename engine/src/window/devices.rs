@@ -79,6 +79,18 @@ pub(crate) struct SavedDevices {
     watermark_ms: Vec<i64>,
 }
 
+impl SavedDevices {
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Watermarks before lateness by kind, ms; `None` where no record has come.
+    pub(crate) fn watermarks(&self) -> impl Iterator<Item = Option<i64>> {
+        self.watermark_ms.iter().map(|ms| Some(*ms).filter(|ms| *ms != NEVER))
+    }
+}
+
 impl Devices {
     pub(crate) fn new(kinds: usize, idle_after_ms: i64) -> Self {
         Self {

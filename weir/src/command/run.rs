@@ -1,12 +1,13 @@
 //! `weir run CONFIG`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use weir_engine::metrics::SinkCounts;
+use weir_engine::runtime::Export;
 use weir_engine::vfs::{RealVfs, Vfs};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Diagnostics, SourceFile, yaml};
@@ -16,6 +17,9 @@ use crate::config::{self, Config, ListContext, SinkKind};
 use crate::report::Report;
 use crate::status::StatusFile;
 use crate::{lists, metrics, present, reload};
+
+/// Longest export that is read: as many places as are kept, each with a long path.
+const EXPORT_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -36,6 +40,10 @@ pub(crate) struct Args {
     /// given up, alerts that wait are delivered all the same.
     #[arg(long)]
     accept_state_loss: bool,
+    /// Begin an empty state where the one that `weir state export` told of had got to in files and streams: for a state that this
+    /// version, or this configuration, cannot go on from. Windows, sequences and repeats begin anew.
+    #[arg(long, value_name = "EXPORT.json")]
+    begin_at: Option<PathBuf>,
     /// Draws values, levels and transitions of all window rules with `emit: windows` into this SVG file at the end.
     #[arg(long, value_name = "FILE.svg")]
     report: Option<PathBuf>,
@@ -50,6 +58,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let config = read(args, vfs.as_ref(), &mut diagnostics);
     let (Some(config), false) = (config, diagnostics.has_errors()) else {
         return wrong(&mut diagnostics);
+    };
+    let begin_at = match args.begin_at.as_ref().map(|path| read_export(path, vfs.as_ref())).transpose() {
+        Ok(begin_at) => begin_at,
+        Err(what) => {
+            eprintln!("weir: {what}");
+            return ExitCode::from(EXIT_WRONG);
+        }
     };
     let config = Arc::new(config);
     let root = config::root_key(&config, vfs.as_ref());
@@ -75,8 +90,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let machine_output = config.sinks.iter().any(|sink| sink.kind == SinkKind::Stdout { ndjson: true });
     let files = if args.no_watch { Vec::new() } else { reload::files_of(&loaded.packs) };
     let report = args.report.as_ref().map(|_| Report::new(loaded.packs.iter().map(|(pack, _)| pack)));
-    let assembled = match config::assemble(&config, loaded, &root, &vfs, runtime.handle(), args.shards, report.as_ref())
-    {
+    let asked = config::Asked { shards: args.shards, report: report.as_ref(), begin_at };
+    let assembled = match config::assemble(&config, loaded, &root, &vfs, runtime.handle(), asked) {
         Ok(assembled) => assembled,
         Err(error) => return fail(&error),
     };
@@ -187,6 +202,12 @@ fn read(args: &Args, vfs: &dyn Vfs, diagnostics: &mut Diagnostics) -> Option<Con
         state.accept_state_loss = args.accept_state_loss;
     }
     Some(config)
+}
+
+fn read_export(path: &Path, vfs: &dyn Vfs) -> Result<Export, String> {
+    let fault = |what: String| format!("{}: {what}", path.display());
+    let text = vfs.read_text(path, EXPORT_BYTES_MAX).map_err(|error| fault(error.to_string()))?;
+    Export::from_json(&text).map_err(fault)
 }
 
 fn wrong(diagnostics: &mut Diagnostics) -> ExitCode {

@@ -1,6 +1,6 @@
 //! `weir state`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
+use weir_engine::runtime::{ExportError, export};
 use weir_engine::state::log::Looked;
 use weir_engine::state::{CheckpointLook, Inspection, SinkPlace, inspect};
 use weir_engine::vfs::{RealVfs, Vfs};
@@ -27,6 +28,12 @@ enum Command {
     Inspect(Folder),
     /// Read all of a state folder and tell whether it is sound; exit code 1 if it is not. Changes nothing.
     Verify(Folder),
+    /// Write how far sources have been read, how far time has come, and how much is held, as JSON; nothing that is about
+    /// somebody. `weir run --begin-at` begins another state there. Changes nothing.
+    Export {
+        /// The folder: `state.dir` of the configuration.
+        folder: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -39,8 +46,11 @@ struct Folder {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let (Command::Inspect(Folder { folder, json }) | Command::Verify(Folder { folder, json })) = &args.command;
     let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
+    let (folder, json) = match &args.command {
+        Command::Inspect(Folder { folder, json }) | Command::Verify(Folder { folder, json }) => (folder, json),
+        Command::Export { folder } => return export_to_stdout(vfs.as_ref(), folder),
+    };
     let name = folder.display();
     let inspection = match inspect(&vfs, folder) {
         Ok(Some(inspection)) => inspection,
@@ -93,6 +103,19 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         tell(&inspection, now_ms);
     }
     ExitCode::SUCCESS
+}
+
+fn export_to_stdout(vfs: &dyn Vfs, folder: &Path) -> ExitCode {
+    match export(vfs, folder) {
+        Ok(export) => {
+            present::say_line(&serde_json::to_string_pretty(&export).expect("an export is plain data"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("weir: {error}");
+            ExitCode::from(if matches!(error, ExportError::NoCheckpoint { .. }) { EXIT_WRONG } else { EXIT_FAILED })
+        }
+    }
 }
 
 fn tell(inspection: &Inspection, now_ms: i64) {

@@ -18,6 +18,7 @@ use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::record::{Pseudonyms, RootKey};
 use weir_engine::rng::{OsRng, Rng};
+use weir_engine::runtime::Export;
 use weir_engine::vfs::Vfs;
 use weir_engine::{Pipeline, Sink, SinkSpec, Source, SourceSpec, StateSpec};
 
@@ -38,6 +39,14 @@ pub(crate) struct Assembled {
     pub(crate) files: Vec<Arc<FileProgress>>,
 }
 
+/// What is asked of one run and does not stand in its configuration.
+#[derive(Default)]
+pub(crate) struct Asked<'a> {
+    pub(crate) shards: Option<usize>,
+    pub(crate) report: Option<&'a Report>,
+    pub(crate) begin_at: Option<Export>,
+}
+
 /// Puts everything together.
 pub(crate) fn assemble(
     config: &Config,
@@ -45,15 +54,14 @@ pub(crate) fn assemble(
     root: &RootKey,
     vfs: &Arc<dyn Vfs>,
     runtime: &Handle,
-    shards: Option<usize>,
-    report: Option<&Report>,
+    asked: Asked,
 ) -> Result<Assembled, String> {
     let mut builder = Pipeline::builder(config.catalog.clone()).zones(loaded.zones).limits(config.limits.clone());
-    if let Some(shards) = shards.or(config.shards) {
+    if let Some(shards) = asked.shards.or(config.shards) {
         builder = builder.shards(shards);
     }
     builder = builder.pseudonyms(Pseudonyms::from_root(root.bytes()).of_epoch(epoch_now())).issuers(loaded.issuers);
-    if let Some(report) = report {
+    if let Some(report) = asked.report {
         let packs = || loaded.packs.iter().map(|(pack, _)| pack);
         builder = builder.sink(Report::sink_spec(packs()), report.clone());
     }
@@ -62,6 +70,9 @@ pub(crate) fn assemble(
     }
     if let Some(state) = &config.state {
         builder = builder.state(StateSpec { vfs: Arc::clone(vfs), ..state.clone() });
+    }
+    if let Some(export) = asked.begin_at {
+        builder = builder.begin_at(export);
     }
     let kept = config.state.is_some();
     let mut files = Vec::new();

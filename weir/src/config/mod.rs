@@ -25,7 +25,7 @@ use weir_engine::{Limits, StateSpec};
 use weir_rules::diagnostic::codes;
 use weir_rules::{Catalog, Diagnostic, SourceFile};
 
-pub(crate) use assemble::assemble;
+pub(crate) use assemble::{Asked, assemble};
 pub(crate) use keys::{read_key, root_key};
 pub(crate) use list_sources::ListSourceDecl;
 pub(crate) use lists::{ListContext, ListFacts, load_lists};

@@ -63,6 +63,13 @@ pub(crate) struct SavedLevels {
     without_figure: u64,
 }
 
+impl SavedLevels {
+    /// Keys of which something is kept.
+    pub(crate) fn keys(&self) -> usize {
+        self.keys.len()
+    }
+}
+
 impl WindowOperator {
     pub(crate) fn new(spec: &WindowSpec, layouts: &Layouts, zones: &ZoneTable, groups_max: usize) -> Self {
         let symbols: Vec<Symbols> = spec.key.iter().map(|name| layouts.symbols[name].clone()).collect();

@@ -140,6 +140,38 @@ pub(crate) fn look(vfs: &dyn Vfs, folder: &Path) -> io::Result<Vec<CheckpointLoo
     epochs.into_iter().map(look).collect()
 }
 
+/// A checkpoint's file, read without its key.
+pub(crate) struct Unsealed {
+    pub(crate) epoch: u64,
+    pub(crate) path: PathBuf,
+    /// When it was made, by the wall clock, ms, and all of it; or what is wrong with it.
+    pub(crate) read: Result<(i64, Vec<ReadSection>), String>,
+}
+
+/// Reads all checkpoints of a state folder, one by one, the newest first. One that is removed meanwhile is none.
+pub(crate) fn newest_first<'a>(
+    vfs: &'a dyn Vfs,
+    folder: &Path,
+) -> io::Result<impl Iterator<Item = io::Result<Unsealed>> + use<'a>> {
+    let folder = folder.join(FOLDER);
+    let epochs = match file::epochs_in(vfs, &folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        epochs => epochs?,
+    };
+    let read = move |epoch| {
+        let path = file::path_of(&folder, epoch);
+        let bytes = match vfs.map(&path, file::FILE_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return Some(Err(error)),
+            Ok(bytes) => bytes,
+        };
+        let sections = file::without_key(epoch, &bytes);
+        let read = sections.and_then(|sections| Ok((standing_of(&sections)?.at_ms, sections)));
+        Some(Ok(Unsealed { epoch, path, read }))
+    };
+    Ok(epochs.into_iter().rev().filter_map(read))
+}
+
 /// Reads a file as a start does, but for its seal.
 pub(crate) fn read_unsealed(epoch: u64, bytes: &[u8]) -> Result<Vec<ReadSection>, String> {
     let sections = file::without_key(epoch, bytes)?;

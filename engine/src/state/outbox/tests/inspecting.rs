@@ -46,18 +46,21 @@ fn who_waits_for_what_is_seen_and_nothing_is_changed() {
     assert!(seen.checkpoints.is_empty() && seen.audit.is_empty());
     assert_eq!(disk.files(), before);
     // Whatever cannot be read is an error, and never an empty folder.
+    let mut forgiven = 0;
     for call in 1.. {
         let disk = SimulatedDisk::holding(before.clone());
         disk.fail_at(call, Fault::Error(std::io::ErrorKind::PermissionDenied));
         let seen_now = looked(&disk);
         if !disk.has_failed() {
             assert!(call > 10, "{call} calls");
+            assert_eq!(forgiven, 2);
             break;
         }
         // Of the reserve it matters only whether it is there, and of the lock whether somebody has it.
         if let Ok(seen_now) = seen_now {
             let seen_now = seen_now.expect("an outbox");
             assert_eq!(seen_now.sinks, seen.sinks, "call {call}");
+            forgiven += 1;
         }
     }
 }
@@ -69,6 +72,7 @@ fn a_sink_ahead_of_the_log_is_damage_unless_somebody_is_writing() {
     let spec = StateSpec { segment_bytes: 4_096, reserve_bytes: 0, ..StateSpec::new(folder.path()) };
     let (clock, mut rng) = (Arc::new(ManualClock::at(0)), SeededRng::new(1));
     let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+    assert_eq!(inspect(&vfs, folder.path()).unwrap(), None, "a folder of a disk that says what is not there");
     let base = Folder::open(&spec).unwrap();
     let mut outbox = Outbox::open(&spec, &base, vec!["desk".to_owned()], 100, None, &shared, &mut rng).unwrap();
     let log = folder.path().join("outbox/00000000000000000001.log");
@@ -80,9 +84,14 @@ fn a_sink_ahead_of_the_log_is_damage_unless_somebody_is_writing() {
     let seen = inspect(&vfs, folder.path()).unwrap().expect("an outbox");
     assert_eq!((seen.in_use, seen.sinks[0].seq, seen.sinks[0].waiting), (true, 2, 0));
     // The log of before beside the place of now: a writer may be between the two.
-    std::fs::write(&log, empty).unwrap();
+    let whole = std::fs::read(&log).unwrap();
+    std::fs::write(&log, empty.clone()).unwrap();
     assert!(inspect(&vfs, folder.path()).unwrap().expect("an outbox").in_use);
+    std::fs::write(&log, whole).unwrap();
     drop((outbox, base));
+    let seen = inspect(&vfs, folder.path()).unwrap().expect("an outbox");
+    assert_eq!((seen.in_use, seen.sinks[0].seq, seen.outbox.next_seq), (false, 2, 2), "it has got everything");
+    std::fs::write(&log, empty).unwrap();
     let error = inspect(&vfs, folder.path()).expect_err("it is refused");
     assert!(matches!(error, OpenError::AheadOfLog { at: 2, end: 1, .. }), "{error}");
 }
