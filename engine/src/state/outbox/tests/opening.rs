@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::*;
 
-fn begun() -> (SimulatedDisk, Arc<ManualClock>, SeededRng) {
+pub(super) fn begun() -> (SimulatedDisk, Arc<ManualClock>, SeededRng) {
     (SimulatedDisk::new(), Arc::new(ManualClock::at(0)), SeededRng::new(1))
 }
 
-fn write(outbox: &mut Outbox, numbers: std::ops::Range<u64>, sinks: u64) {
+pub(super) fn write(outbox: &mut Outbox, numbers: std::ops::Range<u64>, sinks: u64) {
     for number in numbers {
         outbox.writer.write(letter(number, sinks), &|_| {}).unwrap();
     }
