@@ -209,6 +209,9 @@ fn a_start_takes_the_newest_that_is_whole_and_counts_on() {
     let spec = StateSpec { reserve_bytes: 512, ..StateSpec::new(folder.path()) };
     let looked = || look(spec.vfs.as_ref(), folder.path()).unwrap();
     assert_eq!(looked(), [], "there is no folder yet");
+    let unsealed = || newest_first(spec.vfs.as_ref(), folder.path()).unwrap().map(Result::unwrap);
+    let times = || unsealed().map(|it| (it.epoch, it.read.ok().map(|(at_ms, _)| at_ms))).collect::<Vec<_>>();
+    assert_eq!(times(), []);
     let (mut keeper, survey) = keeper_on(&spec).unwrap();
     assert!(keeper.is_new() && survey.newest.is_none());
     keeper.begin(job(0, false)).unwrap();
@@ -223,7 +226,14 @@ fn a_start_takes_the_newest_that_is_whole_and_counts_on() {
     let found = looked();
     assert_eq!(epochs(&found), [3, 4, 5]);
     assert_eq!((found[2].bytes, &found[2].made), (kept.bytes, &Ok((3, 1))));
+    assert_eq!(times(), [(5, Some(3)), (4, Some(2)), (3, Some(1))]);
     let newest = folder.path().join("checkpoints/checkpoint-00000000000000000005");
+    let read = unsealed().next().expect("three");
+    let names: Vec<String> = read.read.unwrap().1.into_iter().map(|it| it.name).collect();
+    assert_eq!(
+        (read.path.as_path(), names.as_slice()),
+        (newest.as_path(), &["position", "rest"].map(String::from)[..])
+    );
     let bytes = std::fs::read(&newest).unwrap();
     assert_eq!(bytes.len() as u64, kept.bytes);
     let sections = read_unsealed(5, &bytes).unwrap();
@@ -231,6 +241,7 @@ fn a_start_takes_the_newest_that_is_whole_and_counts_on() {
     assert!(read_unsealed(4, &bytes).is_err());
 
     std::fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
+    assert_eq!(times(), [(5, None), (4, Some(2)), (3, Some(1))]);
     let mut survey = survey_of(&spec);
     let (mut keeper, _) = keeper_on(&spec).unwrap();
     assert_eq!(survey.newest.as_ref().map(|it| (it.epoch, it.standing.at_ms)), Some((4, 2)));
@@ -240,6 +251,11 @@ fn a_start_takes_the_newest_that_is_whole_and_counts_on() {
     assert_eq!(epochs(&looked()), [3, 4, 5, 6], "the number of the damaged one is not used again");
     survey.give_up();
     assert!(survey.newest.is_none() && survey.whole.is_empty());
+
+    // A checkpoint may be removed while somebody reads them one by one.
+    let one_by_one = unsealed();
+    std::fs::remove_file(&newest).unwrap();
+    assert_eq!(one_by_one.map(|it| it.epoch).collect::<Vec<_>>(), [6, 4, 3]);
 }
 
 #[test]
@@ -253,6 +269,12 @@ fn a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one() {
     fails();
     assert!(look(spec.vfs.as_ref(), &spec.folder).is_err());
     assert_eq!(look(spec.vfs.as_ref(), &spec.folder).unwrap().len(), KEPT);
+    fails();
+    assert!(newest_first(spec.vfs.as_ref(), &spec.folder).map(drop).is_err());
+    let mut one_by_one = newest_first(spec.vfs.as_ref(), &spec.folder).unwrap();
+    fails();
+    assert!(one_by_one.next().expect("three").is_err());
+    assert_eq!(one_by_one.filter_map(Result::ok).count(), KEPT - 1);
 }
 
 #[test]
