@@ -332,6 +332,32 @@ fn a_file_is_read_on_where_the_last_run_left_it() {
 }
 
 #[test]
+fn a_followed_file_that_was_renamed_between_two_runs_is_read_to_its_end_first() {
+    let place = place_with_windows("type: file, path: in.ndjson, follow: true");
+    place.write("weir.yaml", place.read("weir.yaml").replace("state: { ", "state: { status_file: status.json, "));
+    let run = |judged: u64| {
+        // What the run before has told stands there until this one tells something.
+        place.write("status.json", "");
+        let mut child = place.command(&["run", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let status = || serde_json::from_str::<serde_json::Value>(&place.read("status.json")).unwrap_or_default();
+        eventually("all is judged", || status()["sources"]["gates"]["evaluated"] == judged);
+        assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut said).unwrap();
+        assert!(child.wait().unwrap().success());
+        common::summary(&said)["sources"]["gates"].clone()
+    };
+    place.write("in.ndjson", people(0..30));
+    assert_eq!(run(30)["received"], 30);
+    place.write("in.ndjson", people(0..50));
+    std::fs::rename(place.path("in.ndjson"), place.path("in.ndjson.1")).unwrap();
+    place.write("in.ndjson", people(50..60)).write("in.ndjson.2", people(100..190));
+    assert_eq!(run(30)["received"], 30, "twenty of the old one and ten of the new one, and none of a stranger");
+    place.write("in.ndjson", people(50..65));
+    assert_eq!(run(5)["received"], 5, "each is read once");
+}
+
+#[test]
 fn a_state_that_cannot_be_used_stops_the_start_until_it_is_given_up() {
     let place = place_with_windows("type: file, path: in.ndjson");
     place.write("in.ndjson", people(0..90));

@@ -1,10 +1,10 @@
 //! Files: one, or all that match a pattern; once, or followed as they grow and are rotated.
 //!
 //! A followed file is known by device and inode. When its name leads to another file, the old one
-//! is read to its end first; when it has become shorter, it is read from the start. A last line
-//! without a line feed is a record when a file is read once, and still being written when followed.
+//! is read to its end first, also when that happened between two runs and it is still in its folder under another name; when
+//! it has become shorter, it is read from the start. A last line without a line feed is a record when a file is read once, and still being written when followed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use super::STOP_POLL;
 
 /// Files that one source follows at most.
 const FILES_MAX: usize = 1024;
+
+/// What no name leads to.
+const NOWHERE: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// How far a source that reads files once has come.
 #[derive(Debug, Default)]
@@ -57,18 +60,22 @@ impl FileSource {
         Arc::clone(&self.progress)
     }
 
+    fn folder(&self) -> &Path {
+        let folder = Path::new(&self.pattern).parent();
+        folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
     /// Paths that match now, sorted.
     fn paths(&self) -> Result<Vec<PathBuf>, SourceError> {
         if !self.pattern.contains(['*', '?', '[']) {
             return Ok(vec![PathBuf::from(&self.pattern)]);
         }
         let pattern = glob::Pattern::new(&self.pattern).map_err(|error| SourceError::new(&self.pattern, error))?;
-        let path = Path::new(&self.pattern);
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = self.folder();
         if folder.to_string_lossy().contains(['*', '?', '[']) {
             return Err(SourceError::new(&self.pattern, "only the last part of a path may be a pattern"));
         }
-        let bare = path.parent().is_none_or(|folder| folder.as_os_str().is_empty());
+        let bare = Path::new(&self.pattern).parent().is_none_or(|folder| folder.as_os_str().is_empty());
         let names = self.vfs.list(folder).map_err(|error| SourceError::new(folder.display().to_string(), error))?;
         let strip = |path: PathBuf| {
             if bare { path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path) } else { path }
@@ -128,10 +135,39 @@ impl FileSource {
         Ok(())
     }
 
+    /// Reads what is left of files that an earlier run followed and that have got other names since.
+    fn read_renamed(&self, feed: &Feed) -> Result<(), SourceError> {
+        let identity_of = |path: &PathBuf| self.vfs.stat(path).ok().map(|stat| stat.identity);
+        let followed: BTreeSet<(u64, u64)> = self.paths()?.iter().filter_map(identity_of).collect();
+        // A folder that cannot be listed, or a file that is not ours to read, hides nothing that is followed by its name.
+        let others = self
+            .vfs
+            .list(self.folder())
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|path| identity_of(path).is_some_and(|it| !followed.contains(&it) && feed.may_know_file(it)));
+        let mut failed = None;
+        for path in others {
+            let Ok(mut renamed) = Followed::open(&path, self.vfs.as_ref(), feed) else { continue };
+            // Of one that is not known after all nothing was read, and it is not under a name that is asked for.
+            while renamed.begun_before && !feed.stopping() {
+                match renamed.advance(NOWHERE, u64::MAX, feed) {
+                    Ok(Step::Over) => break,
+                    Ok(Step::Read | Step::Waiting) => {}
+                    Err(error) => {
+                        failed.get_or_insert(SourceError::new(path.display().to_string(), error.message));
+                        break;
+                    }
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
     fn follow(&self, feed: &Feed) -> Result<(), SourceError> {
         let mut open: BTreeMap<PathBuf, Followed> = BTreeMap::new();
         let mut broken: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();
-        let mut failed = None;
+        let mut failed = self.read_renamed(feed).err();
         while !feed.stopping() {
             let mut idle = true;
             for path in self.paths()?.into_iter().take(FILES_MAX) {
@@ -203,6 +239,8 @@ struct Followed {
     identity: (u64, u64),
     offset: u64,
     framer: Framer,
+    /// Whether an earlier run has read of it.
+    begun_before: bool,
 }
 
 impl Followed {
@@ -213,7 +251,8 @@ impl Followed {
         let place = feed.place_of(&name, file.as_mut())?;
         let offset = if feed.reads_from_start() { 0 } else { place.from };
         file.seek(SeekFrom::Start(offset))?;
-        Ok(Self { file, identity, offset, framer: feed.framer_at(&name, &place, true) })
+        let begun_before = place.from > 0 || place.records > 0;
+        Ok(Self { file, identity, offset, framer: feed.framer_at(&name, &place, true), begun_before })
     }
 
     /// Reads what there is. `named` and `len` are what the name leads to now.

@@ -96,6 +96,11 @@ impl Feed {
         FileId::of(path, file, &self.pseudonyms).map(|file| FilePlace::start(Some(file)))
     }
 
+    /// Whether an earlier run has read of the file with this device and inode, or of one that had them before.
+    pub fn may_know_file(&self, identity: (u64, u64)) -> bool {
+        self.positions.as_ref().is_some_and(|known| known.iter().any(|known| known.file.identity == identity))
+    }
+
     /// A framer for a file, from where [`Feed::place_of`] said; the first bytes pushed are those at `place.from`, unless
     /// [`Feed::reads_from_start`]. `is_plain` if what is pushed are the file's own bytes, not what they say compressed.
     pub fn framer_at(&self, path: &str, place: &FilePlace, is_plain: bool) -> Framer {
