@@ -138,15 +138,18 @@ impl Writer {
         }
     }
 
-    /// Nothing is written, nor anybody answered, before the turns it follows from are durable.
+    /// Nothing is written, nor anybody answered, before the turns it follows from are durable. What was written before it does
+    /// not wait for them: they may have to wait for room on the disk.
     fn wait_for(&mut self, turns: u64, hold: &impl Fn(bool)) -> Result<(), LogError> {
         if sabotage::is(Wrong::TurnNotAwaited) {
             return Ok(());
         }
         while let Some(durable) = self.turns.as_ref().filter(|_| turns > self.turns_durable) {
-            match durable.wait(turns, LOOK_UP) {
+            let is_held_up = !self.pending.is_empty() || !self.acks.is_empty();
+            match durable.wait(turns, if is_held_up { Duration::ZERO } else { LOOK_UP }) {
                 Some(true) => self.turns_durable = turns,
                 Some(false) => return Err(self.log.given_up()),
+                None if is_held_up => self.commit()?,
                 // Turns may wait for room that is made here.
                 None => self.look_after_disk(hold)?,
             }

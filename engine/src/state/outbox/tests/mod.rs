@@ -334,10 +334,14 @@ fn who_is_too_far_behind_loses_the_oldest_and_it_is_counted() {
 fn a_full_disk_lets_out_what_is_under_way_and_takes_in_nothing_new() {
     let (disk, clock) = (SimulatedDisk::new(), Arc::new(ManualClock::at(0)));
     let mut outbox = open(&disk, &clock, &mut SeededRng::new(1)).unwrap();
-    let full: usize = disk.files().values().map(Vec::len).sum();
-    disk.limit_bytes(Some(full + 100));
     let held = std::cell::RefCell::new(Vec::new());
     let hold = |on| held.borrow_mut().push(on);
+    outbox.writer.look_after_disk(&hold).unwrap();
+    clock.set(1_000);
+    outbox.writer.look_after_disk(&hold).unwrap();
+    assert!(held.borrow().is_empty(), "nobody was held up");
+    let full: usize = disk.files().values().map(Vec::len).sum();
+    disk.limit_bytes(Some(full + 100));
     // More than a segment: the second one finds room where the reserve was.
     for number in 0..60 {
         outbox.writer.write(letter(number, 0b001), &hold).unwrap();
@@ -346,10 +350,12 @@ fn a_full_disk_lets_out_what_is_under_way_and_takes_in_nothing_new() {
     assert_eq!(held.borrow().first(), Some(&true));
     assert_eq!(take_all(&mut outbox, 0), (0..60).collect::<Vec<u64>>(), "all of it left");
     // Somebody makes room, and within a second things go on by themselves.
+    let reserve = || disk.files().get(Path::new("/state/reserve")).map(Vec::len);
+    assert_eq!(reserve(), None);
     disk.limit_bytes(None);
-    clock.set(1_000);
+    clock.set(2_000);
     outbox.writer.look_after_disk(&hold).unwrap();
-    assert_eq!(held.borrow().last(), Some(&false));
+    assert_eq!((held.borrow().last(), reserve()), (Some(&false), Some(16_384)));
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::source::ShedTally;
+use crate::state::Store;
+use crate::state::journal::KeptTurn;
 
 pub(super) fn begun() -> (SimulatedDisk, Arc<ManualClock>, SeededRng) {
     (SimulatedDisk::new(), Arc::new(ManualClock::at(0)), SeededRng::new(1))
@@ -132,4 +135,57 @@ fn an_output_longer_than_half_a_segment_is_let_go_and_counted() {
     assert_eq!(outbox.writer.run(|_| ()).unwrap(), 3);
     let Polled::Batch(batch) = outbox.places[0].poll(10, || true).unwrap() else { panic!("two wait") };
     assert_eq!(batch.letters.len(), 2);
+}
+
+#[test]
+fn what_everybody_has_is_removed_within_an_hour_though_nothing_more_comes() {
+    let (disk, clock, mut rng) = begun();
+    let mut outbox = open(&disk, &clock, &mut rng).unwrap();
+    let name = || disk.files().into_keys().find(|path| path.extension().is_some_and(|it| it == "log")).unwrap();
+    write(&mut outbox, 0..3, 0b001);
+    let first = name();
+    let look_after = |outbox: &mut Outbox| {
+        clock.set(clock.wall_ms() + 3_600_000);
+        for place in &mut outbox.places {
+            place.poll(1, || true).unwrap();
+            place.finish().unwrap();
+        }
+        outbox.writer.look_after_disk(&|_| {}).unwrap();
+        outbox.writer.commit().unwrap();
+        assert_eq!(segments(&disk), 1);
+        name()
+    };
+    assert_eq!(look_after(&mut outbox), first, "three wait");
+    assert_eq!(take_all(&mut outbox, 0), [0, 1, 2]);
+    assert!(look_after(&mut outbox) > first);
+}
+
+#[test]
+fn nothing_is_written_before_the_turn_it_follows_from_is_durable() {
+    let (disk, clock, mut rng) = begun();
+    let clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+    let names = vec!["desk".to_owned()];
+    let Store { mut journal, outbox, .. } = Store::open(spec(&disk), &[7; 32], names, 100, &clock, &mut rng).unwrap();
+    let Outbox { writer, mut places, queue, .. } = outbox;
+    let writer = std::thread::spawn(|| writer.run(|_| ()));
+    let (told, heard) = crossbeam_channel::bounded(1);
+    queue.send(Item::Letter(letter(7, 1), 1)).unwrap();
+    queue.send(Item::Ack(Box::new(move |_| told.send(()).unwrap()), 2)).unwrap();
+    let mut turn = |number| {
+        let turn = KeptTurn { now_ms: 0, resumed: false, shed: ShedTally::default(), blocks: Vec::new() };
+        journal.queue.put(number, turn);
+        journal.writer.step(usize::MAX).unwrap();
+    };
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(30));
+    pause();
+    assert!(matches!(places[0].poll(1, || true).unwrap(), Polled::Nothing));
+    turn(0);
+    let batch = places[0].next(1, || true).unwrap().expect("it comes with its turn");
+    assert_eq!(number(&batch.letters[0].1), 7);
+    pause();
+    assert!(heard.is_empty());
+    turn(1);
+    heard.recv_timeout(std::time::Duration::from_secs(5)).expect("so does the answer");
+    drop(queue);
+    assert_eq!(writer.join().unwrap().unwrap(), 0);
 }
