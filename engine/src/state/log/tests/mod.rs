@@ -9,6 +9,8 @@ use crate::rng::SeededRng;
 use crate::testing::sabotage::with;
 use crate::vfs::{Fault, Forgets, SimulatedDisk, Survival};
 
+mod places;
+
 const OPTIONS: LogOptions = LogOptions { kind: LogKind::Outbox, segment_bytes: 2_048, record_bytes_max: 512 };
 /// Steps of a workload: some 300 calls.
 const STEPS: usize = 90;
