@@ -181,8 +181,8 @@ impl Writer {
                     return Ok(());
                 }
                 Err(LogError::NoRoom { .. }) => {
-                    // What is committed may leave while we wait; a sink that moves on may make room.
-                    self.publish();
+                    // What was written may leave and be answered for while we wait; a sink that moves on may make room.
+                    self.commit()?;
                     hold(true);
                     self.tidy(monotonic_ns)?;
                     if !self.reserve.lock().release().unwrap_or(false) {

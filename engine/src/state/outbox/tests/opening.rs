@@ -189,3 +189,30 @@ fn nothing_is_written_before_the_turn_it_follows_from_is_durable() {
     drop(queue);
     assert_eq!(writer.join().unwrap().unwrap(), 0);
 }
+
+#[test]
+fn what_is_durable_is_answered_for_while_the_next_waits_for_room() {
+    let (disk, clock, mut rng) = begun();
+    let spec = StateSpec { reserve_bytes: 0, ..spec(&disk) };
+    let mut outbox = open_as(&spec, &clock, &mut rng).unwrap();
+    disk.limit_bytes(Some(disk.files().values().map(Vec::len).sum()));
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    let waited = std::cell::Cell::new(0);
+    for number in 0..60 {
+        let hold = |on| {
+            if on {
+                let all: Vec<u64> = (0..number).collect();
+                assert_eq!(*answered.lock(), all);
+                waited.set(waited.get() + 1);
+                disk.limit_bytes(None);
+            }
+        };
+        outbox.writer.take(Item::Letter(letter(number, 1), 0), &hold).unwrap();
+        let answers = Arc::clone(&answered);
+        outbox.writer.take(Item::Ack(Box::new(move |_| answers.lock().push(number)), 0), &hold).unwrap();
+    }
+    assert_eq!(waited.get(), 1);
+    outbox.writer.commit().unwrap();
+    assert_eq!(answered.lock().len(), 60);
+    assert_eq!(take_all(&mut outbox, 0).len(), 60);
+}
