@@ -126,3 +126,18 @@ fn a_pause_is_over_with_its_time_and_sooner_if_the_run_ends_or_the_sink_must_mov
     assert!(over(&|| change(&|board| board.ended = true)));
     assert!(over(&an_hour_passes), "and after the end it lasts its time");
 }
+
+#[test]
+fn what_is_for_others_is_passed_over_without_a_pause() {
+    let (disk, clock, mut rng) = begun();
+    let mut outbox = open(&disk, &clock, &mut rng).unwrap();
+    write(&mut outbox, 0..40, 0b001);
+    write(&mut outbox, 40..41, 0b010);
+    drop(outbox);
+    // What earlier runs have written is read from the disk, a letter at a time here.
+    let mut outbox = open(&disk, &clock, &mut rng).unwrap();
+    let since = Instant::now();
+    let batch = outbox.places[1].next(1, || true).unwrap().expect("one waits");
+    assert_eq!(number(&batch.letters[0].1), 40);
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+}
