@@ -13,6 +13,7 @@ use crate::vfs::{Fault, Forgets, SimulatedDisk, Survival, Vfs};
 
 mod inspecting;
 mod opening;
+mod turns;
 mod waiting;
 
 const SINKS: [&str; 3] = ["board", "desk", "post"];

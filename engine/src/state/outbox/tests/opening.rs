@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::source::ShedTally;
-use crate::state::Store;
-use crate::state::journal::KeptTurn;
 
 pub(super) fn begun() -> (SimulatedDisk, Arc<ManualClock>, SeededRng) {
     (SimulatedDisk::new(), Arc::new(ManualClock::at(0)), SeededRng::new(1))
@@ -158,61 +155,4 @@ fn what_everybody_has_is_removed_within_an_hour_though_nothing_more_comes() {
     assert_eq!(look_after(&mut outbox), first, "three wait");
     assert_eq!(take_all(&mut outbox, 0), [0, 1, 2]);
     assert!(look_after(&mut outbox) > first);
-}
-
-#[test]
-fn nothing_is_written_before_the_turn_it_follows_from_is_durable() {
-    let (disk, clock, mut rng) = begun();
-    let clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-    let names = vec!["desk".to_owned()];
-    let Store { mut journal, outbox, .. } = Store::open(spec(&disk), &[7; 32], names, 100, &clock, &mut rng).unwrap();
-    let Outbox { writer, mut places, queue, .. } = outbox;
-    let writer = std::thread::spawn(|| writer.run(|_| ()));
-    let (told, heard) = crossbeam_channel::bounded(1);
-    queue.send(Item::Letter(letter(7, 1), 1)).unwrap();
-    queue.send(Item::Ack(Box::new(move |_| told.send(()).unwrap()), 2)).unwrap();
-    let mut turn = |number| {
-        let turn = KeptTurn { now_ms: 0, resumed: false, shed: ShedTally::default(), blocks: Vec::new() };
-        journal.queue.put(number, turn);
-        journal.writer.step(usize::MAX).unwrap();
-    };
-    let pause = || std::thread::sleep(std::time::Duration::from_millis(30));
-    pause();
-    assert!(matches!(places[0].poll(1, || true).unwrap(), Polled::Nothing));
-    turn(0);
-    let batch = places[0].next(1, || true).unwrap().expect("it comes with its turn");
-    assert_eq!(number(&batch.letters[0].1), 7);
-    pause();
-    assert!(heard.is_empty());
-    turn(1);
-    heard.recv_timeout(std::time::Duration::from_secs(5)).expect("so does the answer");
-    drop(queue);
-    assert_eq!(writer.join().unwrap().unwrap(), 0);
-}
-
-#[test]
-fn what_is_durable_is_answered_for_while_the_next_waits_for_room() {
-    let (disk, clock, mut rng) = begun();
-    let spec = StateSpec { reserve_bytes: 0, ..spec(&disk) };
-    let mut outbox = open_as(&spec, &clock, &mut rng).unwrap();
-    disk.limit_bytes(Some(disk.files().values().map(Vec::len).sum()));
-    let answered = Arc::new(Mutex::new(Vec::new()));
-    let waited = std::cell::Cell::new(0);
-    for number in 0..60 {
-        let hold = |on| {
-            if on {
-                let all: Vec<u64> = (0..number).collect();
-                assert_eq!(*answered.lock(), all);
-                waited.set(waited.get() + 1);
-                disk.limit_bytes(None);
-            }
-        };
-        outbox.writer.take(Item::Letter(letter(number, 1), 0), &hold).unwrap();
-        let answers = Arc::clone(&answered);
-        outbox.writer.take(Item::Ack(Box::new(move |_| answers.lock().push(number)), 0), &hold).unwrap();
-    }
-    assert_eq!(waited.get(), 1);
-    outbox.writer.commit().unwrap();
-    assert_eq!(answered.lock().len(), 60);
-    assert_eq!(take_all(&mut outbox, 0).len(), 60);
 }
