@@ -90,6 +90,22 @@ fn a_document_read_by_machine_meets_one_typed_by_hand() {
 }
 
 #[test]
+fn a_filler_within_a_machine_read_number_stands_for_what_a_list_may_write_there() {
+    let upper = "P<UTOERIKSSON<<ANNA<M<R<I<A<A<<<<<<<<<<<9<<<";
+    let (mut machine, mut hand) = (String::new(), String::new());
+    let lines = format!("{upper}\n9<6056LC36UTO7408122F1204159ZE184226B<<<<<10");
+    assert!(read_mrz(&lines).unwrap().valid);
+    assert!(apply(Normaliser::DocumentV1, &lines, &mut machine).unwrap());
+    assert!(apply(Normaliser::DocumentV1, "9-6056 lc3", &mut hand).unwrap());
+    assert_eq!((machine.as_str(), hand.as_str()), ("96056LC3", "96056LC3"));
+    // Lines that fit and hold no number are no document that a list could name.
+    let without = (0..10).map(|digit| format!("{upper}\n<<<<<<<<<0UTO7408122F1204159ZE184226B<<<<<1{digit}"));
+    let valid: Vec<String> = without.filter(|lines| read_mrz(lines).unwrap().valid).collect();
+    assert_eq!(valid.len(), 1);
+    assert!(!apply(Normaliser::DocumentV1, &valid[0], &mut String::new()).unwrap());
+}
+
+#[test]
 fn un_numbers() {
     for vector in vectors("un_numbers.ndjson") {
         let number: u16 = vector["number"].as_str().unwrap().parse().unwrap();

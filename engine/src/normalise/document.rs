@@ -11,10 +11,11 @@ pub fn normalise_document(raw: &str, out: &mut String) -> bool {
     if raw.len() >= MRZ_CHARS_MIN
         && let Some(mrz) = read_mrz(raw)
     {
-        if mrz.valid {
+        let holds_one = mrz.valid && !mrz.document_number.is_empty();
+        if holds_one {
             out.push_str(&mrz.document_number);
         }
-        return mrz.valid;
+        return holds_one;
     }
     let start = out.len();
     fold(raw, out);
