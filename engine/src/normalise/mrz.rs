@@ -48,7 +48,7 @@ pub fn read_mrz(text: &str) -> Option<Mrz> {
         MrzKind::Td1 => check_td1(lines[0], lines[1]),
         _ => check_two_lines(kind, lines[1]),
     };
-    // A filler stands for each character that is neither letter nor digit, within a number too (Doc 9303-3, 4.6).
+    // A filler stands for each character that is neither letter nor digit, within a document number too (ICAO Doc 9303).
     let text = |bytes: &[u8]| bytes.iter().filter(|byte| **byte != b'<').map(|byte| char::from(*byte)).collect();
     Some(Mrz { kind, document_number: text(number), issuer: text(&lines[0][2..5]), valid })
 }
