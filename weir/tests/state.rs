@@ -475,3 +475,26 @@ fn an_export_tells_nothing_of_anybody_and_another_state_begins_where_it_ends() {
     assert!(text(&none.stderr).contains("there is no checkpoint in it"), "{}", text(&none.stderr));
     assert_eq!(none.status.code(), Some(2));
 }
+
+#[test]
+fn an_export_says_what_came_in_after_its_checkpoint() {
+    let place = place("type: http, address: 127.0.0.1:0", nobody());
+    place.write("weir.yaml", place.read("weir.yaml").replace("state: { ", "state: { checkpoint_every: 10s, "));
+    let running = place.start(&[]);
+    let ndjson = [("Content-Type", "application/x-ndjson")];
+    assert_eq!(post(running.address, "/records", &ndjson, items(0..3).as_bytes()).0, 200);
+    running.kill();
+    let export = place.weir(&["state", "export", "state"]);
+    assert!(export.status.success());
+    let said = text(&export.stderr);
+    assert!(said.contains("of the journal came in after this checkpoint"), "{said}");
+    // A run that ends well leaves nothing that its last checkpoint lacks.
+    place.start(&[]).stop();
+    assert_eq!(text(&place.weir(&["state", "export", "state"]).stderr), "");
+    let folder = place.path("state/checkpoints");
+    let newest = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().path()).max().unwrap();
+    let bytes = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
+    let said = text(&place.weir(&["state", "export", "state"]).stderr);
+    assert!(said.contains(" cannot be used: ") && said.contains("; this is an older one"), "{said}");
+}

@@ -1,8 +1,9 @@
 //! Files: one, or all that match a pattern; once, or followed as they grow and are rotated.
 //!
 //! A followed file is known by device and inode. When its name leads to another file, the old one
-//! is read to its end first, also when that happened between two runs and it is still in its folder under another name; when
-//! it has become shorter, it is read from the start. A last line without a line feed is a record when a file is read once, and still being written when followed.
+//! is read to its end first, also when that happened between two runs and it still lies in its folder
+//! under another name; when it has become shorter, it is read from the start. A last line without a
+//! line feed is a record when a file is read once, and still being written when followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
@@ -139,7 +140,7 @@ impl FileSource {
     fn read_renamed(&self, feed: &Feed) -> Result<(), SourceError> {
         let identity_of = |path: &PathBuf| self.vfs.stat(path).ok().map(|stat| stat.identity);
         let followed: BTreeSet<(u64, u64)> = self.paths()?.iter().filter_map(identity_of).collect();
-        // A folder that cannot be listed, or a file that is not ours to read, hides nothing that is followed by its name.
+        // A folder that may not be listed hides nothing that is followed by its name.
         let others = self
             .vfs
             .list(self.folder())
@@ -148,7 +149,15 @@ impl FileSource {
             .filter(|path| identity_of(path).is_some_and(|it| !followed.contains(&it) && feed.may_know_file(it)));
         let mut failed = None;
         for path in others {
-            let Ok(mut renamed) = Followed::open(&path, self.vfs.as_ref(), feed) else { continue };
+            let mut renamed = match Followed::open(&path, self.vfs.as_ref(), feed) {
+                Ok(renamed) => renamed,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                // It was read before, and what is left of it cannot be: that is told at the end.
+                Err(error) => {
+                    failed.get_or_insert(SourceError::new(path.display().to_string(), error));
+                    continue;
+                }
+            };
             // Of one that is not known after all nothing was read, and it is not under a name that is asked for.
             while renamed.begun_before && !feed.stopping() {
                 match renamed.advance(NOWHERE, u64::MAX, feed) {

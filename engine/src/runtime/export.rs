@@ -3,7 +3,7 @@
 //!
 //! What it holds of people, vehicles and things is counted and not told: the digests by which windows, sequences and
 //! repeats know them have no business outside of the folder, where they are forgotten in time. So an export is no copy of
-//! the state; a pipeline that begins at one counts its windows anew and reads nothing twice.
+//! the state; a pipeline that begins at one counts its windows anew, and reads nothing twice that its checkpoint has.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 use weir_engine::alert::format_time;
 use weir_engine::clock::{Clock, SystemClock};
-use weir_engine::runtime::{ExportError, export};
+use weir_engine::runtime::{Export, ExportError, export};
 use weir_engine::state::log::Looked;
 use weir_engine::state::{CheckpointLook, Inspection, SinkPlace, inspect};
 use weir_engine::vfs::{RealVfs, Vfs};
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
     let (folder, json) = match &args.command {
         Command::Inspect(Folder { folder, json }) | Command::Verify(Folder { folder, json }) => (folder, json),
-        Command::Export { folder } => return export_to_stdout(vfs.as_ref(), folder),
+        Command::Export { folder } => return export_to_stdout(&vfs, folder),
     };
     let name = folder.display();
     let inspection = match inspect(&vfs, folder) {
@@ -105,9 +105,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn export_to_stdout(vfs: &dyn Vfs, folder: &Path) -> ExitCode {
-    match export(vfs, folder) {
+fn export_to_stdout(vfs: &Arc<dyn Vfs>, folder: &Path) -> ExitCode {
+    match export(vfs.as_ref(), folder) {
         Ok(export) => {
+            tell_what_came_after(&export, vfs, folder);
             present::say_line(&serde_json::to_string_pretty(&export).expect("an export is plain data"));
             ExitCode::SUCCESS
         }
@@ -115,6 +116,29 @@ fn export_to_stdout(vfs: &dyn Vfs, folder: &Path) -> ExitCode {
             eprintln!("weir: {error}");
             ExitCode::from(if matches!(error, ExportError::NoCheckpoint { .. }) { EXIT_WRONG } else { EXIT_FAILED })
         }
+    }
+}
+
+/// A run that has ended well leaves nothing in the journal that its last checkpoint lacks; after a kill, or while it goes on,
+/// there is something.
+fn tell_what_came_after(export: &Export, vfs: &Arc<dyn Vfs>, folder: &Path) {
+    let Ok(Some(inspection)) = inspect(vfs, folder) else { return };
+    for checkpoint in inspection.checkpoints.iter().filter(|it| it.epoch > export.checkpoint) {
+        if let Err(what) = &checkpoint.made {
+            let epoch = present::grouped(checkpoint.epoch);
+            eprintln!("weir: note: checkpoint {epoch} cannot be used: {what}; this is an older one");
+        }
+    }
+    let made = inspection.checkpoints.iter().find(|it| it.epoch == export.checkpoint);
+    let next = inspection.journal.map_or(0, |log| log.next_seq);
+    if let Some(Ok((_, journal))) = made.map(|it| &it.made)
+        && next > *journal
+    {
+        let turns = present::grouped(next - journal);
+        eprintln!(
+            "weir: note: {turns} records of the journal came in after this checkpoint. Whoever begins at the export reads again what \
+             of them is in files, and has nothing of the rest: let a run of this state end well first, if it can"
+        );
     }
 }
 

@@ -40,7 +40,6 @@ pub(crate) struct Assembled {
 }
 
 /// What is asked of one run and does not stand in its configuration.
-#[derive(Default)]
 pub(crate) struct Asked<'a> {
     pub(crate) shards: Option<usize>,
     pub(crate) report: Option<&'a Report>,
