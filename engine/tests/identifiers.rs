@@ -87,6 +87,21 @@ fn a_document_read_by_machine_meets_one_typed_by_hand() {
     // Lines whose digits do not fit must not hit somebody else's document.
     let misread = lines.replace("L898902C36", "L898902C46");
     assert!(!apply(Normaliser::DocumentV1, &misread, &mut String::new()).unwrap());
+    let mut lower = String::new();
+    assert!(apply(Normaliser::DocumentV1, &lines.to_lowercase(), &mut lower).unwrap());
+    assert_eq!(machine, lower);
+    let wide = |c: char| char::from_u32(u32::from(c) + 0xfee0).unwrap();
+    let mut wider = String::new();
+    let lines_in_full_width: String = lines.lines().flat_map(str::chars).map(wide).collect();
+    assert!(apply(Normaliser::DocumentV1, &lines_in_full_width, &mut wider).unwrap());
+    assert_eq!(machine, wider);
+    // What has the shape of lines only once its separators are gone is none: a list that is sealed from what is
+    // canonical would hold another number than the one it meets.
+    let dotted = lines.replace('<', "A").replace('\n', ".");
+    assert!(read_mrz(&dotted).is_none() && read_mrz(&dotted.replace('.', "")).is_some());
+    let mut none = String::from("before");
+    assert!(!apply(Normaliser::DocumentV1, &dotted, &mut none).unwrap());
+    assert_eq!(none, "before");
 }
 
 #[test]
