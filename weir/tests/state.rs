@@ -311,6 +311,40 @@ fn a_window_counts_on_over_kills() {
 }
 
 #[test]
+fn what_came_before_a_reload_is_not_judged_by_the_new_rules_after_a_kill() {
+    let place = place("type: http, address: 127.0.0.1:0", nobody());
+    let rare = "state: { journal_for: 1h, checkpoint_every: 10m, ";
+    place.write("weir.yaml", place.read("weir.yaml").replace("state: { ", rare));
+    let rules = |least: usize| PACK.replace("'fireworks'\"", &format!("'fireworks' AND quantity >= {least}\""));
+    place.write("pack.yaml", rules(2));
+    let running = place.start(&[]);
+    let send = |items: String| {
+        let ndjson = [("Content-Type", "application/x-ndjson")];
+        assert_eq!(post(running.address, "/records", &ndjson, items.as_bytes()).0, 200);
+    };
+    let checkpoints = || {
+        let folder = std::fs::read_dir(place.path("state/checkpoints")).unwrap();
+        folder.map(|it| it.unwrap().file_name()).collect::<BTreeSet<_>>()
+    };
+    send(items(0..3));
+    let before = checkpoints();
+    place.write("pack.yaml", rules(0));
+    running.signal("HUP");
+    let mut next = 3;
+    eventually("a checkpoint, since other rules are in force", || {
+        send(item(next) + "\n");
+        next += 1;
+        checkpoints() != before
+    });
+    running.kill();
+    place.start(&[]).stop();
+    let alerts = place.lines_over_kills("alerts.ndjson");
+    let told: BTreeSet<&str> = alerts.iter().map(|alert| alert["say"].as_str().unwrap()).collect();
+    let wanted: BTreeSet<String> = (2..next).map(|quantity| format!("{quantity} at CP-01")).collect();
+    assert_eq!(told, wanted.iter().map(String::as_str).collect(), "0 and 1 came while the rule did not ask for them");
+}
+
+#[test]
 fn a_file_is_read_on_where_the_last_run_left_it() {
     let place = place_with_windows("type: file, path: in.ndjson");
     place.write("in.ndjson", people(0..90));

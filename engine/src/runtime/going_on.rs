@@ -26,7 +26,7 @@ use crate::state::checkpoint::{Job, Keeper};
 use crate::state::journal::{self, Durable, Journal, Queue, Replay, ReplayError, Signals};
 use crate::state::log::LogError;
 use crate::state::outbox::{self, outputs_from};
-use crate::state::{DeadLetters, DeadLettersSpec, Folder, Found, Kept, StateSpec, Store};
+use crate::state::{DeadLetters, DeadLettersSpec, Folder, Found, Kept, OpenError, StateSpec, Store};
 use crate::testing::sabotage;
 
 /// Checkpoints that wait to be written.
@@ -120,7 +120,11 @@ impl GoingOn {
         let Store { spec, key, outbox, journal, survey, journal_from, outbox_from, folder } = self.store;
         if let Some(dead_letters) = spec.dead_letters {
             let clock = Arc::clone(&plan.clock);
-            let sink = DeadLetters::open(&spec.vfs, &spec.folder, dead_letters, clock, self.rng.as_mut())?;
+            let sink = DeadLetters::open(&spec.vfs, &spec.folder, dead_letters, clock, self.rng.as_mut());
+            let sink = sink.map_err(|error| {
+                let lost = "the refused, late and shed records in it can no longer be looked at then";
+                OpenError::beside(error, &DeadLettersSpec::folder_of(&spec.folder), lost)
+            })?;
             sinks.push((DeadLettersSpec::sink_spec(plan.purposes()), Box::new(sink)));
         }
         let again = journal.replay(&spec, &key, journal_from);
@@ -131,7 +135,11 @@ impl GoingOn {
         router.pass_over(Retold::new(&told));
         let mut partition = Partition::new(plan, router, progress);
         let know = |second, id| partition.know(second, id);
-        let mut keeper = Keeper::open(&spec, &key, &survey, journal_from, with, self.rng.as_mut(), know)?;
+        let keeper = Keeper::open(&spec, &key, &survey, journal_from, with, self.rng.as_mut(), know);
+        let mut keeper = keeper.map_err(|error| match error.is_damage() {
+            true => OpenError::Damaged(error.into()).into(),
+            false => RunError::from(error),
+        })?;
         match self.saved {
             Some(saved) => partition.load(saved).expect("it was checked under this plan"),
             None => partition.load_places(self.begin_at),

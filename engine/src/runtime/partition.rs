@@ -416,6 +416,9 @@ impl Partition {
             // Other lists, the same rules: everything stays where it is.
             return;
         }
+        if let Some(saver) = &mut self.saver {
+            saver.rules_changed(plan.clock.monotonic_ns());
+        }
         let old = std::mem::replace(&mut self.windows, WindowSet::new(plan));
         self.windows.take_over(old, &old_plan, plan);
         let old = std::mem::replace(&mut self.steps, StepSet::new(plan));

@@ -94,11 +94,13 @@ pub enum BuildError {
     #[error("the places where an earlier state stopped can only be begun at with a state of one's own (`state`)")]
     PlacesWithoutState,
     #[error(
-        "there is a state to go on from, of checkpoint {epoch}, and so nothing to begin at; to begin at the places of an export          all the same, move the state folder away"
+        "there is a state to go on from, of checkpoint {epoch}, and so nothing to begin at; to begin at the places of an export \
+         all the same, move the state folder away"
     )]
     PlacesBesideState { epoch: u64 },
     #[error(
-        "the export says how far source `{name}` has been read, and there is no source of that name; if it is not needed any          more, take it out of the export"
+        "the export says how far source `{name}` has been read, and there is no source of that name; if it is not needed any \
+         more, take it out of the export"
     )]
     PlacesOfNoSource { name: String },
 }
@@ -112,6 +114,9 @@ pub enum RunError {
     /// Outputs, or what came in, can no longer be kept: what was not told yet is told by the next start.
     #[error("the state can no longer be kept, and the run was ended: {0}")]
     State(#[from] LogError),
+    /// The state folder cannot be used; no source was started.
+    #[error("the state folder cannot be used: {0}")]
+    Folder(#[from] OpenError),
     /// What an earlier run had taken in cannot be read.
     #[error("what came in before cannot be applied again, and the run was ended: {0}")]
     Replay(#[from] ReplayError),

@@ -2,6 +2,8 @@
 //! run without a fault gives. One source sends again what was not acknowledged, the other reads a file. What the threads'
 //! order adds is left to chance here; `simulator` does without them and repeats itself.
 
+mod damage;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -123,7 +125,6 @@ struct Lived {
     crashes: u64,
     replayed: u64,
     unusable: u64,
-    summary: Summary,
     files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
@@ -133,7 +134,7 @@ fn live(seed: u64, from_file: bool, forgets: Forgets) -> Lived {
     let mut rng = SeededRng::new(seed.wrapping_mul(0x9e37_79b9));
     let mut disk = world.disk();
     let (mut crashes, mut replayed, mut unusable) = (0, 0, 0);
-    let summary = loop {
+    loop {
         disk.forget(forgets);
         if crashes < 6 {
             disk.fail_at(disk.calls() + 1 + rng.below(300), Fault::PowerOff);
@@ -152,7 +153,7 @@ fn live(seed: u64, from_file: bool, forgets: Forgets) -> Lived {
             unusable += summary.found.as_ref().map_or(0, |found| found.unusable.len() as u64);
             assert_eq!(summary.replayed.missing, BTreeMap::new());
             if !disk.is_off() {
-                break summary;
+                break;
             }
         }
         crashes += 1;
@@ -163,11 +164,11 @@ fn live(seed: u64, from_file: bool, forgets: Forgets) -> Lived {
             _ => Survival::Some(rng.next_u64()),
         };
         disk = disk.after_power_loss(survival);
-    };
+    }
     let expected = undisturbed(&world);
     world.compare(&expected, &format!("seed {seed}"));
     assert!(expected.len() > 20, "seed {seed}: {} outputs", expected.len());
-    Lived { crashes, replayed, unusable, summary, files: disk.files() }
+    Lived { crashes, replayed, unusable, files: disk.files() }
 }
 
 const SEEDS: u64 = 60;
@@ -229,52 +230,6 @@ fn a_run_that_ended_well_leaves_nothing_to_apply_again_and_no_records() {
             assert!(!stands, "{text} stands in {}", path.display());
         }
     }
-}
-
-#[test]
-fn a_damaged_checkpoint_is_passed_over_and_all_of_them_stop_the_start() {
-    let files = live(3, false, Forgets::Nothing).files;
-    let checkpoints: Vec<PathBuf> =
-        files.keys().filter(|path| path.starts_with("/state/checkpoints")).cloned().collect();
-    assert_eq!(checkpoints.len(), 3, "{checkpoints:?}");
-    let (world, client) = in_world(3, false);
-    client.acked.store(RECORDS, Ordering::SeqCst);
-    let mut rng = SeededRng::new(3);
-    let start = |damaged: &[PathBuf], accept_state_loss: bool, rng: &mut SeededRng| {
-        let mut files = files.clone();
-        for path in damaged {
-            let bytes = files.get_mut(path).unwrap();
-            let at = bytes.len() / 2;
-            bytes[at] ^= 1;
-        }
-        let disk = SimulatedDisk::holding(files);
-        let with = |spec| StateSpec { accept_state_loss, ..spec };
-        build(&world, &client, &disk, rng, with).map(|it| it.run().unwrap())
-    };
-    let summary = start(&checkpoints[2..], false, &mut rng).unwrap();
-    let found = summary.found.unwrap();
-    assert_eq!((found.unusable.len(), found.unusable[0].path.as_path()), (1, checkpoints[2].as_path()));
-    let error = start(&checkpoints, false, &mut rng).expect_err("it does not start empty").to_string();
-    assert!(error.contains("damaged") && error.contains("--accept-state-loss"), "{error}");
-    assert!(start(&checkpoints, true, &mut rng).unwrap().found.unwrap().given_up);
-}
-
-#[test]
-fn another_key_is_told_from_damage() {
-    let lived = live(5, false, Forgets::Nothing);
-    assert!(lived.summary.checkpoints.published > 0);
-    let (world, client) = in_world(5, false);
-    let disk = SimulatedDisk::holding(lived.files);
-    let vfs: Arc<dyn Vfs> = Arc::new(disk);
-    let error = Pipeline::builder(Catalog::builtin())
-        .pack(world.pack.clone(), Vec::new())
-        .pseudonyms(Pseudonyms::from_root(&[8; 32]))
-        .source(SourceSpec::new("gates", Format::Ndjson), client)
-        .state(StateSpec { vfs, ..spec_of_state() })
-        .build()
-        .err()
-        .expect("it does not start");
-    assert!(error.to_string().contains("the key file is another one"), "{error}");
 }
 
 /// Checkpoints that earlier versions wrote, and the ones to come must read. `WEIR_GOLDEN=1` writes that of this version.

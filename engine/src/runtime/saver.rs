@@ -53,6 +53,13 @@ impl Saver {
         due && !self.busy.load(Ordering::Acquire)
     }
 
+    /// Other rules are in force: a checkpoint is due after this turn. What came before it would be judged by them if it
+    /// had to be applied again, and say something else than was told.
+    pub(super) fn rules_changed(&mut self, now_ns: u64) {
+        self.stirred = true;
+        self.next_ns = now_ns;
+    }
+
     /// A checkpoint was begun; copying the state took so long.
     pub(super) fn took(&mut self, now_ns: u64, took_ns: u64) {
         self.stirred = false;
@@ -108,6 +115,14 @@ mod tests {
         // A smaller one has its fiftieth, and an idle one still moves on.
         large.took(20 * SECOND, SECOND / 10);
         assert!(!large.is_due(24 * SECOND, false) && large.is_due(25 * SECOND, false));
+        // Other rules do not wait for it, but for one that is being written.
+        large.took(30 * SECOND, 2 * SECOND);
+        assert!(!large.is_due(31 * SECOND, true));
+        large.rules_changed(31 * SECOND);
+        large.busy.store(true, Ordering::Release);
+        assert!(!large.is_due(31 * SECOND, true));
+        large.busy.store(false, Ordering::Release);
+        assert!(large.is_due(31 * SECOND, true));
         large.took(40 * SECOND, 0);
         assert!(!large.is_due(49 * SECOND, true) && large.is_due(50 * SECOND, true));
     }

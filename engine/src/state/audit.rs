@@ -1,7 +1,7 @@
 //! What was done to the state by hand: it stays when the state itself is given up.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,11 @@ pub struct AuditLine {
     pub why: String,
 }
 
+/// Where the log lies.
+pub(super) fn folder_of(folder: &Path) -> PathBuf {
+    folder.join(FOLDER)
+}
+
 /// Adds a line, one process at a time; it is durable once this has returned.
 pub(super) fn note(vfs: &Arc<dyn Vfs>, folder: &Path, line: &AuditLine, rng: &mut dyn Rng) -> Result<(), LogError> {
     let options =
@@ -35,7 +40,7 @@ pub(super) fn note(vfs: &Arc<dyn Vfs>, folder: &Path, line: &AuditLine, rng: &mu
     let lock = folder.join("audit.lock");
     let fault = |error| LogError::Io { path: lock.clone(), action: "it cannot be locked", error };
     let _lock = vfs.lock(&lock).map_err(fault)?;
-    let (mut log, _) = Log::open(vfs, &folder.join(FOLDER), options, rng)?;
+    let (mut log, _) = Log::open(vfs, &folder_of(folder), options, rng)?;
     let cut = |text: &str| text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned();
     let line = AuditLine { at_ms: line.at_ms, what: cut(&line.what), why: cut(&line.why) };
     log.append(&serde_json::to_vec(&line).expect("a line is plain data"))?;
@@ -52,12 +57,7 @@ pub fn note_by_hand(vfs: &Arc<dyn Vfs>, folder: &Path, line: &AuditLine, rng: &m
 
 /// All lines, the oldest first.
 pub(super) fn lines(vfs: &Arc<dyn Vfs>, folder: &Path) -> Result<Vec<AuditLine>, LogError> {
-    let folder = folder.join(FOLDER);
-    match vfs.list(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(LogError::Io { path: folder, action: "it cannot be read", error }),
-        Ok(_) => {}
-    }
+    let folder = folder_of(folder);
     let Some(looked) = Log::look(vfs.as_ref(), &folder, LogKind::Audit)? else { return Ok(Vec::new()) };
     let mut reader = Reader::new(Arc::clone(vfs), folder, looked.segments[0]);
     let mut lines = Vec::new();

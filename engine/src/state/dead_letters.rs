@@ -2,7 +2,6 @@
 //! log. It holds what those streams tell; the bytes of a refused record only where its source keeps them, sealed.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +37,11 @@ impl DeadLettersSpec {
     pub const STREAMS: [Stream; 3] = [Stream::DeadLetters, Stream::Late, Stream::Shed];
     /// The name of the sink.
     pub const NAME: &str = "dead-letters";
+
+    /// Where they lie in a state folder.
+    pub(crate) fn folder_of(folder: &Path) -> PathBuf {
+        folder_of(folder)
+    }
 
     /// The sink as the pipeline knows it. Late records belong to a purpose.
     pub fn sink_spec(purposes: Vec<String>) -> SinkSpec {
@@ -99,7 +103,7 @@ impl DeadLetters {
             segment_bytes: SEGMENT_BYTES,
             record_bytes_max: (SEGMENT_BYTES / 2) as usize,
         };
-        let (log, _) = Log::open(vfs, &folder.join(FOLDER), options, rng)?;
+        let (log, _) = Log::open(vfs, &folder_of(folder), options, rng)?;
         let mut it = Self { log, spec, clock, marks: VecDeque::new(), begun_ms: None, again: HashMap::new() };
         let (first, end) = (it.log.first_seq(), it.log.next_seq());
         let mut reader = it.log.reader(first);
@@ -219,12 +223,7 @@ fn folder_of(folder: &Path) -> PathBuf {
 
 /// How the log lies there; `None` if there is none. Changes nothing.
 pub(super) fn look(vfs: &dyn Vfs, folder: &Path) -> Result<Option<Looked>, LogError> {
-    let folder = folder_of(folder);
-    match vfs.list(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(LogError::Io { path: folder, action: "it cannot be read", error }),
-        Ok(_) => Log::look(vfs, &folder, LogKind::DeadLetters),
-    }
+    Log::look(vfs, &folder_of(folder), LogKind::DeadLetters)
 }
 
 /// Reads all that are kept in a state folder, the oldest first, while a process may be writing more. `None` if none ever

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use super::audit::{self, AuditLine};
 use super::checkpoint::{self, Loaded, Survey};
-use super::journal::Journal;
-use super::log::FIRST_SEQ;
+use super::journal::{Journal, ReplayError};
+use super::log::{self, FIRST_SEQ};
 use super::outbox::{OpenError, Outbox};
 use super::{Reserve, StateSpec};
 use crate::clock::Clock;
@@ -51,6 +51,34 @@ pub(crate) struct Store {
     pub(crate) folder: Folder,
 }
 
+/// What was given up of the state of earlier runs, since it cannot be used and that was accepted.
+struct GivenUp<'a> {
+    spec: &'a StateSpec,
+    clock: &'a dyn Clock,
+    so_far: bool,
+}
+
+impl GivenUp<'_> {
+    /// Says in the audit log why, before anything is taken away.
+    fn instead_of(&mut self, error: OpenError, rng: &mut dyn Rng) -> Result<(), OpenError> {
+        if !self.spec.accept_state_loss {
+            return Err(error);
+        }
+        self.note(error.to_string(), rng)
+    }
+
+    fn note(&mut self, why: String, rng: &mut dyn Rng) -> Result<(), OpenError> {
+        let what = "the state was given up (--accept-state-loss)".to_owned();
+        let line = AuditLine { at_ms: self.clock.wall_ms(), what, why };
+        audit::note(&self.spec.vfs, &self.spec.folder, &line, rng).map_err(|error| {
+            let folder = audit::folder_of(&self.spec.folder);
+            OpenError::beside(error, &folder, "what was done by hand before can no longer be looked at then")
+        })?;
+        self.so_far = true;
+        Ok(())
+    }
+}
+
 impl Store {
     /// Opens the folder. `sinks` are the names of those who are told; `queue_max` outputs may wait to be written.
     pub(crate) fn open(
@@ -64,66 +92,80 @@ impl Store {
         let folder = Folder::open(&spec)?;
         let fault = |error| OpenError::Io { path: spec.folder.clone(), error };
         let mut survey = checkpoint::survey(&spec, key).map_err(fault)?;
-        let given_up = spec.accept_state_loss && survey.newest.is_none();
-        if let (None, Some(unusable), false) = (&survey.newest, survey.unusable.first(), given_up) {
-            return Err(OpenError::Checkpoint(unusable.clone()));
+        let mut given_up = GivenUp { spec: &spec, clock: clock.as_ref(), so_far: false };
+        if let (None, Some(unusable)) = (&survey.newest, survey.unusable.first()) {
+            given_up.instead_of(OpenError::Checkpoint(unusable.clone()), rng)?;
         }
-        let journal = Journal::open(&spec, key, Arc::clone(&folder.reserve), clock, rng)?;
+        let read_from = survey.newest.as_ref().map(|loaded| loaded.standing.journal);
+        let open = |rng: &mut dyn Rng| Journal::open(&spec, key, Arc::clone(&folder.reserve), clock, rng);
+        let journal = match open(rng).map_err(ReplayError::from) {
+            // To read all of it twice takes long, and only whoever gives it up has to know beforehand.
+            Ok(journal) if spec.accept_state_loss => journal.can_be_read(&spec, key, read_from).map(|()| journal),
+            journal => journal,
+        };
+        let journal = match journal {
+            Err(error) if error.is_damage() => {
+                given_up.instead_of(OpenError::Damaged(error), rng)?;
+                // They would need it.
+                checkpoint::remove(&spec).map_err(fault)?;
+                survey.give_up();
+                log::remove(spec.vfs.as_ref(), &Journal::folder_of(&spec))?;
+                open(rng)?
+            }
+            journal => journal?,
+        };
+        if spec.accept_state_loss {
+            match checkpoint::check_events(&spec, &survey) {
+                Err(error) if error.is_damage() => {
+                    given_up.instead_of(OpenError::Damaged(error.into()), rng)?;
+                    checkpoint::remove(&spec).map_err(fault)?;
+                    survey.give_up();
+                    log::remove(spec.vfs.as_ref(), &checkpoint::events_folder_of(&spec))?;
+                }
+                checked => checked?,
+            }
+        }
         let turns = Some(journal.durable.clone());
         let mut outbox = Outbox::open(&spec, &folder, sinks, queue_max, turns, clock, rng)?;
         let torn = |what: String| OpenError::Torn { folder: spec.folder.clone(), what };
+        let (came, told) = (journal.records(), outbox.records.clone());
+        if let Some(Loaded { epoch, standing, .. }) = &survey.newest
+            && (!(came.start..=came.end).contains(&standing.journal) || standing.outbox > told.end)
+        {
+            let what = format!(
+                "checkpoint {epoch} goes on at record {} of the journal and {} of the outbox, and they hold records {} to {} \
+                 and {} to {}: it was put together from two backups",
+                standing.journal, standing.outbox, came.start, came.end, told.start, told.end
+            );
+            given_up.instead_of(torn(what), rng)?;
+            survey.give_up();
+        }
+        // A journal is begun after the first checkpoint.
+        if survey.newest.is_none() && came.end > FIRST_SEQ && !given_up.so_far {
+            given_up.instead_of(torn("there is a journal and no checkpoint".to_owned()), rng)?;
+        }
         let (journal_from, outbox_from) = match &survey.newest {
-            Some(Loaded { epoch, standing, .. }) => {
-                let (came, told) = (journal.records(), outbox.records.clone());
-                if !(came.start..=came.end).contains(&standing.journal) || standing.outbox > told.end {
-                    return Err(torn(format!(
-                        "checkpoint {epoch} goes on at record {} of the journal and {} of the outbox, and they hold records {} \
-                         to {} and {} to {}: it was put together from two backups",
-                        standing.journal, standing.outbox, came.start, came.end, told.start, told.end
-                    )));
-                }
-                // A full disk may have had to give up outputs that everybody has got.
-                (standing.journal, standing.outbox.max(told.start))
-            }
-            // A journal is begun after the first checkpoint.
-            None if journal.records().end > FIRST_SEQ && !given_up => {
-                return Err(torn("there is a journal and no checkpoint".to_owned()));
-            }
+            // A full disk may have had to give up outputs that everybody has got.
+            Some(Loaded { standing, .. }) => (standing.journal, standing.outbox.max(told.start)),
             // What came in since the oldest record is applied to an empty state.
-            None => (journal.records().start, outbox.records.start),
+            None => (came.start, told.start),
         };
         let found = &mut outbox.found;
         found.cut.bytes += journal.cut.bytes;
         found.checkpoint = survey.newest.as_ref().map(|loaded| (loaded.epoch, loaded.standing.at_ms));
         found.unusable = std::mem::take(&mut survey.unusable);
-        let mut store = Self { spec, key: *key, outbox, journal, survey, journal_from, outbox_from, folder };
-        if given_up {
-            let unusable = store.outbox.found.unusable.first().map(|it| format!("{}: {}", it.path.display(), it.what));
-            let lost =
-                (store.journal.records().end > FIRST_SEQ).then(|| "there was a journal and no checkpoint".to_owned());
-            if let Some(why) = unusable.or(lost) {
-                store.note_given_up(why, clock.as_ref(), rng)?;
-            }
-        }
-        Ok(store)
+        found.given_up = given_up.so_far;
+        Ok(Self { spec, key: *key, outbox, journal, survey, journal_from, outbox_from, folder })
     }
-}
 
-impl Store {
     /// Begins with an empty state in spite of what is there.
     pub(crate) fn give_up(&mut self, why: String, clock: &dyn Clock, rng: &mut dyn Rng) -> Result<(), OpenError> {
+        GivenUp { spec: &self.spec, clock, so_far: false }.note(why, rng)?;
         self.survey.give_up();
         self.journal_from = self.journal.records().end;
         self.outbox_from = self.outbox.records.end;
         self.outbox.found.checkpoint = None;
-        self.note_given_up(why, clock, rng)
-    }
-
-    fn note_given_up(&mut self, why: String, clock: &dyn Clock, rng: &mut dyn Rng) -> Result<(), OpenError> {
         self.outbox.found.given_up = true;
-        let line =
-            AuditLine { at_ms: clock.wall_ms(), what: "the state was given up (--accept-state-loss)".to_owned(), why };
-        audit::note(&self.spec.vfs, &self.spec.folder, &line, rng)?;
         Ok(())
     }
 }

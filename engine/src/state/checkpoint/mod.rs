@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ mod file;
 pub(crate) use self::file::{ReadSection, Writer, mend};
 use super::StateSpec;
 use super::journal::Durable;
-use super::log::{Log, LogError, LogKind, LogOptions};
+use super::log::{FIRST_SEQ, Log, LogError, LogKind, LogOptions, Reader};
 use super::outbox::KeepFrom;
 use crate::record::Digest;
 use crate::rng::Rng;
@@ -31,6 +32,8 @@ pub(crate) const KEPT: usize = 3;
 const IDS_MAX: usize = 32_768;
 /// Bytes of a segment of their log.
 const EVENTS_SEGMENT_BYTES: u64 = 16 << 20;
+/// Bytes of it read at once.
+const EVENTS_READ_BYTES: usize = 1 << 20;
 const FOLDER: &str = "checkpoints";
 const POSITION: &str = "position";
 const POSITION_VERSION: u32 = 1;
@@ -84,8 +87,26 @@ impl Survey {
     }
 }
 
+/// Takes all checkpoints away.
+pub(crate) fn remove(spec: &StateSpec) -> io::Result<()> {
+    let folder = folder_of(spec);
+    let epochs = match file::epochs_in(spec.vfs.as_ref(), &folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        epochs => epochs?,
+    };
+    for epoch in epochs {
+        spec.vfs.remove(&file::path_of(&folder, epoch))?;
+    }
+    spec.vfs.sync_folder(&folder)
+}
+
 fn folder_of(spec: &StateSpec) -> PathBuf {
     spec.folder.join(FOLDER)
+}
+
+/// Where the log of event ids lies.
+pub(crate) fn events_folder_of(spec: &StateSpec) -> PathBuf {
+    spec.folder.join("events")
 }
 
 /// Reads what is there and changes nothing.
@@ -256,7 +277,7 @@ impl Keeper {
         journal_from: u64,
         (durable, keep_from): (Durable, KeepFrom),
         rng: &mut dyn Rng,
-        mut known: impl FnMut(i64, Digest),
+        known: impl FnMut(i64, Digest),
     ) -> Result<Self, LogError> {
         let folder = folder_of(spec);
         let vfs = &spec.vfs;
@@ -269,27 +290,8 @@ impl Keeper {
         let segment_bytes = EVENTS_SEGMENT_BYTES.min(spec.segment_bytes);
         let options =
             LogOptions { kind: LogKind::EventIds, segment_bytes, record_bytes_max: (segment_bytes / 2) as usize };
-        let events_folder = spec.folder.join("events");
-        let (events, _) = Log::open(vfs, &events_folder, options, rng)?;
-        let mut newest_in = VecDeque::new();
-        if let Some(loaded) = &survey.newest {
-            let (from, to) = loaded.standing.events;
-            if from < events.first_seq() || to > events.next_seq() {
-                return Err(LogError::Gap { folder: events_folder, from, to: to.saturating_sub(1) });
-            }
-            let mut reader = events.reader(from);
-            while reader.seq() < to {
-                for record in reader.read(to, usize::MAX, 1 << 20)? {
-                    let mut newest = i64::MIN;
-                    let all = read_ids(&record.payload, |second, id| {
-                        newest = newest.max(second);
-                        known(second, id);
-                    });
-                    all.map_err(|what| reader.unreadable(record.seq, &what))?;
-                    newest_in.push_back(newest);
-                }
-            }
-        }
+        let (events, _) = Log::open(vfs, &events_folder_of(spec), options, rng)?;
+        let newest_in = needed_events(spec, survey, events.first_seq()..events.next_seq(), known)?;
         Ok(Self {
             vfs: Arc::clone(vfs),
             folder,
@@ -456,6 +458,43 @@ impl Keeper {
         self.keep_from.set(oldest.outbox);
         self.events.trim(oldest.events.0).map(drop)
     }
+}
+
+/// Whether the log of event ids is sound, and holds those that the newest checkpoint needs.
+pub(crate) fn check_events(spec: &StateSpec, survey: &Survey) -> Result<(), LogError> {
+    let looked = Log::look(spec.vfs.as_ref(), &events_folder_of(spec), LogKind::EventIds)?;
+    let held = looked.map_or(FIRST_SEQ..FIRST_SEQ, |looked| looked.segments[0]..looked.next_seq);
+    needed_events(spec, survey, held, |_, _| ()).map(drop)
+}
+
+/// Reads the event ids that the newest checkpoint needs out of those that their log holds. The newest second of an id in each
+/// record.
+fn needed_events(
+    spec: &StateSpec,
+    survey: &Survey,
+    held: Range<u64>,
+    mut known: impl FnMut(i64, Digest),
+) -> Result<VecDeque<i64>, LogError> {
+    let mut newest_in = VecDeque::new();
+    let Some(loaded) = &survey.newest else { return Ok(newest_in) };
+    let (from, to) = loaded.standing.events;
+    let folder = events_folder_of(spec);
+    if from < held.start || to > held.end {
+        return Err(LogError::Gap { folder, from, to: to.saturating_sub(1) });
+    }
+    let mut reader = Reader::new(Arc::clone(&spec.vfs), folder, from);
+    while reader.seq() < to {
+        for record in reader.read(to, usize::MAX, EVENTS_READ_BYTES)? {
+            let mut newest = i64::MIN;
+            let all = read_ids(&record.payload, |second, id| {
+                newest = newest.max(second);
+                known(second, id);
+            });
+            all.map_err(|what| reader.unreadable(record.seq, &what))?;
+            newest_in.push_back(newest);
+        }
+    }
+    Ok(newest_in)
 }
 
 /// Second, how many, ids.

@@ -212,6 +212,13 @@ impl Journal {
         Replay::new(self.writer.log(), spec, Opener::new(key), from, self.durable.clone())
     }
 
+    /// Whether turns can be read, from a record on or from the first there is.
+    pub(crate) fn can_be_read(&self, spec: &StateSpec, key: &[u8; 32], from: Option<u64>) -> Result<(), ReplayError> {
+        let records = self.records();
+        let from = from.filter(|from| records.contains(from)).unwrap_or(records.start);
+        self.replay(spec, key, from).read_through()
+    }
+
     /// Records there are.
     pub(crate) fn records(&self) -> std::ops::Range<u64> {
         self.writer.log().first_seq()..self.writer.log().next_seq()

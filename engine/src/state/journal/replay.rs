@@ -35,6 +35,17 @@ pub enum ReplayError {
     Turn { folder: PathBuf, seq: u64, error: String },
 }
 
+impl ReplayError {
+    /// Whether what lies there is not what was written, or is sealed under another key.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_damage(),
+            Self::Sealed { .. } | Self::Turn { .. } => true,
+            Self::File { .. } => false,
+        }
+    }
+}
+
 /// A turn that was read.
 pub(crate) struct Replayed {
     pub(crate) kept: KeptTurn,
@@ -69,6 +80,21 @@ impl Replay {
 
     /// The next turn; `None` at the end. A turn that a crash broke off was never acknowledged, and is none.
     pub(crate) fn next(&mut self, pseudonyms: &Pseudonyms) -> Result<Option<Replayed>, ReplayError> {
+        let mut next = self.next_kept()?;
+        for block in next.iter_mut().flat_map(|turn| &mut turn.kept.blocks) {
+            self.files.fetch(block, pseudonyms)?;
+        }
+        Ok(next)
+    }
+
+    /// Reads all there is, to find out whether it can be read.
+    pub(crate) fn read_through(mut self) -> Result<(), ReplayError> {
+        while self.next_kept()?.is_some() {}
+        Ok(())
+    }
+
+    /// The next turn as it was kept, without what lies in files.
+    fn next_kept(&mut self) -> Result<Option<Replayed>, ReplayError> {
         // The head of its first piece, and the pieces one behind the other.
         let mut sealed = Vec::new();
         let (seq, end) = loop {
@@ -87,10 +113,7 @@ impl Replay {
         let fault = |error: Sealed| ReplayError::Sealed { folder: self.folder.clone(), seq, error: error.to_string() };
         let range = self.opener.open(&mut sealed, PIECE_HEAD).map_err(fault)?;
         let fault = |error: TurnError| ReplayError::Turn { folder: self.folder.clone(), seq, error: error.to_string() };
-        let mut kept = KeptTurn::read(&Bytes::from(sealed).slice(range)).map_err(fault)?;
-        for block in &mut kept.blocks {
-            self.files.fetch(block, pseudonyms)?;
-        }
+        let kept = KeptTurn::read(&Bytes::from(sealed).slice(range)).map_err(fault)?;
         Ok(Some(Replayed { kept, end }))
     }
 

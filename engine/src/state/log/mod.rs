@@ -101,6 +101,11 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether what lies there is not what was written: no other start will find it otherwise.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::NotASegment { .. } | Self::Gap { .. } | Self::Unreadable { .. })
+    }
+
     fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |error| Self::Io { path, action, error }
@@ -494,6 +499,9 @@ pub struct Looked {
 impl Log {
     /// Reads all of a log and changes nothing. `None` if there is none.
     pub fn look(vfs: &dyn Vfs, folder: &Path, kind: LogKind) -> Result<Option<Looked>, LogError> {
+        if matches!(vfs.list(folder), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            return Ok(None);
+        }
         let survey = Survey::of(vfs, folder, kind)?;
         Ok(survey.map(|Survey { segments, next_seq, torn, .. }| Looked {
             segments,
@@ -501,6 +509,15 @@ impl Log {
             torn_bytes: torn.map_or(0, |torn| torn.end - torn.start),
         }))
     }
+}
+
+/// Takes all segments of a log away.
+pub(crate) fn remove(vfs: &dyn Vfs, folder: &Path) -> Result<(), LogError> {
+    for seq in segments_of(vfs, folder)? {
+        let path = segment::path_of(folder, seq);
+        vfs.remove(&path).map_err(LogError::io(&path, "it cannot be removed"))?;
+    }
+    vfs.sync_folder(folder).map_err(LogError::io(folder, "it cannot be synced"))
 }
 
 /// First records of the segments in a folder, oldest first.

@@ -95,11 +95,7 @@ pub fn inspect(vfs: &Arc<dyn Vfs>, folder: &Path) -> Result<Option<Inspection>, 
         }
     }
     let reserve = vfs.stat(&folder.join("reserve")).is_ok();
-    let look = |name: &str, kind| match vfs.list(&folder.join(name)) {
-        Ok(_) => Ok(Log::look(vfs.as_ref(), &folder.join(name), kind)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(fault(&folder.join(name))(error)),
-    };
+    let look = |name: &str, kind| Log::look(vfs.as_ref(), &folder.join(name), kind);
     let (journal, events) = (look("journal", LogKind::Journal)?, look("events", LogKind::EventIds)?);
     let checkpoints = checkpoint::look(vfs.as_ref(), folder).map_err(fault(folder))?;
     let (audit, dead_letters) = (audit::lines(vfs, folder)?, dead_letters::look(vfs.as_ref(), folder)?);

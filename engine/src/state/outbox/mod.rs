@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,9 +73,27 @@ pub enum OpenError {
         folder = folder.display()
     )]
     Torn { folder: PathBuf, what: String },
+    #[error(
+        "{0}. Restore the folder from a backup; or give up what was counted so far, and what came in since, with \
+         `--accept-state-loss`"
+    )]
+    Damaged(ReplayError),
+    #[error("{error}. Restore the folder from a backup; or move {folder} away: {lost}", folder = folder.display())]
+    Beside { error: LogError, folder: PathBuf, lost: &'static str },
     #[error(transparent)]
     Replay(#[from] ReplayError),
 }
+
+impl OpenError {
+    /// A log that is given up by hand only cannot be used; what is lost with it.
+    pub(crate) fn beside(error: LogError, folder: &Path, lost: &'static str) -> Self {
+        if error.is_damage() { Self::Beside { error, folder: folder.to_path_buf(), lost } } else { error.into() }
+    }
+}
+
+/// What is lost with an outbox: no flag gives up alerts.
+const LOST_WITH_IT: &str =
+    "what waits in it for sinks is not delivered then, and the next start takes `--accept-state-loss`";
 
 /// What was found when an outbox was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -195,7 +213,8 @@ impl Outbox {
             segment_bytes: spec.segment_bytes,
             record_bytes_max: (spec.segment_bytes / 2) as usize,
         };
-        let (log, cut) = Log::open(vfs, &folder, options, rng)?;
+        let (log, cut) =
+            Log::open(vfs, &folder, options, rng).map_err(|error| OpenError::beside(error, &folder, LOST_WITH_IT))?;
         let mut found = Found { cut, ..Found::default() };
         for path in vfs.list(&folder).map_err(fault(&folder))? {
             let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(CURSOR));
