@@ -236,21 +236,88 @@ fn generate_feeds_run_through_a_pipe() {
 fn a_followed_file_survives_rotation() {
     let place = place("type: file, path: in.ndjson, follow: true");
     place.write("in.ndjson", item(1) + "\n" + &item(2)[..40]);
+    let summary = follow(&place, |_| {
+        told(&place, 1);
+        let mut file = std::fs::OpenOptions::new().append(true).open(place.path("in.ndjson")).unwrap();
+        file.write_all(format!("{}\n", &item(2)[40..]).as_bytes()).unwrap();
+        told(&place, 2);
+        std::fs::rename(place.path("in.ndjson"), place.path("in.ndjson.1")).unwrap();
+        file.write_all(format!("{}\n", item(3)).as_bytes()).unwrap();
+        place.write("in.ndjson", item(4) + "\n");
+        told(&place, 4);
+    });
+    assert_eq!(summary["sources"]["gates"]["evaluated"], 4);
+}
+
+/// A run that follows files, until it is asked to end; its account.
+fn follow(place: &Place, until: impl FnOnce(&std::process::Child)) -> Value {
     let mut child = place.command(&["run", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let alerts = |n: usize| eventually("alerts arrive", || place.read("alerts.ndjson").lines().count() == n);
-    alerts(1);
-    let mut file = std::fs::OpenOptions::new().append(true).open(place.path("in.ndjson")).unwrap();
-    file.write_all(format!("{}\n", &item(2)[40..]).as_bytes()).unwrap();
-    alerts(2);
-    std::fs::rename(place.path("in.ndjson"), place.path("in.ndjson.1")).unwrap();
-    file.write_all(format!("{}\n", item(3)).as_bytes()).unwrap();
-    place.write("in.ndjson", item(4) + "\n");
-    alerts(4);
+    until(&child);
     assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
     let mut stdout = String::new();
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     assert!(child.wait().unwrap().success(), "SIGTERM drains and ends well");
-    assert_eq!(common::summary(&stdout)["sources"]["gates"]["evaluated"].as_u64(), Some(4));
+    common::summary(&stdout)
+}
+
+fn told(place: &Place, wanted: usize) {
+    eventually("alerts arrive", || place.read("alerts.ndjson").lines().count() == wanted);
+}
+
+#[test]
+fn a_rotated_file_whose_new_name_matches_too_is_read_once() {
+    let place = place("type: file, path: \"in.ndjson*\", follow: true");
+    place.write("in.ndjson", item(1) + "\n");
+    let summary = follow(&place, |_| {
+        told(&place, 1);
+        for turn in 1..4 {
+            let mut file = std::fs::OpenOptions::new().append(true).open(place.path("in.ndjson")).unwrap();
+            std::fs::rename(place.path("in.ndjson"), place.path(&format!("in.ndjson.{turn}"))).unwrap();
+            place.write("in.ndjson", item(turn * 10) + "\n");
+            // Who writes it has not been told yet.
+            file.write_all(format!("{}\n", item(turn * 10 + 1)).as_bytes()).unwrap();
+            told(&place, 1 + turn * 2);
+        }
+        // Its file may be gone for a while, too.
+        std::fs::rename(place.path("in.ndjson"), place.path("elsewhere")).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::fs::rename(place.path("elsewhere"), place.path("in.ndjson")).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    });
+    assert_eq!(summary["sources"]["gates"]["evaluated"], 7, "{summary}");
+    assert_eq!(summary["sources"]["gates"]["received"], 7, "{summary}");
+}
+
+#[test]
+fn files_that_were_removed_are_let_go_and_what_cannot_be_followed_is_said() {
+    let place = place("type: file, path: \"in-*\", follow: true");
+    let state = "state: { dir: state, key_file: key, segment: 4MiB, reserve: 4MiB, status_file: status.json }\n";
+    place.write("weir.yaml", place.read("weir.yaml") + state).write("key", [7; 32]);
+    let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    zipped.write_all(item(1).as_bytes()).unwrap();
+    place.write("in-zipped", zipped.finish().unwrap());
+    let summary = follow(&place, |child| {
+        let removed = || {
+            let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+            let names = open.filter_map(|it| std::fs::read_link(it.unwrap().path()).ok());
+            names.filter(|name| name.to_string_lossy().contains("/in-")).filter(|name| !name.exists()).count()
+        };
+        for id in 2..5 {
+            place.write(&format!("in-{id}"), item(id) + "\n");
+        }
+        told(&place, 3);
+        eventually("the trouble is told", || place.read("status.json").contains("in-zipped: it is compressed"));
+        for id in 2..5 {
+            std::fs::remove_file(place.path(&format!("in-{id}"))).unwrap();
+        }
+        assert_eq!(removed(), 3, "whoever writes one may not know that it is gone");
+        eventually("they are let go", || removed() == 0);
+        std::fs::remove_file(place.path("in-zipped")).unwrap();
+        place.write("in-2", item(6) + "\n");
+        told(&place, 4);
+        eventually("the trouble is over", || place.read("status.json").contains("\"in_trouble\":[]"));
+    });
+    assert_eq!(summary["sources"]["gates"]["received"], 4, "{summary}");
 }
 
 #[test]

@@ -1,27 +1,17 @@
-//! Files: one, or all that match a pattern; once, or followed as they grow and are rotated.
+//! Files: one, or all that match a pattern; read once here, or followed as they grow ([`super::follow`]).
 //!
-//! A followed file is known by device and inode. When its name leads to another file, the old one
-//! is read to its end first, also when that happened between two runs and it still lies in its folder
-//! under another name; when it has become shorter, it is read from the start. A last line without a
-//! line feed is a record when a file is read once, and still being written when followed.
+//! A last line without a line feed is a record when a file is read once, and still being written when followed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use weir_engine::source::{Compression, Framer, inflate};
+use weir_engine::source::{Compression, inflate};
 use weir_engine::vfs::{Vfs, VfsFile};
 use weir_engine::{Feed, Source, SourceError};
 
-use super::STOP_POLL;
-
-/// Files that one source follows at most.
-const FILES_MAX: usize = 1024;
-
-/// What no name leads to.
-const NOWHERE: (u64, u64) = (u64::MAX, u64::MAX);
+use super::follow::Following;
 
 /// How far a source that reads files once has come.
 #[derive(Debug, Default)]
@@ -44,9 +34,9 @@ impl FileProgress {
 
 /// Reads files.
 pub struct FileSource {
-    pattern: String,
+    pub(super) pattern: String,
     follow: bool,
-    vfs: Arc<dyn Vfs>,
+    pub(super) vfs: Arc<dyn Vfs>,
     progress: Arc<FileProgress>,
 }
 
@@ -61,13 +51,13 @@ impl FileSource {
         Arc::clone(&self.progress)
     }
 
-    fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         let folder = Path::new(&self.pattern).parent();
         folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
     /// Paths that match now, sorted.
-    fn paths(&self) -> Result<Vec<PathBuf>, SourceError> {
+    pub(super) fn paths(&self) -> Result<Vec<PathBuf>, SourceError> {
         if !self.pattern.contains(['*', '?', '[']) {
             return Ok(vec![PathBuf::from(&self.pattern)]);
         }
@@ -135,91 +125,11 @@ impl FileSource {
         }
         Ok(())
     }
-
-    /// Reads what is left of files that an earlier run followed and that have got other names since.
-    fn read_renamed(&self, feed: &Feed) -> Result<(), SourceError> {
-        let identity_of = |path: &PathBuf| self.vfs.stat(path).ok().map(|stat| stat.identity);
-        let followed: BTreeSet<(u64, u64)> = self.paths()?.iter().filter_map(identity_of).collect();
-        // A folder that may not be listed hides nothing that is followed by its name.
-        let others = self
-            .vfs
-            .list(self.folder())
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|path| identity_of(path).is_some_and(|it| !followed.contains(&it) && feed.may_know_file(it)));
-        let mut failed = None;
-        for path in others {
-            let mut renamed = match Followed::open(&path, self.vfs.as_ref(), feed) {
-                Ok(renamed) => renamed,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                // It was read before, and what is left of it cannot be: that is told at the end.
-                Err(error) => {
-                    failed.get_or_insert(SourceError::new(path.display().to_string(), error));
-                    continue;
-                }
-            };
-            // Of one that is not known after all nothing was read, and it is not under a name that is asked for.
-            while renamed.begun_before && !feed.stopping() {
-                match renamed.advance(NOWHERE, u64::MAX, feed) {
-                    Ok(Step::Over) => break,
-                    Ok(Step::Read | Step::Waiting) => {}
-                    Err(error) => {
-                        failed.get_or_insert(SourceError::new(path.display().to_string(), error.message));
-                        break;
-                    }
-                }
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    fn follow(&self, feed: &Feed) -> Result<(), SourceError> {
-        let mut open: BTreeMap<PathBuf, Followed> = BTreeMap::new();
-        let mut broken: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();
-        let mut failed = self.read_renamed(feed).err();
-        while !feed.stopping() {
-            let mut idle = true;
-            for path in self.paths()?.into_iter().take(FILES_MAX) {
-                let Ok(stat) = self.vfs.stat(&path) else {
-                    continue;
-                };
-                if broken.get(&path) == Some(&stat.identity) {
-                    continue;
-                }
-                if !open.contains_key(&path)
-                    && let Ok(followed) = Followed::open(&path, self.vfs.as_ref(), feed)
-                {
-                    open.insert(path.clone(), followed);
-                }
-                let Some(followed) = open.get_mut(&path) else {
-                    continue;
-                };
-                match followed.advance(stat.identity, stat.len, feed) {
-                    Ok(Step::Read) => idle = false,
-                    Ok(Step::Waiting) => {}
-                    Ok(Step::Over) => {
-                        open.remove(&path);
-                        idle = false;
-                    }
-                    // What cannot be read on is left alone until the name leads to another file, and told at the end.
-                    Err(error) => {
-                        failed.get_or_insert(SourceError::new(path.display().to_string(), error.message));
-                        open.remove(&path);
-                        broken.insert(path, stat.identity);
-                    }
-                }
-            }
-            if idle {
-                std::thread::sleep(STOP_POLL);
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
 }
 
 impl Source for FileSource {
     fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
-        if self.follow { self.follow(&feed) } else { self.read_once(&feed) }
+        if self.follow { Following::new(&self, &feed).run() } else { self.read_once(&feed) }
     }
 }
 
@@ -233,52 +143,5 @@ impl std::io::Read for Counted {
         let read = self.inner.read(buffer)?;
         self.progress.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
-    }
-}
-
-enum Step {
-    Read,
-    Waiting,
-    Over,
-}
-
-/// A file that is read as it grows.
-struct Followed {
-    file: Box<dyn VfsFile>,
-    identity: (u64, u64),
-    offset: u64,
-    framer: Framer,
-    /// Whether an earlier run has read of it.
-    begun_before: bool,
-}
-
-impl Followed {
-    fn open(path: &Path, vfs: &dyn Vfs, feed: &Feed) -> std::io::Result<Self> {
-        let mut file = vfs.open(path)?;
-        let identity = file.stat()?.identity;
-        let name = path.display().to_string();
-        let place = feed.place_of(&name, file.as_mut())?;
-        let offset = if feed.reads_from_start() { 0 } else { place.from };
-        file.seek(SeekFrom::Start(offset))?;
-        let begun_before = place.from > 0 || place.records > 0;
-        Ok(Self { file, identity, offset, framer: feed.framer_at(&name, &place, true), begun_before })
-    }
-
-    /// Reads what there is. `named` and `len` are what the name leads to now.
-    fn advance(&mut self, named: (u64, u64), len: u64, feed: &Feed) -> Result<Step, SourceError> {
-        let fault = |error: std::io::Error| SourceError::new("followed file", error);
-        let read = self.framer.read_from(&mut self.file, feed.block_bytes()).map_err(fault)?;
-        self.offset += read as u64;
-        if read > 0 {
-            feed.send_framed(&mut self.framer)?;
-            return Ok(Step::Read);
-        }
-        if named != self.identity || len < self.offset {
-            // Rotated or cut: what is left without a line feed will not be finished any more.
-            self.framer.finish();
-            feed.send_framed(&mut self.framer)?;
-            return Ok(Step::Over);
-        }
-        Ok(Step::Waiting)
     }
 }

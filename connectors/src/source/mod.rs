@@ -2,6 +2,7 @@
 
 mod axis;
 mod file;
+mod follow;
 mod gtfs;
 mod http;
 mod isapi_stream;

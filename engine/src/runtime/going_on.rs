@@ -136,9 +136,8 @@ impl GoingOn {
         let mut partition = Partition::new(plan, router, progress);
         let know = |second, id| partition.know(second, id);
         let keeper = Keeper::open(&spec, &key, &survey, journal_from, with, self.rng.as_mut(), know);
-        let mut keeper = keeper.map_err(|error| match error.is_damage() {
-            true => OpenError::Damaged(error.into()).into(),
-            false => RunError::from(error),
+        let mut keeper = keeper.map_err(|error| {
+            if error.is_damage() { OpenError::Damaged(error.into()).into() } else { RunError::from(error) }
         })?;
         match self.saved {
             Some(saved) => partition.load(saved).expect("it was checked under this plan"),

@@ -60,6 +60,8 @@ pub struct Stat {
     pub len: u64,
     /// Last modification, milliseconds since 1970-01-01 UTC.
     pub modified_ms: i64,
+    /// Whether any name leads to it: of a file that is open, all may have been removed.
+    pub has_name: bool,
 }
 
 /// A whole file as bytes.
@@ -140,6 +142,7 @@ fn stat_of(metadata: &fs::Metadata) -> Stat {
     Stat {
         identity: (metadata.dev(), metadata.ino()),
         len: metadata.len(),
+        has_name: metadata.nlink() > 0,
         modified_ms: metadata
             .modified()
             .ok()

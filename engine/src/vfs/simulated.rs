@@ -143,6 +143,11 @@ struct State {
 }
 
 impl State {
+    fn stat(&self, inode: usize) -> Stat {
+        let has_name = self.seen.values().any(|named| *named == inode);
+        Stat { identity: (0, inode as u64), len: self.inodes[inode].seen.len() as u64, modified_ms: 0, has_name }
+    }
+
     /// Counts a call; the fault that befalls it, if it is a short write, or its error.
     fn call(&mut self) -> io::Result<Option<Fault>> {
         self.calls += 1;
@@ -347,7 +352,7 @@ impl VfsFile for SimulatedFile {
     fn stat(&self) -> io::Result<Stat> {
         let mut state = self.state.lock();
         state.call()?;
-        Ok(Stat { identity: (0, self.inode as u64), len: state.inodes[self.inode].seen.len() as u64, modified_ms: 0 })
+        Ok(state.stat(self.inode))
     }
 
     /// All of it or nothing; after a power loss any part of it.
@@ -384,7 +389,7 @@ impl Vfs for SimulatedDisk {
         let mut state = self.state.lock();
         state.call()?;
         let inode = state.find(path)?;
-        Ok(Stat { identity: (0, inode as u64), len: state.inodes[inode].seen.len() as u64, modified_ms: 0 })
+        Ok(state.stat(inode))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -172,7 +172,7 @@ fn another_key_is_told_from_damage() {
                 .source(SourceSpec::new("gates", Format::Ndjson), client);
             builder.state(with(StateSpec { vfs, ..spec_of_state() })).build().map(Pipeline::run)
         };
-        let error = under_another_key(as_it_is).err().expect("it does not start").to_string();
+        let error = under_another_key(as_it_is).expect_err("it does not start").to_string();
         assert!(error.contains("the key file is another one"), "{error}");
         // What came in is sealed under the key that is gone.
         assert!(under_another_key(accepting).unwrap().unwrap().found.unwrap().given_up);
