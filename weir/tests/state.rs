@@ -313,7 +313,7 @@ fn a_window_counts_on_over_kills() {
 #[test]
 fn what_came_before_a_reload_is_not_judged_by_the_new_rules_after_a_kill() {
     let place = place("type: http, address: 127.0.0.1:0", nobody());
-    let rare = "state: { journal_for: 1h, checkpoint_every: 10m, ";
+    let rare = "state: { journal_for: 10m, checkpoint_every: 100s, ";
     place.write("weir.yaml", place.read("weir.yaml").replace("state: { ", rare));
     let rules = |least: usize| PACK.replace("'fireworks'\"", &format!("'fireworks' AND quantity >= {least}\""));
     place.write("pack.yaml", rules(2));
@@ -329,7 +329,7 @@ fn what_came_before_a_reload_is_not_judged_by_the_new_rules_after_a_kill() {
     send(items(0..3));
     let before = checkpoints();
     place.write("pack.yaml", rules(0));
-    running.signal("HUP");
+    running.signal("-HUP");
     let mut next = 3;
     eventually("a checkpoint, since other rules are in force", || {
         send(item(next) + "\n");
