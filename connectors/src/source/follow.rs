@@ -33,8 +33,8 @@ pub(super) struct Following<'a> {
     source: &'a FileSource,
     feed: &'a Feed,
     open: BTreeMap<Identity, Followed>,
-    /// Those that cannot be read on: left alone as long as a name leads to them.
-    broken: BTreeSet<Identity>,
+    /// Those that cannot be read on, and why: left alone as long as a name leads to them.
+    broken: BTreeMap<Identity, SourceError>,
     /// The first of what went wrong for good, to be told at the end.
     failed: Option<SourceError>,
     /// What was said last of files that are not read.
@@ -43,7 +43,7 @@ pub(super) struct Following<'a> {
 
 impl<'a> Following<'a> {
     pub(super) fn new(source: &'a FileSource, feed: &'a Feed) -> Self {
-        let (open, broken) = (BTreeMap::new(), BTreeSet::new());
+        let (open, broken) = (BTreeMap::new(), BTreeMap::new());
         Self { source, feed, open, broken, failed: None, trouble: None }
     }
 
@@ -102,7 +102,8 @@ impl<'a> Following<'a> {
         let (known, new): (Vec<_>, Vec<_>) =
             named.into_iter().partition(|(_, stat)| self.open.contains_key(&stat.identity));
         for (path, stat) in known.into_iter().chain(new) {
-            if self.broken.contains(&stat.identity) {
+            if let Some(error) = self.broken.get(&stat.identity) {
+                trouble.get_or_insert(error.to_string());
                 continue;
             }
             if let Some(followed) = self.open.get_mut(&stat.identity) {
@@ -131,7 +132,7 @@ impl<'a> Following<'a> {
     /// Reads on those that no name leads to, and to their end those whose name leads to another file.
     fn leave(&mut self, named: &[(PathBuf, Stat)]) -> bool {
         let identities: BTreeSet<Identity> = named.iter().map(|(_, stat)| stat.identity).collect();
-        self.broken.retain(|it| identities.contains(it));
+        self.broken.retain(|it, _| identities.contains(it));
         let now_ns = self.feed.clock().monotonic_ns();
         let nameless: Vec<Identity> = self.open.keys().filter(|it| !identities.contains(it)).copied().collect();
         let mut came = false;
@@ -186,8 +187,9 @@ impl<'a> Following<'a> {
             Err(error) => {
                 let path = std::mem::take(&mut followed.path);
                 self.open.remove(&identity);
-                self.broken.insert(identity);
-                self.fail(&path, error.message);
+                let error = SourceError::new(path.display().to_string(), error.message);
+                self.broken.insert(identity, error.clone());
+                self.failed.get_or_insert(error);
                 Step::Over
             }
         }

@@ -98,6 +98,11 @@ fn power_may_go_at_any_call_while_it_is_given_up() {
         let disk = SimulatedDisk::holding(files.clone());
         let (world, client) = in_world(3, false);
         drop(build(&world, &client, &disk, &mut SeededRng::new(3), accepting).unwrap());
+        let kept = in_folder(&disk.files(), "checkpoints").len();
+        assert!(
+            kept == 0 || said.contains("two backups"),
+            "{said}: {kept} checkpoints are left that need what is gone"
+        );
         // And of the first checkpoint after that.
         for call in 1..=disk.calls() + 40 {
             let disk = SimulatedDisk::holding(files.clone());

@@ -325,3 +325,44 @@ fn without_room_a_checkpoint_is_missed_and_the_next_is_made() {
     assert_eq!((keeper.kept.published, keeper.kept.no_room), (2, 2));
     assert_eq!(heard.try_iter().collect::<Vec<_>>(), [false, false, true]);
 }
+
+#[test]
+fn all_of_them_are_taken_away_if_they_are_given_up() {
+    let state = tempfile::tempdir().unwrap();
+    let (spec, folder) = (StateSpec::new(state.path()), state.path().join(FOLDER));
+    remove(&spec).expect("there is none");
+    std::fs::create_dir(&folder).unwrap();
+    for epoch in [1, 7] {
+        std::fs::write(file::path_of(&folder, epoch), "x").unwrap();
+    }
+    std::fs::write(folder.join("notes"), "x").unwrap();
+    remove(&spec).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left, ["notes"]);
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "a file where a folder should be").unwrap();
+    remove(&spec).expect_err("whether there are any is not known");
+}
+
+#[test]
+fn event_ids_that_the_newest_needs_are_missed() {
+    let disk = SimulatedDisk::new();
+    live(&disk, None, &mut 0).expect("nothing fails");
+    let key = *Pseudonyms::from_root(&[7; 32]).state_key();
+    let check = |disk: &SimulatedDisk| check_events(&spec(disk), &survey(&spec(disk), &key).unwrap());
+    check(&disk).unwrap();
+    let (of_disk, found) = (spec(&disk), survey(&spec(&disk), &key).unwrap());
+    let (from, to) = found.newest.as_ref().unwrap().standing.events;
+    assert_eq!(needed_events(&of_disk, &found, from..to, |_, _| ()).unwrap().len() as u64, to - from);
+    for held in [from + 1..to, from..to - 1] {
+        let missed = needed_events(&of_disk, &found, held.clone(), |_, _| ());
+        assert!(matches!(missed, Err(LogError::Gap { .. })), "{held:?}");
+    }
+    let without = |folder: &str| {
+        let mut files = disk.files();
+        files.retain(|path, _| !path.starts_with(Path::new("/state").join(folder)));
+        SimulatedDisk::holding(files)
+    };
+    assert!(matches!(check(&without("events")), Err(LogError::Gap { .. })));
+    check(&without("checkpoints")).expect("nothing needs them");
+}

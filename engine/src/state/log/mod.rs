@@ -499,10 +499,10 @@ pub struct Looked {
 impl Log {
     /// Reads all of a log and changes nothing. `None` if there is none.
     pub fn look(vfs: &dyn Vfs, folder: &Path, kind: LogKind) -> Result<Option<Looked>, LogError> {
-        if matches!(vfs.list(folder), Err(error) if error.kind() == io::ErrorKind::NotFound) {
-            return Ok(None);
-        }
-        let survey = Survey::of(vfs, folder, kind)?;
+        let survey = match Survey::of(vfs, folder, kind) {
+            Err(LogError::Io { path, error, .. }) if path == folder && error.kind() == io::ErrorKind::NotFound => None,
+            survey => survey?,
+        };
         Ok(survey.map(|Survey { segments, next_seq, torn, .. }| Looked {
             segments,
             next_seq,

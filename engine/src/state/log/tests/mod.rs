@@ -239,6 +239,19 @@ fn closed() -> (SimulatedDisk, Model) {
     (disk, model)
 }
 
+#[test]
+fn all_of_a_log_is_taken_away_if_it_is_given_up() {
+    let (disk, _) = closed();
+    let notes = folder().join("notes");
+    disk.create(&notes).unwrap();
+    remove(&disk, folder()).unwrap();
+    let names = |disk: &SimulatedDisk| disk.files().into_keys().collect::<Vec<_>>();
+    assert_eq!(names(&disk), [cursor_path(), notes.clone()]);
+    assert_eq!(names(&disk.after_power_loss(Survival::Nothing)), [cursor_path(), notes], "no segment comes back");
+    let (log, _) = open(&disk).expect("another one can be begun");
+    assert_eq!(log.next_seq(), FIRST_SEQ);
+}
+
 /// Opens a disk that something has changed: either it says so, or all that was committed is there.
 fn detected_or_harmless(disk: &SimulatedDisk, model: &Model, what: &str) -> bool {
     match recover(disk, model) {
@@ -299,7 +312,8 @@ fn damage_to_a_segment_that_others_follow_is_told_by_the_one_who_opens_the_log()
         for at in 0..files[*path].len() {
             let mut files = files.clone();
             files.get_mut(*path).unwrap()[at] ^= 1;
-            assert!(open(&SimulatedDisk::holding(files)).is_err(), "{} byte {at}", path.display());
+            let error = open(&SimulatedDisk::holding(files)).err().expect("it is damaged");
+            assert!(error.is_damage(), "{} byte {at}: {error}", path.display());
         }
     }
 }
@@ -343,7 +357,7 @@ fn a_full_disk_leaves_the_log_as_it_was() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, LogError::NoRoom { .. }), "{error}");
+    assert!(matches!(error, LogError::NoRoom { .. }) && !error.is_damage(), "{error}");
     assert_eq!(log.durable_to(), taken + 1, "what was there is committed");
     assert!(matches!(log.append(&[7; 100]), Err(LogError::NoRoom { .. })));
     disk.limit_bytes(None);
