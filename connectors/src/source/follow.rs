@@ -34,7 +34,7 @@ pub(super) struct Following<'a> {
     feed: &'a Feed,
     open: BTreeMap<Identity, Followed>,
     /// Those that cannot be read on, and why: left alone as long as a name leads to them.
-    broken: BTreeMap<Identity, SourceError>,
+    broken: BTreeMap<Identity, String>,
     /// The first of what went wrong for good, to be told at the end.
     failed: Option<SourceError>,
     /// What was said last of files that are not read.
@@ -103,7 +103,7 @@ impl<'a> Following<'a> {
             named.into_iter().partition(|(_, stat)| self.open.contains_key(&stat.identity));
         for (path, stat) in known.into_iter().chain(new) {
             if let Some(error) = self.broken.get(&stat.identity) {
-                trouble.get_or_insert(error.to_string());
+                trouble.get_or_insert(error.clone());
                 continue;
             }
             if let Some(followed) = self.open.get_mut(&stat.identity) {
@@ -188,7 +188,7 @@ impl<'a> Following<'a> {
                 let path = std::mem::take(&mut followed.path);
                 self.open.remove(&identity);
                 let error = SourceError::new(path.display().to_string(), error.message);
-                self.broken.insert(identity, error.clone());
+                self.broken.insert(identity, error.to_string());
                 self.failed.get_or_insert(error);
                 Step::Over
             }
