@@ -345,6 +345,39 @@ fn what_came_before_a_reload_is_not_judged_by_the_new_rules_after_a_kill() {
 }
 
 #[test]
+fn a_start_says_which_lists_are_others_than_when_the_checkpoint_was_made() {
+    const LISTS: &str = r#"weir: 1
+pack: p
+owner: o
+purposes:
+  goods: { legal_basis: act 1, retention: 1d, reviewers: [desk] }
+lists:
+  stolen: { kind: stolen_vehicle, from: stolen.csv, key: plate, purpose: goods }
+  sought: { kind: stolen_vehicle, from: sought.csv, key: plate, purpose: goods }
+rules:
+  - { id: stolen, kind: watchlist, from: vehicle, on: plate, list: stolen, purpose: goods, severity: high, review: required }
+  - { id: sought, kind: watchlist, from: vehicle, on: plate, list: sought, purpose: goods, severity: high, review: required }
+"#;
+    let plates = |of: &[&str]| {
+        let rows = of.iter().map(|plate| format!("{plate},{plate},2099-01-01\n"));
+        format!("plate,entry_id,expires\n{}", rows.collect::<String>())
+    };
+    let place = place("type: http, address: 127.0.0.1:0", nobody());
+    place
+        .write("pack.yaml", LISTS)
+        .write("stolen.csv", plates(&["陕A12345"]))
+        .write("sought.csv", plates(&["陕A54321"]));
+    let running = place.start(&[]);
+    let ndjson = [("Content-Type", "application/x-ndjson")];
+    assert_eq!(post(running.address, "/records", &ndjson, items(0..3).as_bytes()).0, 200);
+    running.kill();
+    place.write("sought.csv", plates(&["陕A54321", "陕A99999"]));
+    let found = |running: common::Running| running.stop()["state"]["other_lists"].clone();
+    assert_eq!(found(place.start(&[])), serde_json::json!(["sought"]));
+    assert_eq!(found(place.start(&[])), serde_json::json!([]), "its checkpoints know this one");
+}
+
+#[test]
 fn a_file_is_read_on_where_the_last_run_left_it() {
     let place = place_with_windows("type: file, path: in.ndjson");
     place.write("in.ndjson", people(0..90));

@@ -87,13 +87,13 @@ impl GoingOn {
 
     /// Whether the state can be gone on with under this plan.
     pub(super) fn check(&mut self, plan: &Plan) -> Result<(), BuildError> {
-        match self.saved.as_ref().map(|saved| saved.written.check(plan)) {
-            Some(Err(error)) => {
-                self.saved = None;
-                give_up(&mut self.store, error, plan.clock.as_ref(), self.rng.as_mut())
-            }
-            _ => Ok(()),
+        let Some(saved) = &self.saved else { return Ok(()) };
+        if let Err(error) = saved.written.check(plan) {
+            self.saved = None;
+            return give_up(&mut self.store, error, plan.clock.as_ref(), self.rng.as_mut());
         }
+        self.store.outbox.found.other_lists = saved.other_lists(plan);
+        Ok(())
     }
 
     /// Begins an empty state at these places.

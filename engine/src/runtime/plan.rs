@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) layouts: Layouts,
     pub(crate) sources: Vec<Arc<SourcePlan>>,
     pub(crate) rules: Vec<PlannedRule>,
+    /// The lists, and the version of each, which is made of what it holds.
+    pub(super) lists: BTreeSet<(String, String)>,
     /// Positions of rules by id.
     by_id: BTreeMap<String, usize>,
     /// Rules that are judged one by one, by kind.
@@ -206,6 +208,7 @@ impl Blueprint {
             layouts,
             sources,
             rules,
+            lists: packs.iter().flat_map(|(_, lists)| lists).map(version_of).collect(),
             rules_of_kind,
             panes,
             panes_of_kind,
@@ -219,6 +222,10 @@ impl Blueprint {
             sheds: self.sources.iter().any(|source| source.sheds),
         })
     }
+}
+
+fn version_of(list: &Arc<Watchlist>) -> (String, String) {
+    (list.spec.id.clone(), list.version.clone())
 }
 
 /// Lists of credentials that their issuers took back.

@@ -233,9 +233,10 @@ fn a_run_that_ended_well_leaves_nothing_to_apply_again_and_no_records() {
 }
 
 /// Checkpoints that earlier versions wrote, and the ones to come must read. `WEIR_GOLDEN=1` writes that of this version.
-const GOLDEN: [&str; 2] = [
+const GOLDEN: [&str; 3] = [
     concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/state/checkpoint-1"),
     concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/state/checkpoint-2"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/state/checkpoint-3"),
 ];
 
 #[test]

@@ -41,6 +41,7 @@ impl Partition {
             told: self.told.save(),
             overload: self.overload.save(),
             heard: self.devices.save_heard(),
+            lists: self.plan.lists.clone(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! the rule of the same id and meaning, wherever it stands by now; what belongs to none is dropped. A checkpoint holds it
 //! in sections, each of a version of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::de::DeserializeOwned;
@@ -142,6 +142,8 @@ pub(super) struct SavedState {
     pub(super) told: SavedTold,
     pub(super) overload: SavedOverload,
     pub(super) heard: SavedHeard,
+    /// Lists that were in force, with their versions.
+    pub(super) lists: BTreeSet<(String, String)>,
 }
 
 impl SavedState {
@@ -173,7 +175,8 @@ impl SavedState {
         to.section("suppress", SECTION_VERSION, &self.suppression)?;
         to.section("told", SECTION_VERSION, &self.told)?;
         to.section("overload", SECTION_VERSION, &self.overload)?;
-        to.section("heard", SECTION_VERSION, &self.heard)
+        to.section("heard", SECTION_VERSION, &self.heard)?;
+        to.section("lists", SECTION_VERSION, &self.lists)
     }
 
     pub(super) fn from_sections(sections: &[ReadSection]) -> Result<Self, StateError> {
@@ -183,6 +186,10 @@ impl SavedState {
                 return Err(StateError::OtherVersion { section: name.to_owned(), found: section.version });
             }
             postcard::from_bytes(&section.bytes).map_err(|_| StateError::Damaged)
+        }
+        fn newer<T: DeserializeOwned + Default>(sections: &[ReadSection], name: &str) -> Result<T, StateError> {
+            let is_there = sections.iter().any(|section| section.name == name);
+            if is_there { part(sections, name) } else { Ok(T::default()) }
         }
         Ok(Self {
             written: part(sections, "written")?,
@@ -197,12 +204,17 @@ impl SavedState {
             told: part(sections, "told")?,
             overload: part(sections, "overload")?,
             // Checkpoints up to 2026-11-26 have none.
-            heard: if sections.iter().any(|section| section.name == "heard") {
-                part(sections, "heard")?
-            } else {
-                SavedHeard::default()
-            },
+            heard: newer(sections, "heard")?,
+            // Checkpoints up to 2026-11-27 have none.
+            lists: newer(sections, "lists")?,
         })
+    }
+
+    /// Lists of a plan that are other versions than those that were in force.
+    pub(super) fn other_lists(&self, plan: &Plan) -> Vec<String> {
+        let was_other =
+            |(id, version): &&(String, String)| self.lists.iter().any(|(known, was)| known == id && was != version);
+        plan.lists.iter().filter(was_other).map(|(id, _)| id.clone()).collect()
     }
 
     /// Gives every symbol the number it had. The tables must be empty.

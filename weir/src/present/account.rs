@@ -292,6 +292,12 @@ fn state_notes(text: &mut String, found: &Found, summary: &Summary) {
             format_time(at_ms)
         ));
     }
+    if summary.replayed.turns > 0 && !found.other_lists.is_empty() {
+        note(format!(
+            "they were judged by lists that are newer than the checkpoint, or older: {}",
+            found.other_lists.join(", ")
+        ));
+    }
     for (path, bytes) in &summary.replayed.missing {
         note(format!(
             "{path}: {} bytes that had been judged after the checkpoint are not there any more, and are missing from \
@@ -400,6 +406,7 @@ pub(crate) fn summary_json(summary: &Summary, lists: &[ListStatus]) -> String {
             serde_json::json!({
                 "checkpoint": found.checkpoint.map(|(epoch, at_ms)| serde_json::json!({ "epoch": epoch, "at": format_time(at_ms) })),
                 "given_up": found.given_up,
+                "other_lists": found.other_lists,
                 "unusable": found.unusable.len(),
                 "replayed": summary.replayed.turns,
                 "replay_us": summary.replayed.took.as_micros() as u64,

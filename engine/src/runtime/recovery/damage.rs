@@ -3,6 +3,7 @@
 use super::*;
 use crate::runtime::RunError;
 use crate::state::DeadLettersSpec;
+use crate::state::log::{FIRST_SEQ, Log, LogKind};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -10,23 +11,37 @@ fn in_folder<'a>(files: &'a Files, folder: &str) -> Vec<&'a PathBuf> {
     files.keys().filter(|path| path.starts_with(Path::new("/state").join(folder))).collect()
 }
 
-/// What is on the disk once a run was killed that had checkpoints, event ids, and turns behind the last checkpoint.
+/// What is on the disk once a run was killed whose last checkpoint needs something of every log, with more behind it: so that
+/// damage to the first record is told from a write that was torn.
 fn of_a_killed_run() -> Files {
-    for calls in (300..).step_by(50) {
+    const LOGS: [(&str, LogKind); 3] =
+        [("journal", LogKind::Journal), ("events", LogKind::EventIds), ("outbox", LogKind::Outbox)];
+    for tried in 0..1_000 {
         let (world, client) = in_world(3, false);
         let disk = world.disk();
-        disk.fail_at(calls, Fault::PowerOff);
-        if let Ok(pipeline) = build(&world, &client, &disk, &mut SeededRng::new(calls), as_it_is) {
+        disk.fail_at(300 + tried % 10 * 20, Fault::PowerOff);
+        if let Ok(pipeline) = build(&world, &client, &disk, &mut SeededRng::new(tried), as_it_is) {
             let _ = pipeline.run();
         }
-        assert!(disk.is_off(), "the run is over after {calls} calls");
-        let files = disk.after_power_loss(Survival::Everything).files();
-        let holds = |folder| in_folder(&files, folder).iter().any(|path| files[*path][64..].iter().any(|b| *b != 0));
-        if in_folder(&files, "checkpoints").len() == 3 && ["journal", "events", "outbox"].into_iter().all(holds) {
-            return files;
+        let disk = disk.after_power_loss(Survival::Everything);
+        let spec = StateSpec { vfs: Arc::new(disk.clone()), ..spec_of_state() };
+        let held = |(folder, kind): (&str, LogKind)| {
+            let looked = Log::look(&disk, &spec.folder.join(folder), kind).expect("it is sound").expect("it is there");
+            looked.segments[0]..looked.next_seq
+        };
+        let newest = survey(&spec, Pseudonyms::from_root(&[7; 32]).state_key()).unwrap().newest;
+        let Some(standing) = newest.map(|loaded| loaded.standing) else { continue };
+        let needed = [standing.journal, standing.events.1, standing.outbox];
+        let goes_on = LOGS
+            .into_iter()
+            .map(held)
+            .zip(needed)
+            .all(|(held, needed)| held.end - held.start >= 4 && needed > FIRST_SEQ + 2);
+        if goes_on && held(LOGS[0]).end > standing.journal {
+            return disk.files();
         }
     }
-    unreachable!("it gets that far");
+    unreachable!("a run gets that far");
 }
 
 fn flip(files: &mut Files, path: &Path, at: usize) {
@@ -72,7 +87,7 @@ fn damaged() -> Vec<(&'static str, Files)> {
 fn what_is_damaged_stops_the_start_until_it_is_given_up() {
     for (said, files) in damaged() {
         let disk = SimulatedDisk::holding(files);
-        let error = start(&disk, as_it_is).expect_err(said);
+        let error = start(&disk, as_it_is).map(drop).expect_err(said);
         assert!(error.contains(said) && error.contains("--accept-state-loss"), "{said}: {error}");
         let given_up = start(&disk, accepting).unwrap_or_else(|error| panic!("{said}: {error}"));
         assert!(given_up.found.unwrap().given_up, "{said}");
@@ -121,7 +136,7 @@ fn alerts_that_wait_are_given_up_by_hand_only() {
     let outbox = in_folder(&files, "outbox").into_iter().find(|path| path.extension().is_some()).unwrap().clone();
     flip(&mut files, &outbox, 70);
     let disk = SimulatedDisk::holding(files.clone());
-    let error = start(&disk, accepting).expect_err("alerts wait in it");
+    let error = start(&disk, accepting).map(drop).expect_err("alerts wait in it");
     assert!(error.contains("/state/outbox/") && error.contains("move /state/outbox away"), "{error}");
     files.retain(|path, _| !path.starts_with("/state/outbox"));
     assert!(start(&SimulatedDisk::holding(files), accepting).unwrap().found.unwrap().given_up);
@@ -138,7 +153,7 @@ fn damaged_dead_letters_say_what_to_move_away() {
     let mut files = disk.files();
     let log = in_folder(&files, "dead-letters")[0].clone();
     flip(&mut files, &log, 3);
-    let error = start(&SimulatedDisk::holding(files.clone()), keeping).expect_err("it is damaged");
+    let error = start(&SimulatedDisk::holding(files.clone()), keeping).map(drop).expect_err("it is damaged");
     assert!(error.contains("move /state/dead-letters away"), "{error}");
     files.retain(|path, _| !path.starts_with("/state/dead-letters"));
     start(&SimulatedDisk::holding(files), keeping).unwrap();
@@ -159,7 +174,7 @@ fn a_damaged_checkpoint_is_passed_over_and_all_of_them_stop_the_start() {
     };
     let found = start(&with_damaged(&checkpoints[2..]), as_it_is).unwrap().found.unwrap();
     assert_eq!((found.unusable.len(), found.unusable[0].path.as_path()), (1, checkpoints[2].as_path()));
-    let error = start(&with_damaged(&checkpoints), as_it_is).expect_err("it does not start empty");
+    let error = start(&with_damaged(&checkpoints), as_it_is).map(drop).expect_err("it does not start empty");
     assert!(error.contains("damaged") && error.contains("--accept-state-loss"), "{error}");
     assert!(start(&with_damaged(&checkpoints), accepting).unwrap().found.unwrap().given_up);
 }

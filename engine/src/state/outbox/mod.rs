@@ -110,6 +110,8 @@ pub struct Found {
     pub unusable: Vec<Unusable>,
     /// The state of earlier runs was given up.
     pub given_up: bool,
+    /// Lists of which another version is in force than when the checkpoint was made.
+    pub other_lists: Vec<String>,
 }
 
 /// What the writer is given, in order.
