@@ -346,7 +346,7 @@ fn what_came_before_a_reload_is_not_judged_by_the_new_rules_after_a_kill() {
 
 #[test]
 fn a_start_says_which_lists_are_others_than_when_the_checkpoint_was_made() {
-    const LISTS: &str = r#"weir: 1
+    const LISTS: &str = r"weir: 1
 pack: p
 owner: o
 purposes:
@@ -357,7 +357,7 @@ lists:
 rules:
   - { id: stolen, kind: watchlist, from: vehicle, on: plate, list: stolen, purpose: goods, severity: high, review: required }
   - { id: sought, kind: watchlist, from: vehicle, on: plate, list: sought, purpose: goods, severity: high, review: required }
-"#;
+";
     let plates = |of: &[&str]| {
         let rows = of.iter().map(|plate| format!("{plate},{plate},2099-01-01\n"));
         format!("plate,entry_id,expires\n{}", rows.collect::<String>())
