@@ -352,6 +352,48 @@ mod tests {
         }
     }
 
+    /// Texts are taken in as a whole, and split where a piece is full.
+    #[test]
+    fn texts_of_every_length_are_read_as_they_were_written() {
+        for len in (0..60).chain(PIECE_BYTES - 60..PIECE_BYTES + 60).chain([3 * PIECE_BYTES, 5 * PIECE_BYTES + 17]) {
+            let text: String = (0..len).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
+            let (disk, folder, mut buffer) = (SimulatedDisk::new(), Path::new("/checkpoints"), Vec::new());
+            let texts = [text.clone(), "between".to_owned(), text];
+            publish(&disk, folder, &KEY, 9, &mut buffer, |writer| writer.section("texts", 3, &texts)).unwrap();
+            assert!(buffer.capacity() <= PIECE_BYTES + BEYOND_BYTES, "{} bytes in memory", buffer.capacity());
+            let read = from_bytes(&KEY, 9, &disk.map(&path_of(folder, 9), FILE_BYTES_MAX).unwrap()).unwrap();
+            assert_eq!(postcard::from_bytes::<[String; 3]>(&read[0].bytes).unwrap(), texts, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_mended_is_wrong_only_in_what_it_says() {
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/state/checkpoint-1");
+        let counted = std::fs::read(golden).unwrap();
+        for bytes in [written(&[("windows", &[7; 100]), ("told", &[5; 10]), ("long", &[9; 100])]), counted] {
+            let epoch = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
+            let whole = without_key(epoch, &bytes).unwrap();
+            let second = HEADER_BYTES + SECTION_HEAD_BYTES + whole[0].bytes.len();
+            for (section, at) in [(0, HEADER_BYTES), (1, second)] {
+                let mut changed = bytes.clone();
+                changed[0] ^= 1;
+                changed[at + SECTION_HEAD_BYTES] ^= 1;
+                mend(epoch + 1, &mut changed);
+                let mut expected = whole.clone();
+                expected[section].bytes[0] ^= 1;
+                assert_eq!(without_key(epoch + 1, &changed).unwrap(), expected);
+            }
+            for len in 0..bytes.len() {
+                mend(epoch, &mut bytes[..len].to_vec());
+            }
+        }
+        let mut unknown = written(&[("one", &[1])]);
+        unknown[8] = 99;
+        assert!(without_key(9, &unknown).unwrap_err().contains("version 99"));
+        mend(9, &mut unknown);
+        assert_eq!(without_key(9, &unknown).unwrap().len(), 1);
+    }
+
     #[test]
     fn what_is_not_there_need_not_be_removed() {
         let (disk, path) = (SimulatedDisk::new(), Path::new("/checkpoints/a"));
