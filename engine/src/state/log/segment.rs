@@ -13,8 +13,8 @@ use crate::vfs::{Vfs, VfsFile};
 pub(super) const HEADER_BYTES: u64 = 64;
 const MAGIC: &[u8; 8] = b"weir-log";
 const VERSION: u32 = 1;
-/// Bytes read at once.
-const WINDOW_BYTES: usize = 256 << 10;
+/// Bytes read at once. Few in tests, so that a segment is several windows.
+const WINDOW_BYTES: usize = if cfg!(test) { 128 } else { 256 << 10 };
 /// Name of the segment that is being made.
 const SPARE: &str = "spare";
 const SUFFIX: &str = ".log";

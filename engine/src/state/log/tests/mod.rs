@@ -386,7 +386,10 @@ fn a_reader_follows_a_writer_over_segments() {
     }
     assert!(seen > 200 && log.first_seq() > FIRST_SEQ);
     // Who comes back to what has been trimmed hears so.
-    assert!(matches!(log.reader(FIRST_SEQ).read(log.durable_to(), 1, 1), Err(LogError::Gap { from: FIRST_SEQ, .. })));
+    let Err(LogError::Gap { from, to, .. }) = log.reader(FIRST_SEQ).read(log.durable_to(), 1, 1) else {
+        panic!("it is gone")
+    };
+    assert_eq!((from, to + 1), (FIRST_SEQ, log.first_seq()));
 }
 
 /// What a segment of 256 bytes holds beside its header: 192 bytes of frames, each with 16 bytes before it, and a mark.
