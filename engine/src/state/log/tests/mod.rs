@@ -212,6 +212,23 @@ fn any_call_may_fail() {
 }
 
 #[test]
+fn whatever_fails_while_it_is_opened_is_an_error() {
+    let (disk, _) = closed();
+    let files = disk.files();
+    for call in 1.. {
+        let disk = SimulatedDisk::holding(files.clone());
+        disk.fail_at(call, Fault::Error(io::ErrorKind::PermissionDenied));
+        let opened = open(&disk);
+        if !disk.has_failed() {
+            opened.expect("nothing failed");
+            assert!(call > 10, "{call} calls");
+            break;
+        }
+        assert!(opened.is_err(), "call {call}");
+    }
+}
+
+#[test]
 fn a_log_that_failed_takes_nothing_more() {
     let disk = SimulatedDisk::new();
     let (mut log, _) = open(&disk).unwrap();
