@@ -422,6 +422,10 @@ fn a_followed_file_that_was_renamed_between_two_runs_is_read_to_its_end_first() 
     assert_eq!(run(30)["received"], 30, "twenty of the old one and ten of the new one, and none of a stranger");
     place.write("in.ndjson", people(50..65));
     assert_eq!(run(5)["received"], 5, "each is read once");
+    // What has the inode of a file that was followed need not be it, nor anything that can be followed.
+    std::fs::rename(place.path("in.ndjson"), place.path("backup.gz")).unwrap();
+    place.write("backup.gz", [0x1f, 0x8b, 8, 0, 1, 2, 3]).write("in.ndjson", people(65..75));
+    assert_eq!(run(10)["received"], 10, "and the run ends well");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use weir_engine::{Feed, SourceError};
 use super::STOP_POLL;
 use super::file::FileSource;
 
-/// Files that one source follows at most: of more, the first in the order of their names.
+/// Files that one source follows at most: of more, those that it follows already, and the first in the order of their names.
 const FILES_MAX: usize = 1024;
 
 /// Files that no name leads to here and that are read on: of more, those to which none has led for longest are let go.
@@ -69,8 +69,9 @@ impl<'a> Following<'a> {
                 continue;
             }
             match Followed::open(&path, vfs, self.feed) {
-                // Of one that is not known after all nothing was read, and it is not under a name that is asked for.
-                Ok(renamed) if renamed.begun_before => {
+                // Of one that is not known after all nothing was read, and it is not under a name that is asked for. One that is
+                // compressed is another file, or there is no place in it to go on at.
+                Ok(renamed) if renamed.begun_before && renamed.is_plain => {
                     let identity = renamed.identity;
                     self.open.insert(identity, renamed);
                     self.read_to_end(identity);
@@ -87,14 +88,14 @@ impl<'a> Following<'a> {
     /// Looks at all files once; whether something came.
     fn look(&mut self) -> Result<bool, SourceError> {
         let mut paths = self.source.paths()?;
-        let mut trouble = (paths.len() > FILES_MAX).then(|| {
-            let pattern = &self.source.pattern;
-            format!(
-                "{} files match {pattern}, and only the first {FILES_MAX} are followed: take some away",
-                paths.len()
-            )
-        });
-        paths.truncate(FILES_MAX);
+        let mut trouble = None;
+        if paths.len() > FILES_MAX {
+            let (len, pattern) = (paths.len(), &self.source.pattern);
+            trouble = Some(format!("{len} files match {pattern}, and only {FILES_MAX} are followed: take some away"));
+            let followed: BTreeSet<&PathBuf> = self.open.values().map(|followed| &followed.path).collect();
+            paths.sort_by_key(|path| !followed.contains(path));
+            paths.truncate(FILES_MAX);
+        }
         let stat = |path: PathBuf| self.source.vfs.stat(&path).ok().map(|stat| (path, stat));
         let named: Vec<(PathBuf, Stat)> = paths.into_iter().filter_map(stat).collect();
         let mut came = self.leave(&named);
@@ -112,6 +113,12 @@ impl<'a> Following<'a> {
                 match Followed::open(&path, self.source.vfs.as_ref(), self.feed) {
                     // The name leads to another file than a moment ago: the next look finds it.
                     Ok(followed) if followed.identity != stat.identity => continue,
+                    Ok(followed) if !followed.is_plain => {
+                        let what =
+                            "it is compressed, and what grows is read as it stands there: let `path` not match it";
+                        trouble.get_or_insert(format!("{}: {what}", path.display()));
+                        continue;
+                    }
                     Ok(followed) => drop(self.open.insert(stat.identity, followed)),
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => {
@@ -219,6 +226,8 @@ struct Followed {
     framer: Framer,
     /// Whether an earlier run has read of it.
     begun_before: bool,
+    /// Whether it is not compressed.
+    is_plain: bool,
 }
 
 impl Followed {
@@ -227,17 +236,15 @@ impl Followed {
         let identity = file.stat()?.identity;
         let mut head = [0; 4];
         let len = file.read_at(0, &mut head)?;
-        if Compression::of_head(&head[..len]) != Compression::Plain {
-            let what = "it is compressed, and what grows is read as it stands there: let `path` not match it";
-            return Err(Error::new(ErrorKind::InvalidData, what));
-        }
+        let is_plain = Compression::of_head(&head[..len]) == Compression::Plain;
         let name = path.display().to_string();
         let place = feed.place_of(&name, file.as_mut())?;
         let offset = if feed.reads_from_start() { 0 } else { place.from };
         file.seek(SeekFrom::Start(offset))?;
         let begun_before = place.from > 0 || place.records > 0;
         let framer = feed.framer_at(&name, &place, true);
-        Ok(Self { file, identity, path: path.to_owned(), nameless_since_ns: None, offset, framer, begun_before })
+        let path = path.to_owned();
+        Ok(Self { file, identity, path, nameless_since_ns: None, offset, framer, begun_before, is_plain })
     }
 
     /// Reads what there is; `len` is how long the file was a moment ago, if a name leads to it.

@@ -212,9 +212,7 @@ impl SavedState {
 
     /// Lists of a plan that are other versions than those that were in force.
     pub(super) fn other_lists(&self, plan: &Plan) -> Vec<String> {
-        let was_other =
-            |(id, version): &&(String, String)| self.lists.iter().any(|(known, was)| known == id && was != version);
-        plan.lists.iter().filter(was_other).map(|(id, _)| id.clone()).collect()
+        other_versions(&self.lists, &plan.lists)
     }
 
     /// Gives every symbol the number it had. The tables must be empty.
@@ -226,5 +224,30 @@ impl SavedState {
                 }
             }
         }
+    }
+}
+
+/// Of lists that were there before, the ids of those of which there is a version now that was not. Several packs may each have a
+/// list of one id.
+fn other_versions(was: &BTreeSet<(String, String)>, now: &BTreeSet<(String, String)>) -> Vec<String> {
+    let mut others: Vec<String> = now.difference(was).map(|(id, _)| id.clone()).collect();
+    others.retain(|id| was.iter().any(|(known, _)| known == id));
+    others.dedup();
+    others
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_another_if_a_version_of_it_is_new() {
+        let lists =
+            |of: &[(&str, &str)]| of.iter().map(|(id, version)| (id.to_string(), version.to_string())).collect();
+        let was = lists(&[("gone", "1"), ("one", "1"), ("two", "1"), ("two", "2")]);
+        assert!(other_versions(&was, &was).is_empty(), "two packs may each have a list of one id");
+        assert!(other_versions(&was, &lists(&[("new", "1"), ("two", "2")])).is_empty());
+        assert_eq!(other_versions(&was, &lists(&[("one", "2"), ("two", "3"), ("two", "4")])), ["one", "two"]);
+        assert!(other_versions(&BTreeSet::new(), &was).is_empty(), "an older checkpoint says nothing of lists");
     }
 }
