@@ -7,7 +7,7 @@
 mod over_tcp;
 pub mod paced;
 
-pub use over_tcp::over_tcp;
+pub use over_tcp::{STAGES, Timed, over_tcp};
 
 use std::path::{Path, PathBuf};
 

@@ -2,9 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weir_connectors::source::TcpSource;
+use weir_engine::clock::{Clock, SystemClock};
+use weir_engine::metrics::Passage;
 use weir_engine::runtime::PipelineBuilder;
 use weir_engine::watchlist::Watchlist;
 use weir_engine::{Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, SourceSpec};
@@ -12,8 +14,21 @@ use weir_rules::{Catalog, Pack};
 
 use crate::paced::{HIT_EVERY, LANES, send};
 
-/// Sends records at a rate and runs a pipeline over them; `with` adds to it. Of every alert: when its record was meant to be
-/// sent, seconds from the start, and how long it took from then, milliseconds.
+/// What an alert's time goes by, in this order.
+pub const STAGES: [&str; 5] = ["sent late", "under way", "waiting for a shard", "judged", "to the sink"];
+
+/// An alert.
+#[derive(Debug, Clone, Copy)]
+pub struct Timed {
+    /// When its record was meant to be sent, seconds from the start.
+    pub due_s: f64,
+    /// From then until the sink had it, milliseconds.
+    pub ms: f64,
+    /// How much of that each of [`STAGES`] took.
+    pub stages_ms: [f64; STAGES.len()],
+}
+
+/// Sends records at a rate and runs a pipeline over them; `with` adds to it. Every alert, in order.
 ///
 /// # Panics
 /// When an alert is missing or out of order.
@@ -23,7 +38,7 @@ pub fn over_tcp(
     rate: f64,
     seconds: f64,
     with: impl FnOnce(PipelineBuilder) -> PipelineBuilder,
-) -> Vec<(f64, f64)> {
+) -> Vec<Timed> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .on_thread_start(weir_memory::go_first)
@@ -38,48 +53,66 @@ pub fn over_tcp(
         on_bound: Some(Arc::new(move |address| bound.send(address).expect("the sender waits"))),
         runtime: runtime.handle().clone(),
     };
-    let started: Arc<Mutex<Option<Instant>>> = Arc::default();
+    let clock = Arc::new(SystemClock::default());
+    let started: Arc<Mutex<Option<u64>>> = Arc::default();
     // All of its memory is there before anything is measured.
-    let mut seen = vec![(1.0, 1.0); (rate * seconds) as usize / HIT_EVERY as usize + 1];
+    let mut seen =
+        vec![(1, Passage { read_ns: 1, ..Passage::default() }); (rate * seconds) as usize / HIT_EVERY as usize + 1];
     seen.clear();
     let seen = Arc::new(Mutex::new(seen));
-    let timing = Timing { started: Arc::clone(&started), rate, seen: Arc::clone(&seen) };
     let builder = Pipeline::builder(Catalog::builtin())
+        .clock(Arc::<SystemClock>::clone(&clock))
         .shared_pack(pack.clone(), vec![Arc::clone(list)])
         .limits(Limits { max_ahead_ms: i64::MAX, ..Limits::default() })
         .source(SourceSpec::new("tcp", Format::Ndjson), source)
-        .sink(SinkSpec::alerts("timing", ["p"]), timing);
+        .sink(SinkSpec::alerts("timing", ["p"]), Timing { clock: Arc::clone(&clock), seen: Arc::clone(&seen) });
     let pipeline = with(builder).build().expect("a pipeline");
+    let starts = Arc::clone(&started);
     let sender = std::thread::spawn(move || {
         let address = address.recv().expect("the source listens");
         let connection = TcpStream::connect(address).expect("a connection");
-        send(&connection, rate, seconds, |begin| *started.lock().expect("nobody died") = Some(begin))
+        let mut begin = None;
+        let sent = send(&connection, rate, seconds, |now| {
+            begin = Some(now);
+            *starts.lock().expect("nobody died") = Some(clock.monotonic_ns());
+        });
+        let begin = begin.expect("it began");
+        sent.into_iter().map(|at| at.duration_since(begin).as_secs_f64() * 1e3).collect::<Vec<f64>>()
     });
     pipeline.run().expect("a run");
-    let expected = sender.join().expect("the sender");
-    let timed = std::mem::take(&mut *seen.lock().expect("the sink is done"));
-    assert_eq!(timed.len() as u64, expected, "every hit is told");
-    timed
+    let sent_ms = sender.join().expect("the sender");
+    let begin_ns = started.lock().expect("nobody died").expect("it began");
+    let seen = seen.lock().expect("the sink is done");
+    assert_eq!(seen.len(), sent_ms.len(), "every hit is told");
+    let ms = |ns: u64| (ns as f64 - begin_ns as f64) / 1e6;
+    seen.iter()
+        .zip(sent_ms)
+        .enumerate()
+        .map(|(number, ((seen_ns, passage), sent_ms))| {
+            let due_s = (number as u64 * HIT_EVERY) as f64 / rate;
+            let ends = [sent_ms, ms(passage.read_ns), ms(passage.taken_ns), ms(passage.told_ns), ms(*seen_ns)];
+            let mut from = due_s * 1e3;
+            let stages_ms = ends.map(|end| end - std::mem::replace(&mut from, end));
+            Timed { due_s, ms: ms(*seen_ns) - due_s * 1e3, stages_ms }
+        })
+        .collect()
 }
 
 struct Timing {
-    started: Arc<Mutex<Option<Instant>>>,
-    rate: f64,
-    seen: Arc<Mutex<Vec<(f64, f64)>>>,
+    clock: Arc<SystemClock>,
+    seen: Arc<Mutex<Vec<(u64, Passage)>>>,
 }
 
 impl Sink for Timing {
     fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
-        let now = Instant::now();
-        let begin = self.started.lock().expect("nobody died").expect("records come after the start");
+        let now_ns = self.clock.monotonic_ns();
         let mut seen = self.seen.lock().expect("one sink");
         for output in outputs {
             let Output::Alert(alert) = output else { continue };
             // Hits come in the order in which they were sent, as the lane shows.
             let number = seen.len() as u64;
             assert_eq!(alert.say.as_deref(), Some(format!("{:05}", number % LANES).as_str()));
-            let due_s = (number * HIT_EVERY) as f64 / self.rate;
-            seen.push((due_s, (now.duration_since(begin).as_secs_f64() - due_s) * 1e3));
+            seen.push((now_ns, alert.passage));
         }
         Ok(())
     }

@@ -85,6 +85,12 @@ pub fn sorted(mut figures: Vec<f64>) -> Vec<f64> {
     figures
 }
 
+/// How ascending figures lie, milliseconds.
+pub fn spread(sorted: &[f64]) -> String {
+    let [p50, p99, p999, most] = [0.5, 0.99, 0.999, 1.0].map(|share| quantile(sorted, share));
+    format!("ms p50 {p50:.3}, p99 {p99:.3}, p99.9 {p999:.3}, max {most:.3}")
+}
+
 /// The figure below which a share of them lies; not a number if there is none.
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
@@ -141,13 +147,17 @@ impl Line {
 /// The sender looks at its schedule this often.
 const TICK: Duration = Duration::from_micros(100);
 
-/// Sends records on their schedule, and says when it starts; how many of them hit.
+/// Sends records on their schedule, and says when it starts. Gives the moment at which each of those that hit went off:
+/// later than it was meant to, where the sender got no core or the other side did not read.
 ///
 /// # Panics
 /// When the other side does not read.
-pub fn send(mut connection: &TcpStream, rate: f64, seconds: f64, starts: impl FnOnce(Instant)) -> u64 {
+pub fn send(mut connection: &TcpStream, rate: f64, seconds: f64, starts: impl FnOnce(Instant)) -> Vec<Instant> {
     connection.set_nodelay(true).expect("a socket option");
     let total = (rate * seconds) as u64 / HIT_EVERY * HIT_EVERY;
+    // All of its memory is there before anything is measured.
+    let mut sent = vec![Instant::now(); (total / HIT_EVERY) as usize];
+    sent.clear();
     let begin = Instant::now();
     starts(begin);
     let (mut number, mut line, mut lines) = (0, Line::default(), Vec::new());
@@ -162,7 +172,8 @@ pub fn send(mut connection: &TcpStream, rate: f64, seconds: f64, starts: impl Fn
             line.write(number, (number as f64 * 1e3 / rate) as u64, &mut lines);
             number += 1;
         }
+        sent.resize(due.div_ceil(HIT_EVERY) as usize, Instant::now());
         connection.write_all(&lines).expect("the source reads");
     }
-    total / HIT_EVERY
+    sent
 }

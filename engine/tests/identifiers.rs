@@ -120,6 +120,22 @@ fn a_filler_within_a_machine_read_number_stands_for_what_a_list_may_write_there(
     assert!(!apply(Normaliser::DocumentV1, &valid[0], &mut String::new()).unwrap());
 }
 
+/// The examples of ICAO Doc 9303-11, appendix D.2.
+#[test]
+fn a_number_longer_than_its_places_goes_on_in_the_optional_data() {
+    let card = "I<UTOD23145890<7349<<<<<<<<<<<\n3407127M9507122UTO<<<<<<<<<<<2\nSTEVENSON<<PETER<JOHN<<<<<<<<<";
+    let sheet = "I<UTOSTEVENSON<<PETER<JOHN<<<<<<<<<<\nD23145890<UTO3407127M95071227349<<<8";
+    for lines in [card, sheet] {
+        let mut number = String::new();
+        assert!(apply(Normaliser::DocumentV1, lines, &mut number).unwrap());
+        assert_eq!(number, "D23145890734");
+        // Neither a misread character of what goes on, nor a digit that is not there, gives the number of nine places.
+        for misread in [lines.replace("7349", "7449"), lines.replace("7349", "9<<<"), lines.replace("7349", "<<<<")] {
+            assert!(!apply(Normaliser::DocumentV1, &misread, &mut String::new()).unwrap(), "{misread}");
+        }
+    }
+}
+
 #[test]
 fn un_numbers() {
     for vector in vectors("un_numbers.ndjson") {

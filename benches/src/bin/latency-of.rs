@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Instant;
 
-use weir_benches::paced::{HIT_EVERY, LANES, plate, quantile, send, sorted};
+use weir_benches::paced::{HIT_EVERY, LANES, plate, send, sorted, spread};
 
 /// Entries of the list.
 const ENTRIES: u64 = 1_000_000;
@@ -34,14 +34,7 @@ fn main() {
         let (to, _) = out.accept().expect("it reads");
         let (from, _) = back.accept().expect("it writes");
         let latencies = run(&to, from, rate, WARM_UP_S + seconds);
-        println!(
-            "{rate:.0} records/s: {} alerts, ms p50 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
-            latencies.len(),
-            quantile(&latencies, 0.5),
-            quantile(&latencies, 0.99),
-            quantile(&latencies, 0.999),
-            quantile(&latencies, 1.0),
-        );
+        println!("{rate:.0} records/s: {} alerts, {}", latencies.len(), spread(&latencies));
     }
 }
 

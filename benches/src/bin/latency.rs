@@ -3,21 +3,25 @@
 //! Usage: `latency FOLDER [SECONDS] [RATE...]` (20 s; 20,000 and 100,000 records/s). Sender, pipeline and sink are one
 //! process with one clock, on the cores there are; the list has a million plates and one record in a hundred hits. The
 //! sender keeps to its schedule whatever the pipeline does: a record that waits behind others has waited (no
-//! coordinated omission). Each round is run four times: to a thread that only counts lines (what the machine and its
+//! coordinated omission). Each round is run five times: to a thread that only counts lines (what the machine and its
 //! sockets take by themselves), with alerts going to the sink out of memory, with a journal of all records and an outbox of
-//! all alerts in FOLDER, and with a checkpoint a second as well.
+//! all alerts in FOLDER, with a checkpoint a second as well, and without one again, so that what a checkpoint costs stands
+//! beside what two runs differ by that are alike. One alert in a thousand is slower than p99.9: eight of a run of 8 s, which
+//! a single stall decides; a minute tells more.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use weir_benches::paced::{HIT_EVERY, PACK, build, open, quantile, send, sorted};
-use weir_benches::{over_tcp, parse};
+use weir_benches::paced::{HIT_EVERY, PACK, build, open, quantile, send, sorted, spread};
+use weir_benches::{STAGES, Timed, over_tcp, parse};
 use weir_engine::StateSpec;
+use weir_engine::watchlist::Watchlist;
+use weir_rules::Pack;
 
 /// Entries of the list.
 const ENTRIES: u64 = 1_000_000;
@@ -29,6 +33,19 @@ const NEVER_MS: u64 = 100_000;
 const SETTLE: Duration = Duration::from_secs(2);
 /// How many runs of each rate.
 const ROUNDS: u32 = 3;
+
+/// What is run in each round, in this order.
+const RUNS: [&str; 5] = [
+    "a thread that only counts lines",
+    "alerts out of memory",
+    "records and alerts on the disk first",
+    "and a checkpoint a second",
+    "no checkpoint again",
+];
+/// In [`RUNS`].
+const CHECKPOINT: usize = 3;
+/// Runs of [`RUNS`] that are alike but for the moment, before and after the one with checkpoints.
+const NO_CHECKPOINT: [usize; 2] = [2, 4];
 
 fn main() {
     weir_memory::steady_memory();
@@ -42,44 +59,86 @@ fn main() {
     build(&path, ENTRIES, "A", &pack);
     let list = open(&path, &pack);
     for rate in rates {
+        let mut rounds: Vec<[Vec<Timed>; RUNS.len()]> = Vec::new();
         for round in 1..=ROUNDS {
-            let floor = floor(rate, WARM_UP_S + seconds);
-            println!(
-                "{rate:.0} records/s, round {round}, to a thread that only counts lines: ms p50 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
-                quantile(&floor, 0.5),
-                quantile(&floor, 0.99),
-                quantile(&floor, 0.999),
-                quantile(&floor, 1.0),
-            );
-            for kept in [None, Some(NEVER_MS), Some(1_000)] {
-                let state = tempfile::tempdir_in(&folder).expect("a folder");
-                let timed = over_tcp(&pack, &list, rate, WARM_UP_S + seconds, |builder| {
-                    let Some(checkpoint_every_ms) = kept else { return builder };
-                    let journal_for_ms = (checkpoint_every_ms * 6).max(60_000);
-                    let spec = StateSpec::new(state.path());
-                    builder.state(StateSpec { checkpoint_every_ms, journal_for_ms, ..spec })
-                });
-                drop(state);
-                settle(&folder);
-                let latencies =
-                    sorted(timed.into_iter().filter(|(due_s, _)| *due_s >= WARM_UP_S).map(|(_, ms)| ms).collect());
-                println!(
-                    "{rate:.0} records/s, round {round}{}: {} alerts, ms p50 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
-                    match kept {
-                        None => "",
-                        Some(NEVER_MS) => ", records and alerts on the disk first",
-                        Some(_) => ", and a checkpoint a second",
-                    },
-                    latencies.len(),
-                    quantile(&latencies, 0.5),
-                    quantile(&latencies, 0.99),
-                    quantile(&latencies, 0.999),
-                    quantile(&latencies, 1.0),
-                );
-            }
+            let mut run = 0;
+            rounds.push([(); RUNS.len()].map(|()| {
+                let timed = match run {
+                    0 => floor(rate, WARM_UP_S + seconds),
+                    1 => over_tcp(&pack, &list, rate, WARM_UP_S + seconds, |builder| builder),
+                    _ => durable(&pack, &list, &folder, rate, WARM_UP_S + seconds, run == CHECKPOINT),
+                };
+                let timed: Vec<Timed> = timed.into_iter().filter(|it| it.due_s >= WARM_UP_S).collect();
+                println!("{rate:.0} records/s, round {round}, {}: {}", RUNS[run], told(&timed));
+                run += 1;
+                timed
+            }));
         }
+        for (run, what) in RUNS.iter().enumerate() {
+            let all: Vec<Timed> = rounds.iter().flat_map(|round| &round[run]).copied().collect();
+            println!("{rate:.0} records/s, all rounds, {what}: {}", told(&all));
+        }
+        compare_checkpoints(rate, &rounds);
     }
     fs::remove_file(path).expect("the file goes");
+}
+
+/// How many alerts, how they lie, and where those beyond the last quantile had spent their time, on the average.
+fn told(timed: &[Timed]) -> String {
+    let ms = sorted(timed.iter().map(|it| it.ms).collect());
+    let slow: Vec<&Timed> = timed.iter().filter(|it| it.ms > quantile(&ms, 0.999)).collect();
+    let stages: Vec<String> = STAGES
+        .iter()
+        .enumerate()
+        .map(|(at, stage)| {
+            let sum: f64 = slow.iter().map(|it| it.stages_ms[at]).sum();
+            format!("{stage} {:.2}", sum / slow.len() as f64)
+        })
+        .collect();
+    format!("{} alerts, {}; the slowest thousandth: {}", timed.len(), spread(&ms), stages.join(", "))
+}
+
+/// What a checkpoint a second costs at p99.9, beside what two runs without one differ by.
+fn compare_checkpoints(rate: f64, rounds: &[[Vec<Timed>; RUNS.len()]]) {
+    let p999 =
+        |runs: &[&Vec<Timed>]| quantile(&sorted(runs.iter().flat_map(|it| it.iter()).map(|it| it.ms).collect()), 0.999);
+    let beside = |runs: &[usize], others: &[usize]| {
+        let of = |round: &'_ [Vec<Timed>; RUNS.len()], runs: &[usize]| {
+            p999(&runs.iter().map(|run| &round[*run]).collect::<Vec<_>>())
+        };
+        let each: Vec<String> =
+            rounds.iter().map(|round| format!("{:.2}", of(round, runs) / of(round, others))).collect();
+        let all = |runs: &[usize]| {
+            p999(&rounds.iter().flat_map(|round| runs.iter().map(|run| &round[*run])).collect::<Vec<_>>())
+        };
+        format!("{:.2} times ({})", all(runs) / all(others), each.join(", "))
+    };
+    let [before, after] = NO_CHECKPOINT;
+    println!(
+        "{rate:.0} records/s, p99.9 with a checkpoint a second beside none: {}",
+        beside(&[CHECKPOINT], &NO_CHECKPOINT)
+    );
+    println!("{rate:.0} records/s, p99.9 of none beside none: {}", beside(&[after], &[before]));
+}
+
+/// With a journal of all records and an outbox of all alerts.
+fn durable(
+    pack: &Pack,
+    list: &Arc<Watchlist>,
+    folder: &Path,
+    rate: f64,
+    seconds: f64,
+    has_checkpoints: bool,
+) -> Vec<Timed> {
+    let state = tempfile::tempdir_in(folder).expect("a folder");
+    let timed = over_tcp(pack, list, rate, seconds, |builder| {
+        let checkpoint_every_ms = if has_checkpoints { 1_000 } else { NEVER_MS };
+        let journal_for_ms = (checkpoint_every_ms * 6).max(60_000);
+        builder.state(StateSpec { checkpoint_every_ms, journal_for_ms, ..StateSpec::new(state.path()) })
+    });
+    drop(state);
+    settle(folder);
+    timed
 }
 
 /// Lets the disk come to rest.
@@ -89,32 +148,39 @@ fn settle(folder: &Path) {
 }
 
 /// What the machine, its sockets and the schedule take by themselves: the same records to a thread that counts lines.
-fn floor(rate: f64, seconds: f64) -> Vec<f64> {
+fn floor(rate: f64, seconds: f64) -> Vec<Timed> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
-    let started: Arc<Mutex<Option<Instant>>> = Arc::default();
-    let begins = Arc::clone(&started);
+    let (starts, started) = mpsc::channel();
     let sender = std::thread::spawn(move || {
         let connection = TcpStream::connect(address).expect("a connection");
-        send(&connection, rate, seconds, |begin| *begins.lock().expect("nobody died") = Some(begin))
+        send(&connection, rate, seconds, |begin| starts.send(begin).expect("somebody counts"))
     });
     let (mut connection, _) = listener.accept().expect("the sender");
-    let (mut buffer, mut number, mut latencies) = (vec![0; 64 << 10], 0_u64, Vec::new());
+    let begin = started.recv().expect("the sender begins");
+    let (mut buffer, mut number, mut read) = (vec![0; 64 << 10], 0_u64, Vec::new());
     loop {
-        let read = connection.read(&mut buffer).expect("the sender sends");
-        if read == 0 {
+        let bytes = connection.read(&mut buffer).expect("the sender sends");
+        if bytes == 0 {
             break;
         }
         let now = Instant::now();
-        let begin = started.lock().expect("nobody died").expect("records come after the start");
-        for _ in memchr::memchr_iter(b'\n', &buffer[..read]) {
-            let due_s = number as f64 / rate;
-            if number.is_multiple_of(HIT_EVERY) && due_s >= WARM_UP_S {
-                latencies.push((now.duration_since(begin).as_secs_f64() - due_s) * 1e3);
+        for _ in memchr::memchr_iter(b'\n', &buffer[..bytes]) {
+            if number.is_multiple_of(HIT_EVERY) {
+                read.push(now);
             }
             number += 1;
         }
     }
-    sender.join().expect("the sender");
-    sorted(latencies)
+    let sent = sender.join().expect("the sender");
+    let ms = |at: Instant| at.duration_since(begin).as_secs_f64() * 1e3;
+    sent.into_iter()
+        .zip(read)
+        .enumerate()
+        .map(|(number, (sent, read))| {
+            let due_s = (number as u64 * HIT_EVERY) as f64 / rate;
+            let stages_ms = [ms(sent) - due_s * 1e3, ms(read) - ms(sent), 0.0, 0.0, 0.0];
+            Timed { due_s, ms: ms(read) - due_s * 1e3, stages_ms }
+        })
+        .collect()
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use weir_benches::paced::{PACK, build, open, quantile, sorted};
+use weir_benches::paced::{PACK, build, open, sorted, spread};
 use weir_benches::{over_tcp, parse};
 use weir_engine::{Limits, Output, Sink, SinkError, SinkSpec, StateSpec};
 
@@ -42,18 +42,11 @@ fn main() {
         builder.limits(limits).state(StateSpec::new(state.path())).sink(SinkSpec::alerts("absent", ["p"]), absent)
     });
     let between = |from: f64, until: f64| {
-        sorted(timed.iter().filter(|(due_s, _)| (from..until).contains(due_s)).map(|(_, ms)| *ms).collect())
+        sorted(timed.iter().filter(|it| (from..until).contains(&it.due_s)).map(|it| it.ms).collect())
     };
     let (before, during) = (between(WARM_UP_S, from_s), between(from_s, until_s));
     for (what, ms) in [("before", &before), ("during", &during)] {
-        println!(
-            "the other sink {what} the outage: {} alerts, ms p50 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
-            ms.len(),
-            quantile(ms, 0.5),
-            quantile(ms, 0.99),
-            quantile(ms, 0.999),
-            quantile(ms, 1.0),
-        );
+        println!("the other sink {what} the outage: {} alerts, {}", ms.len(), spread(ms));
     }
     let noted = noted.lock().expect("the sink is done");
     println!(

@@ -50,20 +50,39 @@ pub fn read_mrz(text: &str) -> Option<Mrz> {
     };
     // A filler stands for each character that is neither letter nor digit, within a document number too (ICAO Doc 9303).
     let text = |bytes: &[u8]| bytes.iter().filter(|byte| **byte != b'<').map(|byte| char::from(*byte)).collect();
-    Some(Mrz { kind, document_number: text(number), issuer: text(&lines[0][2..5]), valid })
+    Some(Mrz { kind, document_number: text(&number), issuer: text(&lines[0][2..5]), valid })
 }
 
-fn check_td1<'a>(upper: &'a [u8], middle: &[u8]) -> (&'a [u8], bool) {
+fn check_td1(upper: &[u8], middle: &[u8]) -> (Vec<u8>, bool) {
     let composite: Vec<u8> = [&upper[5..30], &middle[..7], &middle[8..15], &middle[18..29]].concat();
-    let valid = fits(&upper[5..14], upper[14])
+    let (number, number_fits) = document_number(&upper[5..15], &upper[15..30]);
+    let valid = number_fits
         && fits(&middle[..6], middle[6])
         && fits(&middle[8..14], middle[14])
         && fits(&composite, middle[29]);
-    (&upper[5..14], valid)
+    (number, valid)
 }
 
-fn check_two_lines(kind: MrzKind, lower: &[u8]) -> (&[u8], bool) {
-    let mut valid = fits(&lower[..9], lower[9]) && fits(&lower[13..19], lower[19]) && fits(&lower[21..27], lower[27]);
+/// The number out of its nine places and its check digit, and whether they fit. A longer number of a card has a filler in
+/// place of the digit, and goes on in the optional data, up to a filler, with the digit over all of it at the end (ICAO
+/// Doc 9303-5, 4.2.2, and 9303-6, 4.2.2, note j).
+fn document_number(places: &[u8], optional: &[u8]) -> (Vec<u8>, bool) {
+    let (number, digit) = (&places[..9], places[9]);
+    let rest = optional.split(|byte| *byte == b'<').next().unwrap_or_default();
+    match rest.split_last() {
+        Some((digit, rest)) if places[9] == b'<' && !rest.is_empty() => {
+            let number = [number, rest].concat();
+            let fits = fits(&number, *digit);
+            (number, fits)
+        }
+        _ => (number.to_vec(), fits(number, digit)),
+    }
+}
+
+fn check_two_lines(kind: MrzKind, lower: &[u8]) -> (Vec<u8>, bool) {
+    let optional = if kind == MrzKind::Td2 { &lower[28..35] } else { &[] };
+    let (number, number_fits) = document_number(&lower[..10], optional);
+    let mut valid = number_fits && fits(&lower[13..19], lower[19]) && fits(&lower[21..27], lower[27]);
     let composite = |end: usize| [&lower[..10], &lower[13..20], &lower[21..end]].concat();
     match kind {
         MrzKind::Td3 => {
@@ -75,7 +94,7 @@ fn check_two_lines(kind: MrzKind, lower: &[u8]) -> (&[u8], bool) {
         MrzKind::Td2 => valid = valid && fits(&composite(35), lower[35]),
         MrzKind::MrvA | MrzKind::MrvB | MrzKind::Td1 => {}
     }
-    (&lower[..9], valid)
+    (number, valid)
 }
 
 /// Weights 7 3 1, A = 10 to Z = 35, `<` = 0, modulo 10.
