@@ -10,9 +10,9 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use weir_benches::paced::{HIT_EVERY, LANES, plate, send, sorted, spread};
+use weir_benches::paced::{HIT_EVERY, LANES, plate, quantile, send, sorted, spread};
 
 /// Entries of the list.
 const ENTRIES: u64 = 1_000_000;
@@ -33,34 +33,44 @@ fn main() {
         eprintln!("waiting for the program");
         let (to, _) = out.accept().expect("it reads");
         let (from, _) = back.accept().expect("it writes");
-        let latencies = run(&to, from, rate, WARM_UP_S + seconds);
-        println!("{rate:.0} records/s: {} alerts, {}", latencies.len(), spread(&latencies));
+        let (latencies, since_sent) = run(&to, from, rate, WARM_UP_S + seconds);
+        println!(
+            "{rate:.0} records/s: {} alerts, {}; p99.9 from when they were sent {:.3}",
+            latencies.len(),
+            spread(&latencies),
+            quantile(&since_sent, 0.999)
+        );
     }
 }
 
-/// Milliseconds from the intended time to the line that came back, after the warm-up, sorted.
-fn run(to: &TcpStream, from: TcpStream, rate: f64, seconds: f64) -> Vec<f64> {
-    let mut reader = None;
-    send(to, rate, seconds, |begin| {
-        reader = Some(std::thread::spawn(move || read(from, begin, rate, seconds)));
+/// Milliseconds to the line that came back, after the warm-up, sorted: from the intended time, and from when it was sent.
+fn run(to: &TcpStream, from: TcpStream, rate: f64, seconds: f64) -> (Vec<f64>, Vec<f64>) {
+    let mut begun = None;
+    let sent = send(to, rate, seconds, |begin| {
+        begun = Some((begin, std::thread::spawn(move || read(from, rate, seconds))));
     });
-    sorted(reader.expect("it was started").join().expect("the reader"))
+    let (begin, reader) = begun.expect("it began");
+    let came = reader.join().expect("the reader");
+    let warm = (WARM_UP_S * rate) as usize / HIT_EVERY as usize;
+    let due = |number: usize| Duration::from_secs_f64((number as u64 * HIT_EVERY) as f64 / rate);
+    let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e3;
+    let hits = || sent.iter().zip(&came).enumerate().skip(warm);
+    let since_due = hits().map(|(number, (_, came))| ms(begin + due(number), *came)).collect();
+    let since_sent = hits().map(|(_, (sent, came))| ms(*sent, *came)).collect();
+    (sorted(since_due), sorted(since_sent))
 }
 
-fn read(from: TcpStream, begin: Instant, rate: f64, seconds: f64) -> Vec<f64> {
+/// When each line came back.
+fn read(from: TcpStream, rate: f64, seconds: f64) -> Vec<Instant> {
     let hits = (rate * seconds) as u64 / HIT_EVERY;
-    let mut latencies = Vec::new();
+    let mut came = Vec::new();
     let mut lines = BufReader::new(from);
     let mut line = String::new();
     for number in 0..hits {
         line.clear();
         assert!(lines.read_line(&mut line).expect("it writes") > 0, "every hit is told");
-        let now_s = begin.elapsed().as_secs_f64();
+        came.push(Instant::now());
         assert_eq!(line.trim_end().parse::<u64>().expect("a lane"), number % LANES, "in order");
-        let due_s = (number * HIT_EVERY) as f64 / rate;
-        if due_s >= WARM_UP_S {
-            latencies.push((now_s - due_s) * 1e3);
-        }
     }
-    latencies
+    came
 }

@@ -128,6 +128,8 @@ impl WindowOperator {
         // Windows of one key come in order of their ends. Most values change nothing and go nowhere; only those
         // that do need names and their place in the order.
         let mut told: Vec<Told<'_>> = Vec::new();
+        let keeps_keys = !spec.levels.is_empty() || spec.forecast.is_some();
+        let mut keys = std::mem::take(&mut self.keys);
         for closed in closed {
             let mut closed = closed.clone();
             let Some(figure) = self.figure(spec, &closed.key) else {
@@ -137,13 +139,21 @@ impl WindowOperator {
             closed.value /= figure;
             closed.margin = closed.margin.map(|margin| margin / figure);
             // What is told anew, or for the first time after later windows, is a value; levels have gone on.
-            let is_past = self.keys.get(&closed.key).is_some_and(|known| known.last_end_ms >= closed.end_ms);
-            if closed.revision > 0 || is_past && !spec.session {
-                told.push(Told::value(self.texts_of(&closed.key), closed, None));
-                continue;
+            let known = keys.get_mut(&closed.key);
+            let is_past = known.as_ref().is_some_and(|known| known.last_end_ms >= closed.end_ms) && !spec.session;
+            if closed.revision > 0 || is_past || !keeps_keys {
+                if closed.revision > 0 || is_past || spec.emit_windows {
+                    told.push(Told::value(self.texts_of(&closed.key), closed, None));
+                }
+            } else if let Some(state) = known {
+                self.step(spec, state, closed, &mut told);
+            } else {
+                let (key, mut state) = (closed.key, KeyState::new(spec, &closed));
+                self.step(spec, &mut state, closed, &mut told);
+                keys.insert(key, state);
             }
-            self.step(spec, closed, &mut told);
         }
+        self.keys = keys;
         if let Some(silence) = spec.silence {
             self.look_for_silence(spec, silence, quiet_to_ms, &mut told);
         }
@@ -151,19 +161,12 @@ impl WindowOperator {
     }
 
     /// A key's next value.
-    fn step<'s>(&mut self, spec: &'s WindowSpec, closed: Closed, told: &mut Vec<Told<'s>>) {
-        if spec.levels.is_empty() && spec.forecast.is_none() {
-            if spec.emit_windows {
-                told.push(Told::value(self.texts_of(&closed.key), closed, None));
-            }
-            return;
-        }
+    fn step<'s>(&mut self, spec: &'s WindowSpec, state: &mut KeyState, closed: Closed, told: &mut Vec<Told<'s>>) {
         let (key, end_ms) = (closed.key, closed.end_ms);
-        let mut state = self.keys.remove(&key).unwrap_or_else(|| KeyState::new(spec, &closed));
         if let Some(silence) = spec.silence
             && let Some(at_ms) = state.falls_silent(spec, silence, self.zone(&key), end_ms - 1)
         {
-            self.tell_silence(spec, silence, (key, at_ms), &mut state, told);
+            self.tell_silence(spec, silence, (key, at_ms), state, told);
         }
         if std::mem::take(&mut state.silent) && spec.silence.is_some_and(|it| it.action == WhenSilent::Alert) {
             told.push(Told::change(self.texts_of(&key), closed.clone(), Change::Heard));
@@ -223,7 +226,6 @@ impl WindowOperator {
             Some(last) => **last = (closed, looked),
             None => state.last = Some(Box::new((closed, looked))),
         }
-        self.keys.insert(key, state);
     }
 
     /// Where each key stands.
