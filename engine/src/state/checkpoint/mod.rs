@@ -414,6 +414,7 @@ impl Keeper {
         self.unwritten.retain(|(second, _)| *second >= events_from);
         // One for all: memory that was never touched costs page faults.
         let mut bytes = Vec::new();
+        let mut unsynced = 0;
         while let Some((second, ids)) = self.unwritten.front_mut() {
             let rest = ids.len().saturating_sub(IDS_MAX);
             bytes.clear();
@@ -423,6 +424,11 @@ impl Keeper {
             ids.truncate(rest);
             if rest == 0 {
                 self.unwritten.pop_front();
+            }
+            unsynced += bytes.len();
+            if unsynced >= file::SYNC_BYTES {
+                self.events.commit()?;
+                unsynced = 0;
             }
         }
         self.events.commit().map(drop)
