@@ -318,7 +318,7 @@ pub(super) fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::{Fault, SimulatedDisk};
+    use crate::vfs::{Fault, SimulatedDisk, Stat};
 
     const KEY: [u8; 32] = [1; 32];
 
@@ -349,6 +349,69 @@ mod tests {
             }
         }
         Plain(bytes.to_vec())
+    }
+
+    /// A file in memory that knows what was not synced.
+    #[derive(Default)]
+    struct Watched {
+        bytes: io::Cursor<Vec<u8>>,
+        unsynced: usize,
+        unsynced_most: usize,
+    }
+
+    impl io::Read for Watched {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            self.bytes.read(bytes)
+        }
+    }
+
+    impl io::Write for Watched {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let len = self.bytes.write(bytes)?;
+            self.unsynced += len;
+            self.unsynced_most = self.unsynced_most.max(self.unsynced);
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl io::Seek for Watched {
+        fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+            self.bytes.seek(to)
+        }
+    }
+
+    impl VfsFile for Watched {
+        fn sync(&mut self) -> io::Result<()> {
+            self.unsynced = 0;
+            Ok(())
+        }
+
+        fn stat(&self) -> io::Result<Stat> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn take_room(&mut self, _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn give_back(&mut self, _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn no_more_than_a_bound_waits_to_be_synced() {
+        let (mut file, mut buffer) = (Watched::default(), Vec::new());
+        let mut writer = Writer::begin(&mut file, &KEY, 9, &mut buffer);
+        writer.section("long", 3, &serde_bytes_like(&vec![7; 5 * SYNC_BYTES])).unwrap();
+        let len = writer.end().unwrap();
+        assert!(len > 5 * SYNC_BYTES as u64);
+        let most = file.unsynced_most;
+        assert!((SYNC_BYTES..SYNC_BYTES + PIECE_BYTES + BEYOND_BYTES).contains(&most), "{most} bytes");
     }
 
     #[test]
