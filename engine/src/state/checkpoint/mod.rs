@@ -87,13 +87,14 @@ impl Survey {
     }
 }
 
-/// Takes all checkpoints away.
+/// Takes all checkpoints away, one that is half made too.
 pub(crate) fn remove(spec: &StateSpec) -> io::Result<()> {
     let folder = folder_of(spec);
     let epochs = match file::epochs_in(spec.vfs.as_ref(), &folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         epochs => epochs?,
     };
+    file::clear(spec.vfs.as_ref(), &folder)?;
     for epoch in epochs {
         spec.vfs.remove(&file::path_of(&folder, epoch))?;
     }
