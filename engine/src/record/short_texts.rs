@@ -3,7 +3,7 @@
 //! A keyed BLAKE3 of one short text is one compression that waits for itself; sixteen of them side by side
 //! keep the processor's wide registers busy. So texts are gathered in blocks of 64 bytes, each a message of
 //! its own, and digested together: 108 ns a text alone (RELIABILITY.md 4.2), measured together in
-//! benches/RESULTS.md.
+//! benches/HISTORY.md.
 
 use blake3::IncrementCounter;
 use blake3::platform::{Platform, words_from_le_bytes_32};
