@@ -42,6 +42,8 @@ const RUNS: [&str; 5] = [
     "and a checkpoint a second",
     "no checkpoint again",
 ];
+/// Alerts of each of [`RUNS`].
+type Round = [Vec<Timed>; RUNS.len()];
 /// In [`RUNS`].
 const CHECKPOINT: usize = 3;
 /// Runs of [`RUNS`] that are alike but for the moment, before and after the one with checkpoints.
@@ -59,10 +61,9 @@ fn main() {
     build(&path, ENTRIES, "A", &pack);
     let list = open(&path, &pack);
     for rate in rates {
-        let mut rounds: Vec<[Vec<Timed>; RUNS.len()]> = Vec::new();
+        let mut rounds: Vec<Round> = Vec::new();
         for round in 1..=ROUNDS {
-            let mut run = 0;
-            rounds.push([(); RUNS.len()].map(|()| {
+            rounds.push(std::array::from_fn(|run| {
                 let timed = match run {
                     0 => floor(rate, WARM_UP_S + seconds),
                     1 => over_tcp(&pack, &list, rate, WARM_UP_S + seconds, |builder| builder),
@@ -70,7 +71,6 @@ fn main() {
                 };
                 let timed: Vec<Timed> = timed.into_iter().filter(|it| it.due_s >= WARM_UP_S).collect();
                 println!("{rate:.0} records/s, round {round}, {}: {}", RUNS[run], told(&timed));
-                run += 1;
                 timed
             }));
         }
@@ -101,19 +101,15 @@ fn told(timed: &[Timed]) -> String {
 }
 
 /// What a checkpoint a second costs at p99.9, beside what two runs without one differ by.
-fn compare_checkpoints(rate: f64, rounds: &[[Vec<Timed>; RUNS.len()]]) {
-    let p999 =
-        |runs: &[&Vec<Timed>]| quantile(&sorted(runs.iter().flat_map(|it| it.iter()).map(|it| it.ms).collect()), 0.999);
+fn compare_checkpoints(rate: f64, rounds: &[Round]) {
+    let p999 = |rounds: &[Round], runs: &[usize]| {
+        let timed = rounds.iter().flat_map(|round| runs.iter().flat_map(|run| &round[*run]));
+        quantile(&sorted(timed.map(|it| it.ms).collect()), 0.999)
+    };
     let beside = |runs: &[usize], others: &[usize]| {
-        let of = |round: &'_ [Vec<Timed>; RUNS.len()], runs: &[usize]| {
-            p999(&runs.iter().map(|run| &round[*run]).collect::<Vec<_>>())
-        };
-        let each: Vec<String> =
-            rounds.iter().map(|round| format!("{:.2}", of(round, runs) / of(round, others))).collect();
-        let all = |runs: &[usize]| {
-            p999(&rounds.iter().flat_map(|round| runs.iter().map(|run| &round[*run])).collect::<Vec<_>>())
-        };
-        format!("{:.2} times ({})", all(runs) / all(others), each.join(", "))
+        let times = |rounds: &[Round]| p999(rounds, runs) / p999(rounds, others);
+        let each: Vec<String> = rounds.chunks(1).map(|round| format!("{:.2}", times(round))).collect();
+        format!("{:.2} times ({})", times(rounds), each.join(", "))
     };
     let [before, after] = NO_CHECKPOINT;
     println!(

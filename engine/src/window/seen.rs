@@ -19,6 +19,9 @@ pub(super) trait Word:
     + ops::Shl<i64, Output = Self>
     + ops::Shr<i64, Output = Self>
 {
+    /// A number for each place.
+    type Steps: Copy + fmt::Debug + AsRef<[i32]> + AsMut<[i32]>;
+    const NO_STEPS: Self::Steps;
     const BITS: i64;
     const NONE: Self;
     const ALL: Self;
@@ -34,6 +37,8 @@ pub(super) trait Word:
 macro_rules! word {
     ($word:ty, $bits:literal) => {
         impl Word for $word {
+            type Steps = [i32; $bits];
+            const NO_STEPS: Self::Steps = [0; $bits];
             const BITS: i64 = $bits;
             const NONE: Self = 0;
             const ALL: Self = <$word>::MAX;

@@ -7,7 +7,6 @@
 //! a value would be written into its pane, into the windows and out of them again: three places far apart.
 
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::digests::DigestMap;
@@ -26,28 +25,33 @@ const PANES_A_KEY: usize = 3;
 /// Records that are noted together.
 pub(super) const TOGETHER: usize = 16;
 
-/// The values of one key.
+/// What is known of one key.
 struct Group<W> {
+    key: GroupKey,
+    /// Panes with any record.
+    present: Seen<W>,
     values: DigestMap<Seen<W>>,
     older: Older,
+    /// Values whose last pane was before this one have been forgotten. Groups take turns: all tables at once would hold
+    /// everything else up for milliseconds.
+    swept_to: i64,
 }
 
 /// The windows of one length: how many values they hold, for each group by its number.
 #[derive(Debug)]
-struct Length<W> {
+struct Length<W: Word> {
     /// Panes of a window.
     panes: i64,
     /// The pane behind the window that closed last.
     closed_to: Option<i64>,
     /// Values in that window.
     values: Vec<i64>,
-    /// By how much that changes with the windows that end at the next [`Word::BITS`] panes behind `from`: for each end, whose
-    /// lowest bits are the place, a step for each group. Records of one time ask for the same few ends, whatever their group.
-    steps: Vec<Vec<i32>>,
+    /// By how much that changes with the windows that end at the next [`Word::BITS`] panes behind `from`, the end's lowest bits
+    /// being the place.
+    steps: Vec<W::Steps>,
     from: i64,
     /// The same for windows that end elsewhere, by end and group.
     far: BTreeMap<(i64, u32), i64>,
-    word: PhantomData<W>,
 }
 
 fn place_of<W: Word>(end: i64) -> usize {
@@ -67,7 +71,7 @@ impl<W: Word> Length<W> {
     #[inline]
     fn step(&mut self, group: u32, end: i64, by: i32) {
         if end > self.from && end - self.from <= W::BITS {
-            self.steps[place_of::<W>(end)][group as usize] += by;
+            self.steps[group as usize].as_mut()[place_of::<W>(end)] += by;
         } else {
             *self.far.entry((end, group)).or_default() += i64::from(by);
         }
@@ -75,10 +79,10 @@ impl<W: Word> Length<W> {
 
     /// The windows of all groups up to this end have closed.
     fn close(&mut self, end: i64) {
-        for passed in self.from + 1..=end.min(self.from + W::BITS) {
-            for (values, step) in self.values.iter_mut().zip(&mut self.steps[place_of::<W>(passed)]) {
-                *values += i64::from(std::mem::take(step));
-            }
+        let passed = self.from + 1..=end.min(self.from + W::BITS);
+        for (values, steps) in self.values.iter_mut().zip(&mut self.steps) {
+            let steps = steps.as_mut();
+            *values += passed.clone().map(|end| i64::from(std::mem::take(&mut steps[place_of::<W>(end)]))).sum::<i64>();
         }
         // Records may be far ahead of the windows that close first.
         (self.closed_to, self.from) = (Some(end), self.from.max(end));
@@ -89,21 +93,7 @@ impl<W: Word> Length<W> {
         let near = (self.from + 1, 0)..(self.from + W::BITS + 1, 0);
         while let Some(((at, group), step)) = self.far.range(near.clone()).next().map(|(at, step)| (*at, *step)) {
             self.far.remove(&(at, group));
-            self.steps[place_of::<W>(at)][group as usize] += step as i32;
-        }
-    }
-
-    /// A group more.
-    fn push(&mut self) {
-        self.values.push(0);
-        self.steps.iter_mut().for_each(|steps| steps.push(0));
-    }
-
-    /// The last group takes the place of this one.
-    fn swap_remove(&mut self, place: usize) {
-        self.values.swap_remove(place);
-        for steps in &mut self.steps {
-            steps.swap_remove(place);
+            self.steps[group as usize].as_mut()[place_of::<W>(at)] += step as i32;
         }
     }
 
@@ -119,46 +109,33 @@ fn longest_of<W: Word>(lengths: &[Length<W>]) -> i64 {
     lengths.iter().map(|length| length.panes).max().unwrap_or(1)
 }
 
-/// All keys of panes that count different values. What a window that closes asks of each lies side by side.
+/// All keys of panes that count different values.
 pub(super) struct Sightings<W: Word> {
     numbers: Numbers,
     /// By their numbers.
-    keys: Vec<GroupKey>,
-    /// By number: panes with any record.
-    present: Vec<Seen<W>>,
-    /// By number: values whose last pane was before this one have been forgotten. Groups take turns: all tables at once would
-    /// hold everything else up for milliseconds.
-    swept_to: Vec<i64>,
-    /// By number.
     groups: Vec<Group<W>>,
     lengths: Vec<Length<W>>,
     /// No window that is still open holds an earlier pane.
     needed_from: i64,
     /// Keys in panes.
-    held: usize,
+    keys: usize,
     values: usize,
-    /// Panes that lie too far apart to be kept as bits, of all groups.
-    older: usize,
 }
 
 impl<W: Word> Sightings<W> {
     /// Nothing yet, for windows of so many panes; the pane behind the one of them that closed last, if any has.
     pub(super) fn new(lengths: impl IntoIterator<Item = (i64, Option<i64>)>) -> Self {
         let length = |(panes, closed_to): (i64, Option<i64>)| {
-            let (from, steps) = (closed_to.unwrap_or(i64::MIN), vec![Vec::new(); W::BITS as usize]);
-            Length { panes, closed_to, values: Vec::new(), steps, from, far: BTreeMap::new(), word: PhantomData }
+            let from = closed_to.unwrap_or(i64::MIN);
+            Length { panes, closed_to, values: Vec::new(), steps: Vec::new(), from, far: BTreeMap::new() }
         };
         Self {
             numbers: Numbers::default(),
-            keys: Vec::new(),
-            present: Vec::new(),
-            swept_to: Vec::new(),
             groups: Vec::new(),
             lengths: lengths.into_iter().map(length).collect(),
             needed_from: i64::MIN,
-            held: 0,
+            keys: 0,
             values: 0,
-            older: 0,
         }
     }
 
@@ -170,20 +147,19 @@ impl<W: Word> Sightings<W> {
 
     #[cold]
     fn add_key(&mut self, key: GroupKey, pane: i64, room: Room) -> Option<u32> {
-        if self.held.max(self.keys.len() * PANES_A_KEY) >= room.groups_max {
+        if self.keys.max(self.groups.len() * PANES_A_KEY) >= room.groups_max {
             return None;
         }
-        let number = self.keys.len() as u32;
+        let number = self.groups.len() as u32;
         self.numbers.insert(key, number);
-        self.keys.push(key);
-        self.present.push(Seen::default());
-        self.swept_to.push(pane - i64::from(number) % longest_of(&self.lengths));
-        self.groups.push(Group { values: DigestMap::default(), older: Older::new() });
+        let turn = i64::from(number) % longest_of(&self.lengths);
+        self.groups.push(Group::new(key, pane - turn));
         for length in &mut self.lengths {
             if length.from == i64::MIN {
                 length.from = pane - W::BITS / 2;
             }
-            length.push();
+            length.values.push(0);
+            length.steps.push(W::NO_STEPS);
         }
         Some(number)
     }
@@ -200,14 +176,13 @@ impl<W: Word> Sightings<W> {
         for ((key, pane, _), number) in records.clone().zip(&mut numbers) {
             *number = self.number(key, pane, room);
             weir_memory::prefetch(&self.groups, number.unwrap_or_default() as usize);
-            weir_memory::prefetch(&self.present, number.unwrap_or_default() as usize);
         }
         for ((_, pane, value), number) in records.clone().zip(&numbers) {
             let Some(number) = number.map(|number| number as usize) else { continue };
             self.groups[number].values.expect(value.unwrap_or_default());
             for length in &self.lengths {
-                weir_memory::prefetch(&length.steps[place_of::<W>(pane + 1)], number);
-                weir_memory::prefetch(&length.steps[place_of::<W>(pane + 1 + length.panes)], number);
+                weir_memory::prefetch(length.steps[number].as_ref(), place_of::<W>(pane + 1));
+                weir_memory::prefetch(length.steps[number].as_ref(), place_of::<W>(pane + 1 + length.panes));
             }
         }
         for ((key, pane, value), number) in records.zip(&numbers) {
@@ -216,26 +191,25 @@ impl<W: Word> Sightings<W> {
     }
 
     fn note(&mut self, number: u32, pane: i64, value: Option<Digest>, room: Room) -> bool {
-        let (group, present) = (&mut self.groups[number as usize], &mut self.present[number as usize]);
-        let older = group.older.len();
-        if !present.is_in(&(pane..pane + 1)) && !group.older.contains(&(None, pane)) {
-            if self.held >= room.groups_max {
+        let group = &mut self.groups[number as usize];
+        if !group.was_in(pane) {
+            if self.keys >= room.groups_max {
                 return false;
             }
-            self.held += 1;
-            present.see(None, pane, &mut group.older, self.needed_from);
-            self.older += group.older.len() - older;
-            self.values += group.older.len() - older;
+            self.keys += 1;
+            let before = group.older.len();
+            group.present.see(None, pane, &mut group.older, self.needed_from);
+            self.values += group.older.len() - before;
         }
         let Some(value) = value else { return true };
         let is_known = |group: &Group<W>| group.values.get(value).is_some_and(|seen| seen.is_in(&(pane..pane + 1)));
         if self.values >= room.values_max && !is_known(group) {
             return false;
         }
-        let (values, older) = (group.values.len(), group.older.len());
-        let new = group.values.entry(value).see(Some(value), pane, &mut group.older, self.needed_from);
-        self.older += group.older.len() - older;
-        self.values += group.values.len() - values + group.older.len() - older;
+        let before = group.held();
+        let seen = group.values.entry(value);
+        let new = seen.see(Some(value), pane, &mut group.older, self.needed_from);
+        self.values += group.held() - before;
         if let Some((previous, next)) = new {
             for length in &mut self.lengths {
                 let held = previous.map_or(i64::MIN, |previous| previous + length.panes);
@@ -258,16 +232,10 @@ impl<W: Word> Sightings<W> {
     /// The numbers of the windows of a length that end behind the pane before `end`, by key.
     pub(super) fn close(&mut self, length: usize, end: i64) -> impl Iterator<Item = (GroupKey, f64)> {
         self.lengths[length].close(end);
-        let Self { keys, present, groups, older, lengths, .. } = &*self;
-        let Length { panes, values, .. } = &lengths[length];
+        let Length { panes, values, .. } = &self.lengths[length];
         let inside = end - panes..end;
-        let was_there = move |number: usize| {
-            let elsewhere = &groups[number].older;
-            let was_elsewhere = || elsewhere.range((None, inside.start)..(None, inside.end)).next().is_some();
-            present[number].is_in(&inside) || (*older > 0 && was_elsewhere())
-        };
-        let told = keys.iter().zip(values).enumerate().filter(move |(number, _)| was_there(*number));
-        told.map(|(_, (key, values))| (*key, *values as f64))
+        let told = self.groups.iter().zip(values).filter(move |(group, _)| group.was_there(&inside));
+        told.map(|(group, values)| (group.key, *values as f64))
     }
 
     /// The number of values in panes whose window is still open, if it may have reached `at_least` already.
@@ -288,73 +256,39 @@ impl<W: Word> Sightings<W> {
             return;
         }
         self.needed_from = from;
-        if self.older > 0 {
-            self.forget_older(from);
-        }
         let longest = longest_of(&self.lengths);
-        let mut is_any_empty = false;
-        for (number, (present, swept_to)) in self.present.iter_mut().zip(&mut self.swept_to).enumerate() {
-            let panes = present.len();
-            present.forget_before(from);
-            self.held -= panes - present.len();
-            if present.is_never() {
-                is_any_empty = true;
-            } else if *swept_to <= from.saturating_sub(longest) {
-                let values = &mut self.groups[number].values;
-                let before = values.len();
-                values.retain(|seen| seen.newest() >= from);
-                self.values -= before - values.len();
-                *swept_to = from - (from - *swept_to) % longest;
-            }
-        }
-        if is_any_empty {
-            self.let_empty_go();
-        }
-    }
-
-    /// Forgets panes that are kept one by one.
-    #[cold]
-    fn forget_older(&mut self, from: i64) {
-        for Group { older, .. } in &mut self.groups {
-            older.retain(|(who, pane)| {
-                let is_needed = *pane >= from;
-                self.held -= usize::from(!is_needed && who.is_none());
-                self.values -= usize::from(!is_needed);
-                self.older -= usize::from(!is_needed);
-                is_needed
-            });
-        }
-    }
-
-    /// Keys that are in no pane any more go.
-    #[cold]
-    fn let_empty_go(&mut self) {
         // By place, the number that the group there had.
-        let before = self.keys.len();
+        let before = self.groups.len();
         let mut had: Vec<u32> = (0..before as u32).collect();
         for place in (0..before).rev() {
-            if self.present[place].is_never() {
-                self.numbers.remove(&self.keys[place]);
-                self.keys.swap_remove(place);
-                self.present.swap_remove(place);
-                self.swept_to.swap_remove(place);
-                let Group { values, older } = self.groups.swap_remove(place);
-                self.values -= values.len();
-                debug_assert!(older.is_empty(), "they are older than the panes that are gone");
+            let group = &mut self.groups[place];
+            let (keys, values) = (group.keys(), group.held());
+            group.forget_before(from, longest);
+            self.keys -= keys - group.keys();
+            self.values -= values - group.held();
+            if group.present.is_never() {
+                self.numbers.remove(&group.key);
+                self.groups.swap_remove(place);
                 had.swap_remove(place);
-                self.lengths.iter_mut().for_each(|length| length.swap_remove(place));
+                for length in &mut self.lengths {
+                    length.values.swap_remove(place);
+                    length.steps.swap_remove(place);
+                }
             }
         }
-        self.renumber(&had, before);
+        if self.groups.len() < before {
+            self.renumber(&had, before);
+        }
     }
 
     /// Groups stand where others stood: `had` tells by place the number that a group had when there were so many.
+    #[cold]
     fn renumber(&mut self, had: &[u32], before: usize) {
         let mut places = vec![None; before];
         for (place, number) in had.iter().enumerate() {
             places[*number as usize] = Some(place as u32);
             if *number as usize != place {
-                self.numbers.insert(self.keys[place], place as u32);
+                self.numbers.insert(self.groups[place].key, place as u32);
             }
         }
         self.lengths.iter_mut().filter(|length| !length.far.is_empty()).for_each(|length| length.renumber(&places));
@@ -362,21 +296,56 @@ impl<W: Word> Sightings<W> {
 
     /// Keys in panes, and values.
     pub(super) fn held(&self) -> (usize, usize) {
-        (self.held, self.values)
+        (self.keys, self.values)
     }
 
     /// What was seen in each pane that is still needed.
     pub(super) fn by_pane(&self) -> BTreeMap<i64, BTreeMap<GroupKey, Vec<Digest>>> {
         let mut panes: BTreeMap<i64, BTreeMap<GroupKey, Vec<Digest>>> = BTreeMap::new();
-        for ((key, present), group) in self.keys.iter().zip(&self.present).zip(&self.groups) {
-            let all = group.values.entries().map(|(value, seen)| (Some(value), seen)).chain([(None, *present)]);
+        for group in &self.groups {
+            let all = group.values.entries().map(|(value, seen)| (Some(value), seen)).chain([(None, group.present)]);
             let known = all.flat_map(|(who, seen)| seen.panes().map(move |pane| (who, pane)));
             for (who, pane) in known.chain(group.older.iter().copied()).filter(|(_, pane)| *pane >= self.needed_from) {
-                panes.entry(pane).or_default().entry(*key).or_default().extend(who);
+                panes.entry(pane).or_default().entry(group.key).or_default().extend(who);
             }
         }
         panes.values_mut().flat_map(BTreeMap::values_mut).for_each(|values| values.sort_unstable());
         panes
+    }
+}
+
+impl<W: Word> Group<W> {
+    fn new(key: GroupKey, swept_to: i64) -> Self {
+        Self { key, present: Seen::default(), values: DigestMap::default(), older: Older::new(), swept_to }
+    }
+
+    fn was_in(&self, pane: i64) -> bool {
+        self.present.is_in(&(pane..pane + 1)) || self.older.contains(&(None, pane))
+    }
+
+    fn was_there(&self, panes: &Range<i64>) -> bool {
+        self.present.is_in(panes) || self.older.range((None, panes.start)..(None, panes.end)).next().is_some()
+    }
+
+    /// What is kept one by one: values, and panes that lie too far apart to be kept as bits.
+    fn held(&self) -> usize {
+        self.values.len() + self.older.len()
+    }
+
+    /// How many panes the key is in.
+    fn keys(&self) -> usize {
+        self.present.len() + self.older.range(..(Some(0), i64::MIN)).count()
+    }
+
+    fn forget_before(&mut self, from: i64, longest: i64) {
+        self.present.forget_before(from);
+        self.older.retain(|(_, pane)| *pane >= from);
+        if self.present.is_never() {
+            self.values = DigestMap::default();
+        } else if self.swept_to <= from.saturating_sub(longest) {
+            self.values.retain(|seen| seen.newest() >= from);
+            self.swept_to = from - (from - self.swept_to) % longest;
+        }
     }
 }
 
