@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use weir_engine::Limits;
@@ -144,15 +144,19 @@ impl Line {
     }
 }
 
-/// The sender looks at its schedule this often.
+/// The schedule is looked at this often.
 const TICK: Duration = Duration::from_micros(100);
 
 /// Sends records on their schedule, and says when it starts. Gives the moment at which each of those that hit went off:
-/// later than it was meant to, where the sender got no core or the other side did not read.
+/// later than it was meant to, where no sender got a core or the other side did not read.
+///
+/// Two threads on a core each look at the schedule in turn, and whoever comes first sends what is due. A core that the
+/// machine keeps for itself for a millisecond holds up the program that is measured, as it would anywhere; senders are
+/// other machines, which it would not hold up.
 ///
 /// # Panics
 /// When the other side does not read.
-pub fn send(mut connection: &TcpStream, rate: f64, seconds: f64, starts: impl FnOnce(Instant)) -> Vec<Instant> {
+pub fn send(connection: &TcpStream, rate: f64, seconds: f64, starts: impl FnOnce(Instant)) -> Vec<Instant> {
     connection.set_nodelay(true).expect("a socket option");
     let total = (rate * seconds) as u64 / HIT_EVERY * HIT_EVERY;
     // All of its memory is there before anything is measured.
@@ -160,20 +164,86 @@ pub fn send(mut connection: &TcpStream, rate: f64, seconds: f64, starts: impl Fn
     sent.clear();
     let begin = Instant::now();
     starts(begin);
-    let (mut number, mut line, mut lines) = (0, Line::default(), Vec::new());
-    while number < total {
-        let due = ((begin.elapsed().as_secs_f64() * rate) as u64).min(total);
-        if due <= number {
-            std::thread::sleep(TICK);
-            continue;
+    let schedule =
+        Mutex::new(Schedule { begin, rate, total, number: 0, line: Line::default(), lines: Vec::new(), sent });
+    let cores = cores();
+    let every = TICK * cores.len() as u32;
+    std::thread::scope(|scope| {
+        for (sender, core) in (0..).zip(cores) {
+            let schedule = &schedule;
+            scope.spawn(move || {
+                stay_on(core);
+                let mut looks = begin + TICK * sender;
+                loop {
+                    let goes_on = match schedule.try_lock() {
+                        Ok(mut schedule) => schedule.send_due(connection),
+                        // Whoever finds the other at it has nothing to do.
+                        Err(TryLockError::WouldBlock) => true,
+                        Err(TryLockError::Poisoned(_)) => false,
+                    };
+                    if !goes_on {
+                        return;
+                    }
+                    let now = Instant::now();
+                    looks = (looks + every).max(now);
+                    std::thread::sleep(looks - now);
+                }
+            });
         }
-        lines.clear();
-        while number < due {
-            line.write(number, (number as f64 * 1e3 / rate) as u64, &mut lines);
-            number += 1;
+    });
+    schedule.into_inner().expect("nobody died").sent
+}
+
+/// Cores that senders stay on.
+const SENDERS: usize = 2;
+
+/// The first of those that this process may use.
+#[cfg(target_os = "linux")]
+fn cores() -> Vec<usize> {
+    let allowed = rustix::thread::sched_getaffinity(None).expect("Linux tells");
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).take(SENDERS).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn stay_on(core: usize) {
+    let mut only = rustix::thread::CpuSet::new();
+    only.set(core);
+    rustix::thread::sched_setaffinity(None, &only).expect("it is one of the allowed");
+}
+
+/// Elsewhere threads cannot be held to a core.
+#[cfg(not(target_os = "linux"))]
+fn cores() -> Vec<usize> {
+    (0..SENDERS).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stay_on(_core: usize) {}
+
+/// What is to be sent.
+struct Schedule {
+    begin: Instant,
+    rate: f64,
+    total: u64,
+    number: u64,
+    line: Line,
+    lines: Vec<u8>,
+    sent: Vec<Instant>,
+}
+
+impl Schedule {
+    /// Sends what is due; false if nothing is left.
+    fn send_due(&mut self, mut connection: &TcpStream) -> bool {
+        let due = ((self.begin.elapsed().as_secs_f64() * self.rate) as u64).min(self.total);
+        if due > self.number {
+            self.lines.clear();
+            for number in self.number..due {
+                self.line.write(number, (number as f64 * 1e3 / self.rate) as u64, &mut self.lines);
+            }
+            self.number = due;
+            self.sent.resize(due.div_ceil(HIT_EVERY) as usize, Instant::now());
+            connection.write_all(&self.lines).expect("the source reads");
         }
-        sent.resize(due.div_ceil(HIT_EVERY) as usize, Instant::now());
-        connection.write_all(&lines).expect("the source reads");
+        self.number < self.total
     }
-    sent
 }

@@ -117,10 +117,10 @@ async fn receive(
             Ok(Ok(read)) => {
                 silent = Duration::ZERO;
                 framer.push(&buffer[..read]);
-                block_in_place(|| feed.send_framed(&mut framer))?;
+                feed.send_framed_by(&mut framer, |wait| block_in_place(wait))?;
             }
         }
     }
     framer.finish();
-    block_in_place(|| feed.send_framed(&mut framer))
+    feed.send_framed_by(&mut framer, |wait| block_in_place(wait))
 }

@@ -73,22 +73,27 @@ impl<'a> Digests<'a> {
         }
     }
 
-    /// The pseudonym of several columns of a row taken together; `None` where one has no value.
-    pub(crate) fn key(&self, (purpose, positions): (PurposeId, &[usize]), row: usize) -> Option<Digest> {
+    /// The pseudonyms of several columns of a row taken together, of these rows; `None` where one has no value.
+    pub(crate) fn keys(
+        &self,
+        (purpose, positions): (PurposeId, &[usize]),
+        rows: impl Iterator<Item = usize>,
+    ) -> Vec<Option<Digest>> {
         let mut keys = self.keys.borrow_mut();
         let total = self.rows.batch.num_rows();
         let cells = keys.entry((purpose, positions.to_vec())).or_insert_with(|| vec![KeyCell::NotMade; total]);
-        let cell = &mut cells[row];
-        if let KeyCell::NotMade = cell {
-            let texts: Option<Vec<&str>> = positions.iter().map(|position| self.text(*position, row)).collect();
-            *cell = texts.map_or(KeyCell::Nothing, |texts| {
-                KeyCell::Made(self.subjects[usize::from(purpose)].key(texts.into_iter()))
-            });
-        }
-        match cell {
-            KeyCell::Made(digest) => Some(*digest),
-            KeyCell::NotMade | KeyCell::Nothing => None,
-        }
+        let subjects = &self.subjects[usize::from(purpose)];
+        let key = |row: usize| {
+            if let KeyCell::NotMade = cells[row] {
+                let texts: Option<Vec<&str>> = positions.iter().map(|position| self.text(*position, row)).collect();
+                cells[row] = texts.map_or(KeyCell::Nothing, |texts| KeyCell::Made(subjects.key(texts.into_iter())));
+            }
+            match cells[row] {
+                KeyCell::Made(digest) => Some(digest),
+                KeyCell::NotMade | KeyCell::Nothing => None,
+            }
+        };
+        rows.map(key).collect()
     }
 
     fn text(&self, position: usize, row: usize) -> Option<&'a str> {

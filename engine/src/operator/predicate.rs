@@ -7,7 +7,7 @@
 //! value and never at the others, so that a thousand rules for a thousand sites cost what their
 //! rows cost. (Idea: predicate indexing as in publish/subscribe matching, Fabret et al., SIGMOD 2001.)
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -191,12 +191,14 @@ pub(crate) struct Matcher<'a> {
     batch: &'a RecordBatch,
     /// Answers over the whole batch, of predicates for which they are worth it.
     answers: RefCell<HashMap<PredicateId, Arc<Answers>, RandomState>>,
-    by_symbol: RefCell<BTreeMap<usize, Arc<SymbolRows>>>,
+    /// By position of a column.
+    by_symbol: Vec<OnceCell<SymbolRows>>,
 }
 
 impl<'a> Matcher<'a> {
     pub(crate) fn new(predicates: &'a Predicates, batch: &'a RecordBatch) -> Self {
-        Self { predicates, batch, answers: RefCell::default(), by_symbol: RefCell::default() }
+        let by_symbol = (0..batch.num_columns()).map(|_| OnceCell::new()).collect();
+        Self { predicates, batch, answers: RefCell::default(), by_symbol }
     }
 
     /// The rows that pass; unknown counts as no. Also how many could not be computed.
@@ -217,11 +219,11 @@ impl<'a> Matcher<'a> {
         self.narrow(rows, filter.anchors.iter().chain(&filter.rest), false)
     }
 
-    fn symbol_rows(&self, position: usize) -> Arc<SymbolRows> {
-        Arc::clone(self.by_symbol.borrow_mut().entry(position).or_insert_with(|| {
+    fn symbol_rows(&self, position: usize) -> &SymbolRows {
+        self.by_symbol[position].get_or_init(|| {
             let keys = self.batch.column(position).as_dictionary::<Int32Type>().keys();
-            Arc::new(SymbolRows::new(keys.iter().map(|key| key.map(|key| key as SymbolId))))
-        }))
+            SymbolRows::new(keys.iter().map(|key| key.map(|key| key as SymbolId)))
+        })
     }
 
     /// How many rows an anchor would leave.

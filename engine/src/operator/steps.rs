@@ -53,6 +53,9 @@ impl StepLayout {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Draft(Box<[Cell]>);
 
+/// A row, which steps it is, and what started it hit.
+type Found = (usize, u16, Option<Box<Hit>>);
+
 /// A record that is one or several steps of a rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Observation {
@@ -66,7 +69,7 @@ pub(crate) struct Observation {
     /// Bit n: it is step n. Of an absence: 0 after, 1 expect.
     pub(crate) steps: u16,
     /// What an alert would say; of records that such an alert would be about.
-    pub(crate) draft: Option<Box<Draft>>,
+    pub(crate) draft: Option<Draft>,
     /// What started it hit.
     #[serde(with = "crate::alert::plain_hit")]
     pub(crate) hit: Option<Box<Hit>>,
@@ -83,7 +86,7 @@ pub(crate) struct StepInput {
 pub(super) fn prepare(planned: &PlannedRule, judging: &Judging<'_>) -> (StepInput, u64) {
     let total = judging.rows.batch.num_rows();
     let mut errors = 0;
-    let mut found: BTreeMap<usize, (u16, Option<Box<Hit>>)> = BTreeMap::new();
+    let mut found: Vec<Found> = Vec::new();
     for (step, filter) in planned.steps.iter().enumerate() {
         let (selection, failed) = match planned.probe.filter(|_| step == 0) {
             Some(probe) => judging.matcher.select_from(judging.prober.hits(probe).to_vec(), filter),
@@ -98,21 +101,30 @@ pub(super) fn prepare(planned: &PlannedRule, judging: &Judging<'_>) -> (StepInpu
                 },
                 None => None,
             };
-            let entry = found.entry(row).or_default();
-            entry.0 |= 1 << step;
-            entry.1 = entry.1.take().or(hit);
+            found.push((row, 1 << step, hit));
         }
     }
+    // A few ascending runs, which a stable sort merges.
+    found.sort_by_key(|(row, ..)| *row);
+    found.dedup_by(|(again, steps, hit), (row, all, first)| {
+        let is_same = row == again;
+        if is_same {
+            *all |= *steps;
+            *first = first.take().or(hit.take());
+        }
+        is_same
+    });
     let layout = &planned.step_layout;
+    let keys = judging.digests.keys((planned.purpose, &layout.key), found.iter().map(|(row, ..)| *row));
     let mut observations: Vec<Observation> = Vec::with_capacity(found.len());
-    for (row, (steps, hit)) in found {
-        let Some(key) = judging.digests.key((planned.purpose, &layout.key), row) else { continue };
+    for ((row, steps, hit), key) in found.into_iter().zip(keys) {
+        let Some(key) = key else { continue };
         let record = judging.rows.record_of_row[row];
         // A record in two zones has two rows, which may have one key.
         let same = observations.iter_mut().rev().take_while(|it| it.record == record).find(|it| it.key == key);
         let draft = |steps: u16| {
             let cells = || layout.told.iter().map(|(_, position)| Cell::of(judging.rows.batch.column(*position), row));
-            (steps & layout.about != 0).then(|| Box::new(Draft(cells().collect())))
+            (steps & layout.about != 0).then(|| Draft(cells().collect()))
         };
         match same {
             Some(known) => {

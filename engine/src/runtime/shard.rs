@@ -164,9 +164,7 @@ fn judge_kind(plan: &Plan, rows: KindRows, wall_ms: i64, judged: &mut Judged) {
                 *judged.condition_errors.entry(*rule).or_default() += errors;
             }
         }
-        if !input.selection.is_empty() {
-            windows.push(input);
-        }
+        windows.extend(input);
     }
     let digests = judging.digests.into_columns();
     judged.kinds.push(JudgedKind { rows, windows, digests, steps });

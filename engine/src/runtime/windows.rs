@@ -1,5 +1,6 @@
 //! All window state of a partition: reporters and panes, shared between rules, and each rule's levels.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -10,10 +11,10 @@ use super::plan::Plan;
 use super::shard::JudgedKind;
 use crate::live::LiveValue;
 use crate::operator::PlannedRule;
-use crate::operator::window::{PlannedPanes, SavedLevels, WindowOperator, WindowOutcome, parts, roster};
+use crate::operator::window::{PlacedZones, PlannedPanes, SavedLevels, WindowOperator, WindowOutcome};
 use crate::window::{
     Closed, Devices, Fault, Observation, PaneClock, Panes, PanesSpec, Reporters, Room, SavedPanes, SavedReporters,
-    SavedSessions, Sessions, ViewLength,
+    SavedSessions, Sessions, ViewLength, ZoneRoster,
 };
 
 /// Observations that are taken together, so that their memory is waited for at the same time.
@@ -40,7 +41,8 @@ enum SavedStore {
 }
 
 impl Store {
-    fn new(planned: &PlannedPanes, plan: &Plan) -> Self {
+    fn new(planned: &PlannedPanes, plan: &Plan, zones: &LazyCell<PlacedZones, impl FnOnce() -> PlacedZones>) -> Self {
+        let by_zone = planned.key == ["zone"];
         let room = Room { groups_max: plan.limits.window_groups_max, values_max: plan.limits.window_values_max };
         match planned.gap_ms {
             Some(gap_ms) => {
@@ -50,8 +52,8 @@ impl Store {
                 measure: planned.measure.clone(),
                 clock: planned.clock,
                 room,
-                roster: roster(&planned.key, &plan.layouts, &plan.zones),
-                parts: parts(&planned.key, &plan.layouts, &plan.zones),
+                roster: if by_zone { zones.roster() } else { ZoneRoster::default() },
+                parts: if by_zone { zones.parts() } else { BTreeMap::new() },
                 early: planned.early,
                 views: planned.views.clone(),
             }))),
@@ -122,6 +124,7 @@ impl SavedWindows {
 
 impl WindowSet {
     pub(super) fn new(plan: &Plan) -> Self {
+        let zones = LazyCell::new(|| PlacedZones::new(&plan.layouts, &plan.zones));
         let mut set = Self { reporters: BTreeMap::new(), stores: Vec::new(), rules: Vec::new(), faults: Vec::new() };
         for planned in &plan.panes {
             let with_instants = planned.measure == Measure::Snapshot;
@@ -129,14 +132,14 @@ impl WindowSet {
                 .entry(planned.clock)
                 .or_insert_with(|| Reporters::new(planned.clock, with_instants))
                 .keep_instants(with_instants);
-            set.stores.push(Store::new(planned, plan));
+            set.stores.push(Store::new(planned, plan, &zones));
         }
         set.rules = plan
             .rules
             .iter()
             .map(|planned| match &planned.rule.body {
                 Body::Window(spec) => {
-                    Some(WindowOperator::new(spec, &plan.layouts, &plan.zones, plan.limits.window_groups_max))
+                    Some(WindowOperator::new(spec, &plan.layouts, &zones, plan.limits.window_groups_max))
                 }
                 _ => None,
             })

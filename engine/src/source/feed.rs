@@ -150,6 +150,19 @@ impl Feed {
     /// # Errors
     /// When the stream cannot be read on (a broken Arrow stream); what was whole has been handed over.
     pub fn send_framed(&self, framer: &mut Framer) -> Result<(), SourceError> {
+        self.send_framed_by(framer, |wait| wait())
+    }
+
+    /// Hands over what the framer has ready; whatever has to wait for room does so within `waits`. For a thread that does
+    /// other things as well, which somebody else has to do meanwhile.
+    ///
+    /// # Errors
+    /// As [`Feed::send_framed`].
+    pub fn send_framed_by(
+        &self,
+        framer: &mut Framer,
+        waits: impl Fn(Box<dyn FnOnce() + '_>),
+    ) -> Result<(), SourceError> {
         loop {
             let before = framer.records();
             match framer.next_payload() {
@@ -160,7 +173,9 @@ impl Feed {
                         _ => before,
                     };
                     let extent = framer.extent_of(&payload);
-                    self.hand_over(framer.stream(), first_record, payload, extent);
+                    if let Some(block) = self.hand_over_now(framer.stream(), first_record, payload, extent) {
+                        waits(Box::new(|| self.intake.push(block)));
+                    }
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(SourceError::new(framer.stream().as_ref(), error)),
@@ -175,13 +190,26 @@ impl Feed {
     }
 
     fn hand_over(&self, stream: Arc<str>, first_record: u64, payload: Payload, extent: Option<Extent>) {
+        if let Some(block) = self.hand_over_now(stream, first_record, payload, extent) {
+            self.intake.push(block);
+        }
+    }
+
+    /// Gives a block back if it has to wait.
+    fn hand_over_now(
+        &self,
+        stream: Arc<str>,
+        first_record: u64,
+        payload: Payload,
+        extent: Option<Extent>,
+    ) -> Option<Block> {
         let mut block = self.block(stream, first_record, payload, None);
         block.extent = extent;
         if self.sheds {
             self.admit(block);
-        } else {
-            self.intake.push(block);
+            return None;
         }
+        self.intake.push_now(block)
     }
 
     fn admit(&self, mut block: Block) {

@@ -134,10 +134,24 @@ impl Intake {
 
     pub(crate) fn push(&self, block: Block) {
         let mut state = self.state.lock();
-        while (state.bytes >= self.read_ahead_bytes_max || (state.held && !state.stopping)) && !state.failed {
+        while self.must_wait(&state) {
             self.room.wait(&mut state);
         }
         self.add(&mut state, block);
+    }
+
+    /// Gives the block back if it has to wait.
+    pub(crate) fn push_now(&self, block: Block) -> Option<Block> {
+        let mut state = self.state.lock();
+        if self.must_wait(&state) {
+            return Some(block);
+        }
+        self.add(&mut state, block);
+        None
+    }
+
+    fn must_wait(&self, state: &State) -> bool {
+        (state.bytes >= self.read_ahead_bytes_max || (state.held && !state.stopping)) && !state.failed
     }
 
     pub(crate) fn try_push(&self, block: Block) -> Result<(), Busy> {
@@ -373,8 +387,12 @@ impl Intake {
         let busy = !state.queue.is_empty() || !state.taken.is_empty();
         let full = bytes >= self.batch_bytes_max(&state) / 2;
         state.pace.applied(bytes, full, now_ns, busy);
+        // A shard that waits for records need not hear of it.
+        let somebody_waits = !state.queue.is_empty() || !state.again.waiting.is_empty() || state.sources_open == 0;
         drop(state);
-        self.arrived.notify_all();
+        if somebody_waits {
+            self.arrived.notify_all();
+        }
     }
 
     pub(crate) fn source_ended(&self) {
@@ -475,6 +493,23 @@ mod tests {
         assert_eq!(intake.least_admitted(1, 1), Some(Class::Safety));
         // Not even a quiet one gets beyond the bytes there are.
         assert_eq!(intake.least_admitted(1, 32 << 20), None);
+    }
+
+    #[test]
+    fn a_block_that_would_wait_is_given_back() {
+        let intake = intake(1);
+        // Four batches are read ahead.
+        let ahead = READ_AHEAD_BATCHES * intake.batch_bytes_max;
+        assert!(intake.push_now(block(0, ahead - 1)).is_none());
+        assert!(intake.push_now(block(0, 1)).is_none());
+        let back = intake.push_now(block(0, 7)).expect("there is no room");
+        assert_eq!((back.payload.bytes(), intake.waiting_bytes()), (7, ahead));
+        drop(intake.take(Duration::ZERO, || ()));
+        assert!(intake.push_now(back).is_none());
+        intake.hold(true);
+        assert!(intake.push_now(block(0, 1)).is_some(), "the disk is full");
+        intake.fail();
+        assert!(intake.push_now(block(0, 1)).is_none(), "nothing will be taken again, and nobody is left waiting");
     }
 
     #[test]

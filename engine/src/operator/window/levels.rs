@@ -1,5 +1,6 @@
 //! What one window rule keeps for itself: where each key stands among the levels, and what it will be.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -9,13 +10,12 @@ use weir_rules::pack::{Body, Level, Silence, WhenSilent, WindowSpec};
 
 use super::outlook::outlook;
 use super::outputs::{Told, WindowOutcome, tell};
+use super::placed::{PlacedZones, ZonesBySymbol};
 use crate::alert::Outlook;
 use crate::live::{LIVE_MAX, LiveValue};
 use crate::operator::PlannedRule;
-use crate::record::{Layouts, SymbolId, Symbols};
-use crate::window::{
-    Change, Closed, Forecaster, GroupKey, LevelState, Panes, Reporters, Thresholds, ViewLength, Zone, ZoneTable,
-};
+use crate::record::{Layouts, Symbols};
+use crate::window::{Change, Closed, Forecaster, GroupKey, LevelState, Panes, Reporters, Thresholds, ViewLength, Zone};
 
 /// Keys of one rule that are forecast; a forecast takes 3 KiB.
 const FORECASTS_MAX: usize = 10_000;
@@ -25,8 +25,8 @@ const SILENCE_CHECKS_MAX: i64 = 100_000;
 /// What one window rule keeps for itself.
 pub(crate) struct WindowOperator {
     symbols: Vec<Symbols>,
-    /// Zones of the zone table, by symbol.
-    zones: HashMap<SymbolId, Zone, RandomState>,
+    /// Zones of the zone table, where the key holds one.
+    zones: Arc<ZonesBySymbol>,
     /// Place of the zone in the key, if it is there.
     zone_place: Option<usize>,
     keys: HashMap<GroupKey, KeyState, RandomState>,
@@ -71,18 +71,16 @@ impl SavedLevels {
 }
 
 impl WindowOperator {
-    pub(crate) fn new(spec: &WindowSpec, layouts: &Layouts, zones: &ZoneTable, groups_max: usize) -> Self {
-        let symbols: Vec<Symbols> = spec.key.iter().map(|name| layouts.symbols[name].clone()).collect();
+    pub(crate) fn new(
+        spec: &WindowSpec,
+        layouts: &Layouts,
+        zones: &LazyCell<PlacedZones, impl FnOnce() -> PlacedZones>,
+        groups_max: usize,
+    ) -> Self {
         let zone_place = spec.key.iter().position(|name| name == "zone");
-        let zones = match zone_place {
-            Some(place) => {
-                zones.iter().filter_map(|zone| Some((symbols[place].intern(&zone.id)?, zone.clone()))).collect()
-            }
-            None => HashMap::default(),
-        };
         Self {
-            symbols,
-            zones,
+            symbols: spec.key.iter().map(|name| layouts.symbols[name].clone()).collect(),
+            zones: zone_place.map(|_| Arc::clone(&zones.by_symbol)).unwrap_or_default(),
             zone_place,
             keys: HashMap::default(),
             forecasts: 0,

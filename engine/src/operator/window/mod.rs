@@ -7,6 +7,7 @@
 mod levels;
 mod outlook;
 mod outputs;
+mod placed;
 
 use std::collections::BTreeMap;
 
@@ -16,14 +17,13 @@ use weir_rules::pack::{Measure, WindowSpec};
 
 pub(crate) use levels::{SavedLevels, WindowOperator};
 pub(crate) use outputs::WindowOutcome;
+pub(crate) use placed::PlacedZones;
 
 use super::Judging;
 use super::digests::PurposeId;
 use super::predicate::{Filter, Selection};
 use crate::record::{Digest, KindId, KindLayout, Layouts, SymbolId};
-use crate::window::{
-    Contribution, Direction, GroupKey, ONE, PaneClock, ViewLength, ZoneDevices, ZoneRoster, ZoneTable, to_micro,
-};
+use crate::window::{Contribution, Direction, GroupKey, ONE, PaneClock, ViewLength, to_micro};
 
 /// Panes that one or several window rules read: same kind, conditions, key, measure, pane length and lateness.
 pub(crate) struct PlannedPanes {
@@ -130,14 +130,17 @@ impl Numbers {
 /// Digests of a batch by purpose and position of their column.
 pub(crate) type BatchDigests = BTreeMap<(PurposeId, usize), Vec<Option<Digest>>>;
 
-/// Computes what needs no state. O(rows that pass). Also gives how many could not be computed.
-pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_>) -> (WindowInput, u64) {
+/// Computes what needs no state; `None` if no row passes. O(rows that pass). Also gives how many could not be computed.
+pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_>) -> (Option<WindowInput>, u64) {
     let (selection, errors) = judging.matcher.select(&planned.filter);
     let positions = &planned.positions;
+    if selection.is_empty() {
+        return (None, errors);
+    }
     let column = |position: usize| judging.rows.batch.column(position);
     let numbers = |position: Option<usize>| position.and_then(|position| Numbers::of(column(position)));
     let symbols = |position: usize| column(position).as_dictionary::<Int32Type>().keys().clone();
-    if let Some(position) = positions.digests.filter(|_| !selection.is_empty()) {
+    if let Some(position) = positions.digests {
         judging.digests.want((planned.purpose, position), &selection);
     }
     let input = WindowInput {
@@ -151,7 +154,7 @@ pub(crate) fn prepare(planned: &PlannedPanes, index: usize, judging: &Judging<'_
         totals: numbers(positions.totals),
         keys: positions.keys.iter().map(|position| symbols(*position)).collect(),
     };
-    (input, errors)
+    (Some(input), errors)
 }
 
 impl WindowInput {
@@ -198,37 +201,4 @@ impl WindowInput {
             total: number(&self.totals).map(to_micro),
         }
     }
-}
-
-/// Which devices watch which keys, where the key is the zone alone: only then it is known which keys should
-/// have a value.
-pub(crate) fn roster(key: &[String], layouts: &Layouts, zones: &ZoneTable) -> ZoneRoster {
-    let mut roster = ZoneRoster::default();
-    if key != ["zone"] {
-        return roster;
-    }
-    for zone in zones.iter() {
-        let Some(id) = layouts.symbols["zone"].intern(&zone.id) else { continue };
-        let devices: Vec<SymbolId> =
-            zone.devices.iter().filter_map(|device| layouts.symbols["device"].intern(device)).collect();
-        let devices =
-            if devices.is_empty() { ZoneDevices::Learned(Vec::new()) } else { ZoneDevices::Declared(devices) };
-        roster.insert(id, devices);
-    }
-    roster
-}
-
-/// The zones that are part of a zone, where the key is the zone alone.
-pub(crate) fn parts(key: &[String], layouts: &Layouts, zones: &ZoneTable) -> BTreeMap<GroupKey, Vec<GroupKey>> {
-    let mut parts: BTreeMap<GroupKey, Vec<GroupKey>> = BTreeMap::new();
-    if key != ["zone"] {
-        return parts;
-    }
-    let symbol = |id: &str| layouts.symbols["zone"].intern(id).map(|id| [id, 0, 0, 0]);
-    for zone in zones.iter() {
-        if let (Some(part), Some(whole)) = (symbol(&zone.id), zone.parent.as_deref().and_then(symbol)) {
-            parts.entry(whole).or_default().push(part);
-        }
-    }
-    parts
 }
