@@ -181,7 +181,20 @@ impl NatsSource {
             if waiting.is_empty() {
                 return Err("the server gives no more messages".to_owned());
             }
-            handed_over += block_in_place(|| self.hand_over(feed, waiting, taken, &mut expected, is_queue, &sender))?;
+            let whole = waiting.len();
+            let infos = waiting.iter().map(|message| message.info().ok());
+            let numbers = in_order(
+                infos.map(|info| info.map(|info| (info.consumer_sequence, info.stream_sequence))),
+                &mut expected,
+            );
+            // What came before a gap is handed over all the same: it counts as taken once it is, and not before.
+            waiting.truncate(numbers.len());
+            let messages = waiting.into_iter().zip(&numbers);
+            handed_over += block_in_place(|| self.hand_over(feed, messages, taken, is_queue, &sender));
+            // A message that was lost on its way comes again, behind others, and would be taken for one that is known.
+            if numbers.len() < whole {
+                return Err("a message was lost on its way".to_owned());
+            }
         }
         let started = Instant::now();
         while acknowledged.load(Ordering::Acquire) < handed_over && started.elapsed() < DRAIN_TIMEOUT {
@@ -192,30 +205,22 @@ impl NatsSource {
         Ok(())
     }
 
-    /// How many batches it made of them.
-    fn hand_over(
+    /// Messages with their numbers in the stream. How many batches it made of them.
+    fn hand_over<'n>(
         &self,
         feed: &Feed,
-        messages: Vec<Message>,
+        messages: impl Iterator<Item = (Message, &'n u64)>,
         taken: &mut Taken,
-        expected: &mut u64,
         is_queue: bool,
         sender: &mpsc::UnboundedSender<Acknowledged>,
-    ) -> Result<u64, String> {
+    ) -> u64 {
         let mut batches = 0;
-        let mut messages = messages.into_iter().peekable();
+        let mut messages = messages.peekable();
         while messages.peek().is_some() {
             let mut batch = Batch::new(self.subject_as.as_deref());
             let mut acknowledged = Vec::new();
             let mut from = None;
-            while let Some(message) = messages.next_if(|_| batch.bytes() < feed.block_bytes()) {
-                let info = message.info().map_err(|error| error.to_string())?;
-                // A message that was lost on its way comes again, behind others, and would be taken for one that is known.
-                if info.consumer_sequence != *expected {
-                    return Err("a message was lost on its way".to_owned());
-                }
-                *expected += 1;
-                let number = info.stream_sequence;
+            while let Some((message, &number)) = messages.next_if(|_| batch.bytes() < feed.block_bytes()) {
                 if taken.to.is_none_or(|to| number > to) {
                     from.get_or_insert(number);
                     taken.to = Some(number);
@@ -235,6 +240,36 @@ impl NatsSource {
             feed.take_messages(stream, batch.into_payload(), taken.to.map(|to| (&taken.place, to)), reply);
             batches += 1;
         }
-        Ok(batches)
+        batches
+    }
+}
+
+/// Of messages with their numbers at the consumer and in the stream, the latter of those that come without a gap behind
+/// `expected`, which goes on with them.
+fn in_order(messages: impl Iterator<Item = Option<(u64, u64)>>, expected: &mut u64) -> Vec<u64> {
+    let next = |message: Option<(u64, u64)>| {
+        let (_, number) = message.filter(|(at_consumer, _)| *at_consumer == *expected)?;
+        *expected += 1;
+        Some(number)
+    };
+    messages.map_while(next).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_before_a_gap_is_taken_and_nothing_behind_it() {
+        let mut expected = 4;
+        let numbers =
+            |messages: &[Option<(u64, u64)>], expected: &mut u64| in_order(messages.iter().copied(), expected);
+        // Numbers in the stream have gaps of their own: other subjects, messages that are gone.
+        assert_eq!(numbers(&[Some((4, 17)), Some((5, 30))], &mut expected), [17, 30]);
+        assert_eq!(numbers(&[Some((6, 31)), Some((8, 33)), Some((9, 34))], &mut expected), [31]);
+        assert_eq!(expected, 7);
+        assert_eq!(numbers(&[Some((8, 33))], &mut expected), []);
+        assert_eq!(numbers(&[None, Some((7, 32))], &mut expected), [], "what has no numbers is not ours");
+        assert_eq!(numbers(&[Some((7, 32))], &mut expected), [32]);
     }
 }
