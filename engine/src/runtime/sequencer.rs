@@ -1,6 +1,5 @@
 //! Batches are applied in the order in which they were taken, by whoever has the next one ready, or by who did it last if
-//! that one is about to hand in a batch of its own: the partition is in the caches of its core. A small batch is left to nobody:
-//! it is applied sooner than the other shard is known to run.
+//! that one is about to hand in a batch of its own: the partition is in the caches of its core.
 //!
 //! A shard that finishes out of turn leaves its batch and goes on with the next; the intake lets
 //! nobody run too far ahead, so that what waits here is bounded.
@@ -15,8 +14,6 @@ use crate::source::Intake;
 
 /// So many turns are not left to the shard that applied last.
 const LEFT_BELOW: usize = 4;
-/// A turn of fewer records is applied at once: whoever it would be left to may have lost his core.
-const LEFT_FROM_RECORDS: u64 = 1_000;
 
 struct Waiting {
     next_turn: u64,
@@ -57,13 +54,12 @@ impl<'a> Sequencer<'a> {
 
     /// Hands in a batch; applies it, and those behind it that are ready, if it is its turn and is not left to another shard.
     pub(super) fn submit(&self, shard: usize, judged: Judged) {
-        let may_be_left = judged.received.values().sum::<u64>() >= LEFT_FROM_RECORDS;
         let mut waiting = self.waiting.lock();
         waiting.ready.insert(judged.turn.number, judged);
         if waiting.last == shard {
             waiting.last_is_judging = false;
         }
-        if waiting.applying || (may_be_left && waiting.last_is_judging && waiting.ready.len() < LEFT_BELOW) {
+        if waiting.applying || (waiting.last_is_judging && waiting.ready.len() < LEFT_BELOW) {
             return;
         }
         loop {
