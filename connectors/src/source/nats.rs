@@ -268,8 +268,8 @@ mod tests {
         assert_eq!(numbers(&[Some((4, 17)), Some((5, 30))], &mut expected), [17, 30]);
         assert_eq!(numbers(&[Some((6, 31)), Some((8, 33)), Some((9, 34))], &mut expected), [31]);
         assert_eq!(expected, 7);
-        assert_eq!(numbers(&[Some((8, 33))], &mut expected), []);
-        assert_eq!(numbers(&[None, Some((7, 32))], &mut expected), [], "what has no numbers is not ours");
+        assert!(numbers(&[Some((8, 33))], &mut expected).is_empty());
+        assert!(numbers(&[None, Some((7, 32))], &mut expected).is_empty(), "what has no numbers is not ours");
         assert_eq!(numbers(&[Some((7, 32))], &mut expected), [32]);
     }
 }
