@@ -31,7 +31,7 @@ pub struct TcpSource {
     pub once: bool,
     /// Called with the address it got.
     pub on_bound: Option<OnBound>,
-    /// Where its connections run.
+    /// Where its connections run; one of several threads, since a connection that waits for room leaves its own to others.
     pub runtime: Handle,
 }
 

@@ -1,6 +1,5 @@
 //! All window state of a partition: reporters and panes, shared between rules, and each rule's levels.
 
-use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ use crate::operator::PlannedRule;
 use crate::operator::window::{PlacedZones, PlannedPanes, SavedLevels, WindowOperator, WindowOutcome};
 use crate::window::{
     Closed, Devices, Fault, Observation, PaneClock, Panes, PanesSpec, Reporters, Room, SavedPanes, SavedReporters,
-    SavedSessions, Sessions, ViewLength, ZoneRoster,
+    SavedSessions, Sessions, ViewLength,
 };
 
 /// Observations that are taken together, so that their memory is waited for at the same time.
@@ -41,8 +40,7 @@ enum SavedStore {
 }
 
 impl Store {
-    fn new(planned: &PlannedPanes, plan: &Plan, zones: &LazyCell<PlacedZones, impl FnOnce() -> PlacedZones>) -> Self {
-        let by_zone = planned.key == ["zone"];
+    fn new(planned: &PlannedPanes, plan: &Plan, zones: &PlacedZones) -> Self {
         let room = Room { groups_max: plan.limits.window_groups_max, values_max: plan.limits.window_values_max };
         match planned.gap_ms {
             Some(gap_ms) => {
@@ -52,8 +50,8 @@ impl Store {
                 measure: planned.measure.clone(),
                 clock: planned.clock,
                 room,
-                roster: if by_zone { zones.roster() } else { ZoneRoster::default() },
-                parts: if by_zone { zones.parts() } else { BTreeMap::new() },
+                roster: zones.roster(&planned.key),
+                parts: zones.parts(&planned.key),
                 early: planned.early,
                 views: planned.views.clone(),
             }))),
@@ -124,7 +122,8 @@ impl SavedWindows {
 
 impl WindowSet {
     pub(super) fn new(plan: &Plan) -> Self {
-        let zones = LazyCell::new(|| PlacedZones::new(&plan.layouts, &plan.zones));
+        let by_zone = plan.panes.iter().any(|planned| planned.key.iter().any(|name| name == "zone"));
+        let zones = if by_zone { PlacedZones::new(&plan.layouts, &plan.zones) } else { PlacedZones::default() };
         let mut set = Self { reporters: BTreeMap::new(), stores: Vec::new(), rules: Vec::new(), faults: Vec::new() };
         for planned in &plan.panes {
             let with_instants = planned.measure == Measure::Snapshot;

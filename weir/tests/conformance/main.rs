@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod lists;
+mod lossy;
 mod options;
 mod polled;
 mod posts;
@@ -107,6 +108,16 @@ fn source_nats() {
 #[test]
 fn source_nats_queue() {
     whole_life(Box::new(senders::Nats::new(true)));
+}
+
+#[test]
+fn source_nats_takes_what_was_lost_on_its_way() {
+    sources::lossy(senders::Nats::new(false));
+}
+
+#[test]
+fn source_nats_queue_takes_what_was_lost_on_its_way() {
+    sources::lossy(senders::Nats::new(true));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use weir_examples::viid::{Device, ha1, passage};
 
 use crate::common::{Place, Running, eventually, nobody};
+use crate::lossy::LossyLine;
 use crate::servers::{Kafka as Cluster, Outage, Server};
 
 /// Records of one message, request or write.
@@ -364,6 +365,8 @@ impl Sender for Mqtt {
 pub struct Nats {
     server: Server,
     runtime: tokio::runtime::Runtime,
+    /// Where weir reaches the server.
+    address: SocketAddr,
 }
 
 impl Nats {
@@ -378,7 +381,14 @@ impl Nats {
                 Config { name: "GATES".into(), subjects: vec!["gates.>".into()], retention, ..Config::default() };
             async_nats::jetstream::new(client).create_stream(config).await.unwrap();
         });
-        Self { server, runtime }
+        Self { address: server.address, server, runtime }
+    }
+
+    /// Has weir reach the server over a line on which messages are lost.
+    pub fn lose_messages(&mut self) -> LossyLine {
+        let line = LossyLine::to(self.server.address);
+        self.address = line.address();
+        line
     }
 
     /// Removes the stream, and makes another of its name.
@@ -445,7 +455,7 @@ impl Nats {
 
 impl Sender for Nats {
     fn source(&self) -> String {
-        format!("    type: nats\n    url: nats://{}\n    stream: GATES\n    subject: gates.*", self.server.address)
+        format!("    type: nats\n    url: nats://{}\n    stream: GATES\n    subject: gates.*", self.address)
     }
 
     fn send(&mut self, numbers: Range<u64>) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::common::{Place, eventually, judged, metrics, nobody, text};
-use crate::senders::{Kafka, Sender};
+use crate::senders::{Kafka, Nats, Sender};
 
 const PACK: &str = r#"weir: 1
 pack: p
@@ -262,4 +262,17 @@ pub fn made_anew<S: Sender + 'static>(mut sender: S, make_anew: impl FnOnce(&mut
     }
     running.stop();
     assert_eq!(told(), PART + PART / 2);
+}
+
+/// Messages are lost between the server and weir: each record is judged all the same, once.
+pub fn lossy(mut sender: Nats) {
+    let line = sender.lose_messages();
+    sender.send(0..PART);
+    let mut life = Life::new(Box::new(sender));
+    let running = life.sender.launch(&life.place);
+    life.await_all(0..PART);
+    assert!(line.lost() > 0, "the line loses messages");
+    let summary = running.stop();
+    assert_eq!(summary["sources"]["gate"]["duplicate"], 0, "it takes each once, by its place and not by its id");
+    assert_eq!(life.told().len() as u64, PART);
 }

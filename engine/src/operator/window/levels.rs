@@ -1,6 +1,5 @@
 //! What one window rule keeps for itself: where each key stands among the levels, and what it will be.
 
-use std::cell::LazyCell;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -25,7 +24,7 @@ const SILENCE_CHECKS_MAX: i64 = 100_000;
 /// What one window rule keeps for itself.
 pub(crate) struct WindowOperator {
     symbols: Vec<Symbols>,
-    /// Zones of the zone table, where the key holds one.
+    /// Zones of the zone table, by symbol.
     zones: Arc<ZonesBySymbol>,
     /// Place of the zone in the key, if it is there.
     zone_place: Option<usize>,
@@ -71,17 +70,11 @@ impl SavedLevels {
 }
 
 impl WindowOperator {
-    pub(crate) fn new(
-        spec: &WindowSpec,
-        layouts: &Layouts,
-        zones: &LazyCell<PlacedZones, impl FnOnce() -> PlacedZones>,
-        groups_max: usize,
-    ) -> Self {
-        let zone_place = spec.key.iter().position(|name| name == "zone");
+    pub(crate) fn new(spec: &WindowSpec, layouts: &Layouts, zones: &PlacedZones, groups_max: usize) -> Self {
         Self {
             symbols: spec.key.iter().map(|name| layouts.symbols[name].clone()).collect(),
-            zones: zone_place.map(|_| Arc::clone(&zones.by_symbol)).unwrap_or_default(),
-            zone_place,
+            zones: Arc::clone(&zones.by_symbol),
+            zone_place: spec.key.iter().position(|name| name == "zone"),
             keys: HashMap::default(),
             forecasts: 0,
             quiet_from_ms: i64::MIN,

@@ -13,6 +13,7 @@ use crate::window::{GroupKey, Zone, ZoneDevices, ZoneRoster, ZoneTable};
 pub(crate) type ZonesBySymbol = HashMap<SymbolId, Zone, RandomState>;
 
 /// What all window rules know of zones; made once, however many rules there are.
+#[derive(Default)]
 pub(crate) struct PlacedZones {
     pub(super) by_symbol: Arc<ZonesBySymbol>,
     roster: ZoneRoster,
@@ -22,30 +23,31 @@ pub(crate) struct PlacedZones {
 impl PlacedZones {
     pub(crate) fn new(layouts: &Layouts, zones: &ZoneTable) -> Self {
         let symbol = |id: &str| layouts.symbols["zone"].intern(id);
-        let (mut by_symbol, mut roster, mut parts) = (ZonesBySymbol::default(), ZoneRoster::default(), BTreeMap::new());
-        for zone in zones.iter() {
-            let Some(id) = symbol(&zone.id) else { continue };
-            by_symbol.insert(id, zone.clone());
+        let placed: Vec<(SymbolId, &Zone)> = zones.iter().filter_map(|zone| Some((symbol(&zone.id)?, zone))).collect();
+        let mut roster = ZoneRoster::default();
+        let mut parts: BTreeMap<GroupKey, Vec<GroupKey>> = BTreeMap::new();
+        for (id, zone) in &placed {
             let devices: Vec<SymbolId> =
                 zone.devices.iter().filter_map(|device| layouts.symbols["device"].intern(device)).collect();
             let devices =
                 if devices.is_empty() { ZoneDevices::Learned(Vec::new()) } else { ZoneDevices::Declared(devices) };
-            roster.insert(id, devices);
+            roster.insert(*id, devices);
             if let Some(whole) = zone.parent.as_deref().and_then(symbol) {
-                parts.entry([whole, 0, 0, 0]).or_insert_with(Vec::new).push([id, 0, 0, 0]);
+                parts.entry([whole, 0, 0, 0]).or_default().push([*id, 0, 0, 0]);
             }
         }
+        let by_symbol = placed.into_iter().map(|(id, zone)| (id, zone.clone())).collect();
         Self { by_symbol: Arc::new(by_symbol), roster, parts }
     }
 
-    /// Which devices watch which keys, where the key is the zone alone: only then it is known which keys should
-    /// have a value.
-    pub(crate) fn roster(&self) -> ZoneRoster {
-        self.roster.clone()
+    /// Which devices watch which keys of these columns: it is known which keys should have a value where they are zones and
+    /// nothing else.
+    pub(crate) fn roster(&self, key: &[String]) -> ZoneRoster {
+        if key == ["zone"] { self.roster.clone() } else { ZoneRoster::default() }
     }
 
-    /// The zones that are part of a zone, where the key is the zone alone.
-    pub(crate) fn parts(&self) -> BTreeMap<GroupKey, Vec<GroupKey>> {
-        self.parts.clone()
+    /// The zones that are part of a zone, by keys of these columns, likewise.
+    pub(crate) fn parts(&self, key: &[String]) -> BTreeMap<GroupKey, Vec<GroupKey>> {
+        if key == ["zone"] { self.parts.clone() } else { BTreeMap::new() }
     }
 }
