@@ -54,7 +54,6 @@ pub fn over_tcp(
         runtime: runtime.handle().clone(),
     };
     let clock = Arc::new(SystemClock::default());
-    let started: Arc<Mutex<Option<u64>>> = Arc::default();
     // All of its memory is there before anything is measured.
     let mut seen =
         vec![(1, Passage { read_ns: 1, ..Passage::default() }); (rate * seconds) as usize / HIT_EVERY as usize + 1];
@@ -67,30 +66,26 @@ pub fn over_tcp(
         .source(SourceSpec::new("tcp", Format::Ndjson), source)
         .sink(SinkSpec::alerts("timing", ["p"]), Timing { clock: Arc::clone(&clock), seen: Arc::clone(&seen) });
     let pipeline = with(builder).build().expect("a pipeline");
-    let starts = Arc::clone(&started);
     let sender = std::thread::spawn(move || {
         let address = address.recv().expect("the source listens");
         let connection = TcpStream::connect(address).expect("a connection");
         let mut begin = None;
-        let sent = send(&connection, rate, seconds, |now| {
-            begin = Some(now);
-            *starts.lock().expect("nobody died") = Some(clock.monotonic_ns());
-        });
-        let begin = begin.expect("it began");
-        sent.into_iter().map(|at| at.duration_since(begin).as_secs_f64() * 1e3).collect::<Vec<f64>>()
+        let sent = send(&connection, rate, seconds, |now| begin = Some(now));
+        (begin.expect("it began"), sent)
     });
     pipeline.run().expect("a run");
-    let sent_ms = sender.join().expect("the sender");
-    let begin_ns = started.lock().expect("nobody died").expect("it began");
+    let (begin, sent) = sender.join().expect("the sender");
+    let begin_ns = clock.ns_at(begin);
     let seen = seen.lock().expect("the sink is done");
-    assert_eq!(seen.len(), sent_ms.len(), "every hit is told");
+    assert_eq!(seen.len(), sent.len(), "every hit is told");
     let ms = |ns: u64| (ns as f64 - begin_ns as f64) / 1e6;
     seen.iter()
-        .zip(sent_ms)
+        .zip(sent)
         .enumerate()
-        .map(|(number, ((seen_ns, passage), sent_ms))| {
+        .map(|(number, ((seen_ns, passage), sent))| {
             let due_s = (number as u64 * HIT_EVERY) as f64 / rate;
-            let ends = [sent_ms, ms(passage.read_ns), ms(passage.taken_ns), ms(passage.told_ns), ms(*seen_ns)];
+            let ends =
+                [ms(clock.ns_at(sent)), ms(passage.read_ns), ms(passage.taken_ns), ms(passage.told_ns), ms(*seen_ns)];
             let mut from = due_s * 1e3;
             let stages_ms = ends.map(|end| end - std::mem::replace(&mut from, end));
             Timed { due_s, ms: ms(*seen_ns) - due_s * 1e3, stages_ms }

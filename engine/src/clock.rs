@@ -26,6 +26,13 @@ impl Default for SystemClock {
     }
 }
 
+impl SystemClock {
+    /// What [`Clock::monotonic_ns`] showed at a moment; zero before this clock was made.
+    pub fn ns_at(&self, moment: Instant) -> u64 {
+        moment.saturating_duration_since(self.start).as_nanos() as u64
+    }
+}
+
 impl Clock for SystemClock {
     fn wall_ms(&self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)

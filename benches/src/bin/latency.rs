@@ -1,6 +1,6 @@
 //! Latency of watchlist alerts over TCP, from the moment a record was meant to be sent until the sink has its alert.
 //!
-//! Usage: `latency FOLDER [SECONDS] [RATE...]` (20 s; 20,000 and 100,000 records/s). Sender, pipeline and sink are one
+//! Usage: `[ROUNDS=3] [RUNS=5] latency FOLDER [SECONDS] [RATE...]` (20 s; 20,000 and 100,000 records/s). Sender, pipeline and sink are one
 //! process with one clock, on the cores there are; the list has a million plates and one record in a hundred hits. The
 //! sender keeps to its schedule whatever the pipeline does: a record that waits behind others has waited (no
 //! coordinated omission). Each round is run five times: to a thread that only counts lines (what the machine and its
@@ -31,8 +31,8 @@ const WARM_UP_S: f64 = 3.0;
 const NEVER_MS: u64 = 100_000;
 /// After the files of a run are gone: a file system that is mounted with `discard` tells the disk so with its next commits.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How many runs of each rate.
-const ROUNDS: u32 = 3;
+/// How many rounds of each rate, unless `ROUNDS` says otherwise.
+const ROUNDS: usize = 3;
 
 /// What is run in each round, in this order.
 const RUNS: [&str; 5] = [
@@ -42,8 +42,8 @@ const RUNS: [&str; 5] = [
     "and a checkpoint a second",
     "no checkpoint again",
 ];
-/// Alerts of each of [`RUNS`].
-type Round = [Vec<Timed>; RUNS.len()];
+/// Alerts of each of [`RUNS`], or of as many of them as are wanted.
+type Round = Vec<Vec<Timed>>;
 /// In [`RUNS`].
 const CHECKPOINT: usize = 3;
 /// Runs of [`RUNS`] that are alike but for the moment, before and after the one with checkpoints.
@@ -56,14 +56,15 @@ fn main() {
     let seconds: f64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(20.0);
     let rates: Vec<f64> = args.map(|text| text.parse().expect("a rate")).collect();
     let rates = if rates.is_empty() { vec![20_000.0, 100_000.0] } else { rates };
+    let (rounds, runs) = (wanted("ROUNDS", ROUNDS), wanted("RUNS", RUNS.len()).min(RUNS.len()));
     let pack = parse(PACK);
     let path = folder.join("latency.wlist");
     build(&path, ENTRIES, "A", &pack);
     let list = open(&path, &pack);
     for rate in rates {
-        let mut rounds: Vec<Round> = Vec::new();
-        for round in 1..=ROUNDS {
-            rounds.push(std::array::from_fn(|run| {
+        let mut measured: Vec<Round> = Vec::new();
+        for round in 1..=rounds {
+            let one = |run| {
                 let timed = match run {
                     0 => floor(rate, WARM_UP_S + seconds),
                     1 => over_tcp(&pack, &list, rate, WARM_UP_S + seconds, |builder| builder),
@@ -72,15 +73,23 @@ fn main() {
                 let timed: Vec<Timed> = timed.into_iter().filter(|it| it.due_s >= WARM_UP_S).collect();
                 println!("{rate:.0} records/s, round {round}, {}: {}", RUNS[run], told(&timed));
                 timed
-            }));
+            };
+            measured.push((0..runs).map(one).collect());
         }
-        for (run, what) in RUNS.iter().enumerate() {
-            let all: Vec<Timed> = rounds.iter().flat_map(|round| &round[run]).copied().collect();
+        for (run, what) in RUNS.iter().enumerate().take(runs) {
+            let all: Vec<Timed> = measured.iter().flat_map(|round| &round[run]).copied().collect();
             println!("{rate:.0} records/s, all rounds, {what}: {}", told(&all));
         }
-        compare_checkpoints(rate, &rounds);
+        if runs == RUNS.len() {
+            compare_checkpoints(rate, &measured);
+        }
     }
     fs::remove_file(path).expect("the file goes");
+}
+
+/// A number out of the environment.
+fn wanted(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
 /// How many alerts, how they lie, how long they took from when their records were sent in fact, and where those beyond the

@@ -1,8 +1,10 @@
 //! Records a second that come in over loopback, by protocol.
 //!
-//! Usage: `sources [--records N] [--durable FOLDER] [KIND...]` (200,000, of single MQTT messages 60,000; all of http, tcp, mqtt, mqtt-arrays, nats, nats-arrays, kafka,
-//! kafka-arrays). A pipeline with one shard and one rule that reads every record and tells none. `http` posts a thousand lines at
-//! once on two connections, `tcp` writes lines; of the brokers what waits there is taken: a record a message, or a hundred (`-arrays`).
+//! Usage: `sources [--records N] [--durable FOLDER] [KIND...]` (200,000, of single MQTT messages 60,000; all of http, http-records, tcp,
+//! tcp-records, mqtt, mqtt-arrays, nats, nats-arrays, kafka, kafka-arrays). A pipeline with one shard and one rule that reads every
+//! record and tells none. `http` posts a thousand lines at once on two connections, `http-records` one record, `tcp` writes lines,
+//! `tcp-records` a record in turn on each of a hundred connections; of the brokers what waits there is taken: a record a message, or a
+//! hundred (`-arrays`).
 //! Mosquitto and nats-server are the real ones, each a process of its own on the same cores; Kafka's is krafka's `FakeBroker` in this
 //! process, for want of another. With `--durable` everything is in a journal before it is acknowledged. Told is the rate from the
 //! start to the last record judged.
@@ -27,13 +29,26 @@ purposes: { p: { legal_basis: act 1 } }
 rules:
   - { id: seen, kind: match, from: vehicle, where: lane = 'none', purpose: p }
 ";
-const KINDS: [&str; 8] = ["http", "tcp", "mqtt", "mqtt-arrays", "nats", "nats-arrays", "kafka", "kafka-arrays"];
+const KINDS: [&str; 10] = [
+    "http",
+    "http-records",
+    "tcp",
+    "tcp-records",
+    "mqtt",
+    "mqtt-arrays",
+    "nats",
+    "nats-arrays",
+    "kafka",
+    "kafka-arrays",
+];
 /// Mosquitto 2.0.11 gives only a part of a session's backlog that is longer than 65,535 messages.
 const MQTT_BACKLOG_MAX: u64 = 60_000;
 /// The broker that stands in for Kafka answers with all it has, and the client takes no answer beyond its bound.
 const KAFKA_BACKLOG_MAX: u64 = 600_000;
 /// Records of a request.
 const REQUEST_RECORDS: u64 = 1_000;
+/// Connections of `tcp-records`; each takes two descriptors of this process.
+const DEVICES: usize = 100;
 /// Records of a message that holds an array.
 const ARRAY_RECORDS: u64 = 100;
 
@@ -75,8 +90,10 @@ fn main() {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     for kind in kinds {
         let rate = match kind {
-            "http" => http(&runtime, records, durable.as_deref()),
-            "tcp" => tcp(&runtime, records, durable.as_deref()),
+            "http" => http(&runtime, records, REQUEST_RECORDS, durable.as_deref()),
+            "http-records" => http(&runtime, records, 1, durable.as_deref()),
+            "tcp" => tcp(&runtime, records, false, durable.as_deref()),
+            "tcp-records" => tcp(&runtime, records, true, durable.as_deref()),
             "mqtt" | "mqtt-arrays" => mqtt(&runtime, records, kind == "mqtt-arrays", durable.as_deref()),
             "nats" | "nats-arrays" => nats(&runtime, records, kind == "nats-arrays", durable.as_deref()),
             _ => kafka(&runtime, records, kind == "kafka-arrays", durable.as_deref()),
@@ -128,7 +145,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     }
 }
 
-fn http(runtime: &tokio::runtime::Runtime, records: u64, durable: Option<&Path>) -> f64 {
+fn http(runtime: &tokio::runtime::Runtime, records: u64, in_request: u64, durable: Option<&Path>) -> f64 {
     let address = free_address();
     let source = HttpSource {
         address,
@@ -137,9 +154,8 @@ fn http(runtime: &tokio::runtime::Runtime, records: u64, durable: Option<&Path>)
         on_bound: None,
         runtime: runtime.handle().clone(),
     };
-    let starts: Vec<u64> = (0..records).step_by(REQUEST_RECORDS as usize).collect();
-    let body =
-        |from: &u64| (*from..(from + REQUEST_RECORDS).min(records)).map(|n| record(n) + "\n").collect::<String>();
+    let starts: Vec<u64> = (0..records).step_by(in_request as usize).collect();
+    let body = |from: &u64| (*from..(from + in_request).min(records)).map(|n| record(n) + "\n").collect::<String>();
     let bodies: Vec<String> = starts.iter().map(body).collect();
     judged(records, durable, source, || {
         std::thread::scope(|scope| {
@@ -181,7 +197,7 @@ fn post(stream: &mut TcpStream, body: &str) {
     }
 }
 
-fn tcp(runtime: &tokio::runtime::Runtime, records: u64, durable: Option<&Path>) -> f64 {
+fn tcp(runtime: &tokio::runtime::Runtime, records: u64, one_by_one: bool, durable: Option<&Path>) -> f64 {
     let address = free_address();
     let source = TcpSource {
         address,
@@ -190,8 +206,17 @@ fn tcp(runtime: &tokio::runtime::Runtime, records: u64, durable: Option<&Path>) 
         on_bound: None,
         runtime: runtime.handle().clone(),
     };
-    let lines: String = (0..records).map(|n| record(n) + "\n").collect();
-    judged(records, durable, source, || connect(address).write_all(lines.as_bytes()).expect("it is sent"))
+    let lines: Vec<String> = (0..records).map(|n| record(n) + "\n").collect();
+    judged(records, durable, source, || {
+        if one_by_one {
+            let mut devices: Vec<TcpStream> = (0..DEVICES).map(|_| connect(address)).collect();
+            for (number, line) in lines.iter().enumerate() {
+                devices[number % DEVICES].write_all(line.as_bytes()).expect("it is sent");
+            }
+        } else {
+            connect(address).write_all(lines.concat().as_bytes()).expect("it is sent");
+        }
+    })
 }
 
 /// A server in a folder of its own, until it is dropped.

@@ -3,8 +3,10 @@
 //! Shards take what has arrived and do everything that needs no state, each on its own core
 //! (`shard`). Batches are then applied to the partition's state strictly in the order in which
 //! they were taken (`sequencer`), by whichever shard finished the next one. So nothing that is
-//! emitted depends on the number of shards or on the size of batches.
+//! emitted depends on the number of shards or on the size of batches, nor on whether the thread of a
+//! source did all of this with a few records itself (`crew`).
 
+mod crew;
 mod event_ids;
 mod export;
 mod fate;

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Instant;
 
 use weir_rules::pack::Pack;
 use weir_rules::schema::Catalog;
 
+use super::crew::Crew;
 use super::export::Export;
 use super::going_on::GoingOn;
 use super::overload;
 use super::partition::Partition;
 use super::plan::{Blueprint, PackWithLists};
 use super::reload::{Plans, ReloadHandle};
-use super::sequencer::Sequencer;
-use super::shard;
 use super::state::StateError;
 use super::summary::{Replayed, Summary};
 use crate::alert::{Delivered, Desk, Router, Sink, SinkSpec};
@@ -28,7 +27,7 @@ use crate::limits::Limits;
 use crate::metrics::Progress;
 use crate::record::{Layouts, Pseudonyms};
 use crate::rng::{OsRng, Rng};
-use crate::source::{Feed, Format, Intake, Position, Source};
+use crate::source::{Feed, Format, Hand, Intake, Position, Source};
 use crate::state::log::LogError;
 use crate::state::{OpenError, ReplayError, StateSpec};
 use crate::watchlist::Watchlist;
@@ -387,10 +386,10 @@ impl Pipeline {
                 (started.partition, started.sink_threads, Some(started.keeping), Some(found))
             }
         };
-        let sequencer = Sequencer::new(partition, &self.intake);
+        let crew = Arc::new(Crew::new(self.shards, Arc::clone(&self.plans), Arc::clone(&self.intake), partition));
         let sources = self.sources;
         let run = thread::scope(|scope| {
-            let shards = run_shards(scope, self.shards, &self.plans, &self.intake, &sequencer);
+            let shards = start_shards(scope, self.shards, &crew);
             let replayed = match keeping {
                 None => Ok((Replayed::default(), None)),
                 Some(keeping) => {
@@ -402,14 +401,18 @@ impl Pipeline {
             }
             let positions = |source| {
                 let keeps = matches!(&replayed, Ok((_, Some(_))));
-                keeps.then(|| sequencer.look(|partition| partition.files_of(source)).into())
+                keeps.then(|| crew.sequencer.look(|partition| partition.files_of(source)).into())
             };
-            let source_threads = start_sources(sources, &self.blueprint, &self.intake, &progress, positions);
-            let failure = shards.into_iter().find_map(|thread| thread.join().ok().flatten());
-            (replayed, source_threads, failure)
+            let hand: Weak<dyn Hand> = Arc::<Crew>::downgrade(&crew);
+            let source_threads = start_sources(sources, &self.blueprint, &self.intake, &progress, &hand, positions);
+            for shard in shards {
+                shard.join().expect("a shard says what it dies of");
+            }
+            (replayed, source_threads)
         });
-        let (replayed, source_threads, failure) = run;
-        if let Some(failure) = failure {
+        let (replayed, source_threads) = run;
+        self.intake.await_applied();
+        if let Some(failure) = crew.died_of() {
             return Err(RunError::Shard(failure));
         }
         let (replayed, keeping) = replayed?;
@@ -423,7 +426,7 @@ impl Pipeline {
             }
         }
         let stopped = self.intake.stopping();
-        let mut partition = sequencer.into_partition();
+        let mut partition = crew.sequencer.end();
         if !stopped {
             partition.end();
         }
@@ -462,6 +465,7 @@ fn start_sources(
     blueprint: &Blueprint,
     intake: &Arc<Intake>,
     progress: &Arc<Progress>,
+    hand: &Weak<dyn Hand>,
     positions: impl Fn(u16) -> Option<Arc<[Position]>>,
 ) -> Vec<thread::JoinHandle<Option<String>>> {
     let mut threads = Vec::new();
@@ -479,6 +483,7 @@ fn start_sources(
             sheds: spec.sheds,
             classes: Arc::clone(&blueprint.classes),
             positions: positions(index as u16),
+            hand: Weak::clone(hand),
         };
         let intake = Arc::clone(intake);
         let thread = thread::Builder::new()
@@ -498,35 +503,21 @@ fn start_sources(
     threads
 }
 
-/// Starts the shards; each gives what it died of, if it did.
-fn run_shards<'scope, 'env>(
-    scope: &'scope thread::Scope<'scope, 'env>,
+fn start_shards<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
     shards: usize,
-    plans: &'env Plans,
-    intake: &'env Intake,
-    sequencer: &'env Sequencer<'env>,
-) -> Vec<thread::ScopedJoinHandle<'scope, Option<String>>> {
-    let run = move |number| {
-        let result = catch_unwind(AssertUnwindSafe(|| shard::run(number, plans, intake, sequencer)));
-        if result.is_err() {
-            intake.fail();
-        }
-        result.err().map(|panic| {
-            panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_default()
-        })
+    crew: &Arc<Crew>,
+) -> Vec<thread::ScopedJoinHandle<'scope, ()>> {
+    let start = |number| {
+        let crew = Arc::clone(crew);
+        let run = move || {
+            weir_memory::go_first();
+            crew.run_shard(number);
+        };
+        thread::Builder::new()
+            .name(format!("shard {number}"))
+            .spawn_scoped(scope, run)
+            .expect("a thread can be started")
     };
-    (0..shards)
-        .map(|number| {
-            let builder = thread::Builder::new().name(format!("shard {number}"));
-            let run = move || {
-                weir_memory::go_first();
-                run(number)
-            };
-            builder.spawn_scoped(scope, run).expect("a thread can be started")
-        })
-        .collect()
+    (0..shards).map(start).collect()
 }

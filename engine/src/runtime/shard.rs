@@ -1,12 +1,9 @@
-//! A shard: takes what has arrived, and does all that needs no state.
+//! What a shard does with what has arrived: all that needs no state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::plan::Plan;
-use super::reload::Plans;
-use super::sequencer::Sequencer;
 use crate::decode::{Arrival, Assembly, Place, Rejected, SourceDecoder};
 use crate::operator::digests::Digests;
 use crate::operator::predicate::Matcher;
@@ -15,10 +12,7 @@ use crate::operator::steps::StepInput;
 use crate::operator::window::{self, BatchDigests, WindowInput};
 use crate::operator::{Candidate, Judging, Verdict, judge};
 use crate::record::{KindRows, SourceId, SymbolId};
-use crate::source::{Block, Extent, Intake, Reply, ShedTally, Taken, Turn};
-
-/// How long a shard waits for records before it lets time pass.
-const PATIENCE: Duration = Duration::from_millis(50);
+use crate::source::{Block, Extent, Reply, ShedTally, Taken, Turn};
 
 /// The records of one kind, judged as far as that needs no state.
 pub(crate) struct JudgedKind {
@@ -60,18 +54,6 @@ pub(crate) struct Judged {
     pub(crate) condition_errors: BTreeMap<usize, u64>,
 }
 
-/// Runs until nothing will come any more.
-pub(super) fn run(number: usize, plans: &Plans, intake: &Intake, sequencer: &Sequencer) {
-    let mut bench = Workbench::new(plans.current());
-    while let Some((taken, plan)) = intake.take(PATIENCE, || plans.current()) {
-        if plan.generation != bench.plan.generation {
-            bench.turn_to(plan);
-        }
-        sequencer.begin(number);
-        sequencer.submit(number, bench.judge(taken));
-    }
-}
-
 /// What a shard works with under one plan.
 pub(super) struct Workbench {
     plan: Arc<Plan>,
@@ -89,9 +71,12 @@ impl Workbench {
         Self { decoders: plan.sources.iter().map(decoder).collect(), assembly, plan }
     }
 
-    /// Another plan is in force. Where it reads the same columns, what builds them is kept with its symbols: to learn
-    /// sixty thousand again takes a shard 15 ms.
+    /// What comes next is judged by this plan. Where it reads the same columns as the one before, what builds them is kept
+    /// with its symbols: to learn sixty thousand again takes a shard 15 ms.
     pub(super) fn turn_to(&mut self, plan: Arc<Plan>) {
+        if plan.generation == self.plan.generation {
+            return;
+        }
         if plan.read == self.plan.read {
             self.assembly.verify_with(&plan.layouts.verifier);
             self.plan = plan;

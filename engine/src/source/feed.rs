@@ -1,13 +1,13 @@
 //! A source's way into the pipeline.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
 use super::{
-    Block, Class, ClassBoard, Extent, FileId, FilePlace, Format, Framer, Intake, Payload, Position, Reply, ShedTally,
-    SourceError, StreamPlace,
+    Block, Class, ClassBoard, Extent, FileId, FilePlace, Format, Framer, Hand, Intake, Payload, Position, Reply, Room,
+    ShedTally, SourceError, StreamPlace,
 };
 use crate::clock::Clock;
 use crate::metrics::Progress;
@@ -36,6 +36,8 @@ pub struct Feed {
     pub(crate) classes: Arc<ClassBoard>,
     /// How far earlier runs have read the files of this source; `None` where no state is kept.
     pub(crate) positions: Option<Arc<[Position]>>,
+    /// By whom a few records are judged at once, until the run has ended.
+    pub(crate) hand: Weak<dyn Hand>,
 }
 
 impl Feed {
@@ -209,7 +211,15 @@ impl Feed {
             self.admit(block);
             return None;
         }
-        self.intake.push_now(block)
+        self.put(block, Room::ReadAhead)
+    }
+
+    /// Gives a block back if it has no room.
+    fn put(&self, block: Block, room: Room) -> Option<Block> {
+        match self.hand.upgrade() {
+            Some(hand) => hand.bring(block, room),
+            None => self.intake.push_now(block, room),
+        }
     }
 
     fn admit(&self, mut block: Block) {
@@ -226,7 +236,11 @@ impl Feed {
                 self.classes.read().sift(self.source, payload, least, self.clock.wall_ms(), &mut shed)
             }
         };
-        self.intake.push_sifted(kept.map(|payload| Block { payload, ..block }), shed);
+        self.intake.note_shed(shed);
+        if let Some(payload) = kept {
+            let refused = self.put(Block { payload, ..block }, Room::LetIn);
+            debug_assert!(refused.is_none(), "it has been let in");
+        }
     }
 
     /// How far earlier runs have taken a stream of messages at a broker. `name` is one that no other stream of this source
@@ -243,7 +257,9 @@ impl Feed {
     pub fn take_messages(&self, stream: Arc<str>, payload: Payload, upto: Option<(&StreamPlace, u64)>, reply: Reply) {
         let mut block = self.block(stream, 0, payload, Some(reply));
         block.extent = upto.and_then(|(place, number)| place.extent(number));
-        self.intake.push(block);
+        if let Some(block) = self.put(block, Room::ReadAhead) {
+            self.intake.push(block);
+        }
     }
 
     /// Hands over one payload if there is room, and asks for an answer.
@@ -251,7 +267,8 @@ impl Feed {
     /// # Errors
     /// [`Busy`] when the intake is full; nothing was taken then.
     pub fn offer(&self, stream: Arc<str>, payload: Payload, reply: Reply) -> Result<(), Busy> {
-        self.intake.try_push(self.block(stream, 0, payload, Some(reply)))
+        let refused = self.put(self.block(stream, 0, payload, Some(reply)), Room::Offered);
+        if refused.is_some() { Err(Busy) } else { Ok(()) }
     }
 
     /// Whether what is offered now would be taken: whoever asks before he reads a request turns it away unread.
@@ -262,7 +279,7 @@ impl Feed {
     /// Notes that devices said that they are there, without a record: one that says so does not count as silent. Windows do not
     /// wait for it. Where there is no room, nothing is noted: others are heard then.
     pub fn alive(&self, devices: Vec<Arc<str>>) {
-        let _ = self.intake.try_push(self.block(Arc::from("alive"), 0, Payload::Alive(devices), None));
+        let _ = self.put(self.block(Arc::from("alive"), 0, Payload::Alive(devices), None), Room::Offered);
     }
 
     /// Hands over lines of NDJSON: the easy way in for an embedder.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::Block;
 use super::admission::{Class, PARTS_OF_THE_BOUND, ShedTally};
-use super::pace::Pace;
-use super::{Block, Busy};
+use super::pace::{Pace, Rhythm};
 use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::state::journal::{KeptBlock, KeptTurn, Queue};
@@ -18,6 +18,11 @@ use crate::state::journal::{KeptBlock, KeptTurn, Queue};
 const READ_AHEAD_BATCHES: usize = 4;
 /// Smallest bound of a batch: below it, what a batch costs whatever it holds would weigh more.
 const BATCH_BYTES_MIN: usize = 16 << 10;
+/// Most bytes of a block that whoever brings it judges himself: more is for shards to share.
+const BROUGHT_BACK_BYTES_MAX: usize = 16 << 10;
+/// Least time between blocks of late: a turn takes some 10 us whatever it holds, so that blocks that come faster are
+/// cheaper by the batch.
+const BROUGHT_BACK_EVERY_NS: u64 = 50_000;
 /// Part of the latency bound that judging one batch may take.
 const BATCH_PARTS_OF_THE_BOUND: u64 = 2;
 
@@ -50,6 +55,33 @@ pub(crate) struct Taken {
     pub(crate) shed: ShedTally,
 }
 
+/// When a block has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Its source can wait: when enough has been read ahead.
+    ReadAhead,
+    /// Its source says that it is busy: when what lies here will wait for too long.
+    Offered,
+    /// It has been let in already.
+    LetIn,
+}
+
+/// Puts blocks into the intake, and judges them at once where nobody else has anything to do.
+pub(crate) trait Hand: Send + Sync {
+    /// Gives the block back if it has no room.
+    fn bring(&self, block: Block, room: Room) -> Option<Block>;
+}
+
+/// What becomes of a block that somebody brings who would judge it himself.
+pub(crate) enum Brought<T> {
+    /// It has no room.
+    NoRoom(Block),
+    /// A shard takes it.
+    Left,
+    /// He is to judge it himself: a turn as [`Intake::take`] gives it.
+    Back(Taken, T),
+}
+
 #[derive(Default)]
 struct State {
     queue: VecDeque<Block>,
@@ -68,6 +100,7 @@ struct State {
     /// The disk is full: nothing new is taken in until there is room.
     held: bool,
     refused: BTreeMap<u16, u64>,
+    rhythm: Rhythm,
     again: Again,
     /// Where turns are kept.
     journal: Option<Queue>,
@@ -140,27 +173,47 @@ impl Intake {
         self.add(&mut state, block);
     }
 
-    /// Gives the block back if it has to wait.
-    pub(crate) fn push_now(&self, block: Block) -> Option<Block> {
+    /// Gives the block back if it has no room.
+    pub(crate) fn push_now(&self, block: Block, room: Room) -> Option<Block> {
         let mut state = self.state.lock();
-        if self.must_wait(&state) {
+        if self.has_no_room(&state, room) {
             return Some(block);
         }
         self.add(&mut state, block);
         None
     }
 
-    fn must_wait(&self, state: &State) -> bool {
-        (state.bytes >= self.read_ahead_bytes_max || (state.held && !state.stopping)) && !state.failed
+    /// Puts a block in, or gives it back to whoever brings it as a turn of its own: if it is small, blocks come seldom, and
+    /// nothing else waits or is being judged. `stamp` as for [`Self::take`].
+    pub(crate) fn bring<T>(&self, block: Block, room: Room, stamp: impl FnOnce() -> T) -> Brought<T> {
+        let mut state = self.state.lock();
+        if self.has_no_room(&state, room) {
+            return Brought::NoRoom(block);
+        }
+        let bytes = block.payload.bytes();
+        let is_alone = state.queue.is_empty() && state.taken.is_empty();
+        let comes_seldom = state.rhythm.pause_ns(block.received_ns) >= BROUGHT_BACK_EVERY_NS;
+        // Once all sources have ended shards end too, and nobody applies what they leave to each other.
+        let is_running = state.sources_open > 0 && !state.again.under_way && self.may_give_out(&state);
+        if !is_alone || !comes_seldom || !is_running || bytes > BROUGHT_BACK_BYTES_MAX {
+            self.add(&mut state, block);
+            return Brought::Left;
+        }
+        state.rhythm.came(block.received_ns);
+        let taken = self.give_out(&mut state, vec![block], bytes);
+        Brought::Back(taken, stamp())
     }
 
-    pub(crate) fn try_push(&self, block: Block) -> Result<(), Busy> {
-        let mut state = self.state.lock();
-        if self.is_busy(&state) {
-            return Err(Busy);
+    fn has_no_room(&self, state: &State, room: Room) -> bool {
+        match room {
+            Room::ReadAhead => self.must_wait(state),
+            Room::Offered => self.is_busy(state),
+            Room::LetIn => false,
         }
-        self.add(&mut state, block);
-        Ok(())
+    }
+
+    fn must_wait(&self, state: &State) -> bool {
+        (state.bytes >= self.read_ahead_bytes_max || (state.held && !state.stopping)) && !state.failed
     }
 
     /// Whether something that is offered now would be taken.
@@ -186,14 +239,10 @@ impl Intake {
         [Class::Other, Class::Crowd, Class::Safety].into_iter().find(|class| has_room(*class))
     }
 
-    /// Puts in what was let in of a block, and notes what was not.
-    pub(crate) fn push_sifted(&self, block: Option<Block>, shed: ShedTally) {
-        let mut state = self.state.lock();
+    /// Notes what was let go.
+    pub(crate) fn note_shed(&self, shed: ShedTally) {
         if !shed.is_empty() {
-            state.shed.append(shed);
-        }
-        if let Some(block) = block {
-            self.add(&mut state, block);
+            self.state.lock().shed.append(shed);
         }
     }
 
@@ -218,6 +267,7 @@ impl Intake {
         let bytes = block.payload.bytes();
         state.bytes += bytes;
         state.bytes_of[usize::from(block.source)] += bytes;
+        state.rhythm.came(block.received_ns);
         state.queue.push_back(block);
         self.arrived.notify_one();
     }
@@ -228,11 +278,10 @@ impl Intake {
     pub(crate) fn take<T>(&self, patience: Duration, stamp: impl FnOnce() -> T) -> Option<(Taken, T)> {
         let mut state = self.state.lock();
         loop {
-            let journal_full = state.journal.as_ref().is_some_and(Queue::is_full);
-            let may_take = state.next_turn < state.applied_turns + self.turns_ahead_max && !journal_full;
             if state.failed {
                 return None;
             }
+            let may_take = self.may_give_out(&state);
             if state.again.under_way || !state.again.waiting.is_empty() {
                 if may_take && !state.again.waiting.is_empty() {
                     let taken = self.take_replayed(&mut state);
@@ -270,6 +319,25 @@ impl Intake {
             blocks.extend(state.queue.pop_front());
         }
         state.bytes -= bytes;
+        let taken = self.give_out(&mut state, blocks, bytes);
+        if !state.queue.is_empty() {
+            self.arrived.notify_one();
+        }
+        // Woken for each batch, a source would push a shard off its core for every block that it reads.
+        if state.bytes <= self.read_ahead_bytes_max / 2 {
+            self.room.notify_all();
+        }
+        Some((taken, stamp()))
+    }
+
+    /// Whether another turn may be given out before one is applied.
+    fn may_give_out(&self, state: &State) -> bool {
+        let journal_full = state.journal.as_ref().is_some_and(Queue::is_full);
+        state.next_turn < state.applied_turns + self.turns_ahead_max && !journal_full && !state.failed
+    }
+
+    /// Makes the next turn of these blocks.
+    fn give_out(&self, state: &mut State, blocks: Vec<Block>, bytes: usize) -> Taken {
         state.taken.push_back(bytes);
         let mut turn = Turn::at(state.next_turn, self.clock.wall_ms());
         state.next_turn += 1;
@@ -279,14 +347,15 @@ impl Intake {
             let kept = KeptTurn { now_ms: turn.now_ms, resumed: false, shed: shed.clone(), blocks };
             turn.resumed = journal.put(turn.number, kept);
         }
-        if !state.queue.is_empty() {
-            self.arrived.notify_one();
+        Taken { turn, blocks, shed }
+    }
+
+    /// Waits until all turns that were given out are applied, or never will be.
+    pub(crate) fn await_applied(&self) {
+        let mut state = self.state.lock();
+        while state.applied_turns < state.next_turn && !state.failed {
+            self.arrived.wait_for(&mut state, REPLAY_LOOK_UP);
         }
-        // Woken for each batch, a source would push a shard off its core for every block that it reads.
-        if state.bytes <= self.read_ahead_bytes_max / 2 {
-            self.room.notify_all();
-        }
-        Some((Taken { turn, blocks, shed }, stamp()))
     }
 
     fn take_replayed(&self, state: &mut State) -> Taken {
@@ -369,6 +438,12 @@ impl Intake {
     pub(crate) fn may_take(&self) -> bool {
         let state = self.state.lock();
         state.next_turn < state.applied_turns + self.turns_ahead_max
+    }
+
+    /// How many turns have been applied.
+    #[cfg(test)]
+    pub(crate) fn applied_turns(&self) -> u64 {
+        self.state.lock().applied_turns
     }
 
     /// Bytes that wait to be taken.
@@ -463,13 +538,16 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..50 {
             seen.push(intake.least_admitted(0, 100 * KB));
-            intake.push_sifted(Some(block(0, 100 * KB)), ShedTally::default());
+            assert!(intake.push_now(block(0, 100 * KB), Room::LetIn).is_none());
         }
         assert_eq!(seen[..2], [Some(Class::Other); 2]);
         assert_eq!(seen[2..4], [Some(Class::Crowd); 2]);
         assert_eq!(seen[4..38], [Some(Class::Safety); 34]);
         assert_eq!(seen[38..], [None; 12]);
-        assert!(intake.try_push(block(0, 1)).is_err(), "who waits for an answer hears that there is no room");
+        assert!(
+            intake.push_now(block(0, 1), Room::Offered).is_some(),
+            "who waits for an answer hears that there is no room"
+        );
         // What has been taken waits no less until it is applied.
         while let Some((taken, ())) = intake.take(Duration::ZERO, || ()) {
             assert!(intake.least_admitted(0, 1).is_none() || taken.turn.number > 0);
@@ -485,11 +563,11 @@ mod tests {
     fn a_loud_source_does_not_crowd_out_a_quiet_one() {
         let intake = intake(2);
         for _ in 0..100 {
-            intake.push_sifted(Some(block(0, 100 * KB)), ShedTally::default());
+            assert!(intake.push_now(block(0, 100 * KB), Room::LetIn).is_none());
         }
         assert_eq!(intake.least_admitted(0, 1), None);
         assert_eq!(intake.least_admitted(1, 1), Some(Class::Other));
-        intake.push_sifted(Some(block(1, 200 * KB)), ShedTally::default());
+        assert!(intake.push_now(block(1, 200 * KB), Room::LetIn).is_none());
         assert_eq!(intake.least_admitted(1, 1), Some(Class::Safety));
         // Not even a quiet one gets beyond the bytes there are.
         assert_eq!(intake.least_admitted(1, 32 << 20), None);
@@ -500,16 +578,19 @@ mod tests {
         let intake = intake(1);
         // Four batches are read ahead.
         let ahead = READ_AHEAD_BATCHES * intake.batch_bytes_max;
-        assert!(intake.push_now(block(0, ahead - 1)).is_none());
-        assert!(intake.push_now(block(0, 1)).is_none());
-        let back = intake.push_now(block(0, 7)).expect("there is no room");
+        assert!(intake.push_now(block(0, ahead - 1), Room::ReadAhead).is_none());
+        assert!(intake.push_now(block(0, 1), Room::ReadAhead).is_none());
+        let back = intake.push_now(block(0, 7), Room::ReadAhead).expect("there is no room");
         assert_eq!((back.payload.bytes(), intake.waiting_bytes()), (7, ahead));
         drop(intake.take(Duration::ZERO, || ()));
-        assert!(intake.push_now(back).is_none());
+        assert!(intake.push_now(back, Room::ReadAhead).is_none());
         intake.hold(true);
-        assert!(intake.push_now(block(0, 1)).is_some(), "the disk is full");
+        assert!(intake.push_now(block(0, 1), Room::ReadAhead).is_some(), "the disk is full");
         intake.fail();
-        assert!(intake.push_now(block(0, 1)).is_none(), "nothing will be taken again, and nobody is left waiting");
+        assert!(
+            intake.push_now(block(0, 1), Room::ReadAhead).is_none(),
+            "nothing will be taken again, and nobody is left waiting"
+        );
     }
 
     #[test]
@@ -522,7 +603,7 @@ mod tests {
         let mut shed = ShedTally::default();
         let payload = Payload::Lines { bytes: "a\nb\n".into(), format: Format::Ndjson, header: None };
         assert!(classes.sift(0, payload, None, 0, &mut shed).is_none());
-        intake.push_sifted(None, shed);
+        intake.note_shed(shed);
         intake.source_ended();
         let (taken, ()) = intake.take(Duration::ZERO, || ()).unwrap();
         assert_eq!(taken.shed.iter().map(|(.., shed)| shed.count).sum::<u64>(), 2);

@@ -29,7 +29,7 @@ pub use feed::{Busy, Feed};
 pub(crate) use framing::records_of;
 pub use framing::{FrameError, Framer};
 pub use inflate::{Compression, inflate};
-pub(crate) use intake::{Intake, Taken, Turn};
+pub(crate) use intake::{Brought, Hand, Intake, Room, Taken, Turn};
 pub use ipc::EncodedRows;
 
 /// How the bytes of a source are to be read.
@@ -85,7 +85,8 @@ impl Payload {
     }
 }
 
-/// What became of the records of a block, for sources that answer.
+/// What became of the records of a block, for sources that answer. Called by whoever judged them last, which may be the
+/// thread that hands them over: it does not wait for that thread.
 pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
 
 /// The answer to a block.

@@ -1,4 +1,4 @@
-//! How many bytes the pipeline judges in a second when it is busy.
+//! How many bytes the pipeline judges in a second when it is busy, and how often blocks come.
 
 /// What is assumed of a shard before it has been seen under load.
 const FIRST_GUESS_BYTES_PER_S: f64 = 100e6;
@@ -41,6 +41,32 @@ impl Pace {
     }
 }
 
+/// Longest pause between two blocks that counts: one pause does not make up for a crowd.
+const PAUSE_MAX_NS: u64 = 200_000;
+/// The newest pause weighs one in so many.
+const PAUSES: u64 = 4;
+
+/// The time between blocks of late.
+#[derive(Debug, Default)]
+pub(super) struct Rhythm {
+    newest_ns: u64,
+    pause_ns: u64,
+}
+
+impl Rhythm {
+    /// Another block was read.
+    pub(super) fn came(&mut self, now_ns: u64) {
+        self.pause_ns = self.pause_ns(now_ns);
+        self.newest_ns = now_ns.max(self.newest_ns);
+    }
+
+    /// The time between blocks of late, with one that is read now.
+    pub(super) fn pause_ns(&self, now_ns: u64) -> u64 {
+        let pause_ns = now_ns.saturating_sub(self.newest_ns).min(PAUSE_MAX_NS);
+        (self.pause_ns * (PAUSES - 1) + pause_ns) / PAUSES
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +96,28 @@ mod tests {
             pace.applied(250_000, true, now_ns, true);
         }
         assert!(pace.bytes_in(1_000_000_000).abs_diff(125_000_000) < 12_000_000);
+    }
+
+    #[test]
+    fn a_pause_does_not_make_up_for_a_crowd() {
+        let mut rhythm = Rhythm::default();
+        // 100 us apart, as well when two come at once now and then.
+        let mut now_ns = 1_000_000_000;
+        for n in 0..100 {
+            now_ns += if n % 5 == 4 { 0 } else { 125_000 };
+            assert!(n < 5 || rhythm.pause_ns(now_ns) > 60_000);
+            rhythm.came(now_ns);
+        }
+        for _ in 0..100 {
+            now_ns += 5_000;
+            rhythm.came(now_ns);
+        }
+        assert!(rhythm.pause_ns(now_ns + 5_000) < 6_000);
+        now_ns += 10_000_000_000;
+        assert!((50_000..60_000).contains(&rhythm.pause_ns(now_ns)));
+        rhythm.came(now_ns);
+        assert!(rhythm.pause_ns(now_ns + 5_000) < 50_000);
+        // What was read before the newest came at the same time.
+        assert_eq!(rhythm.pause_ns(now_ns - 5_000), rhythm.pause_ns(now_ns));
     }
 }

@@ -3,8 +3,8 @@
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::world::{FILE, World};
@@ -13,12 +13,12 @@ use crate::clock::Clock;
 use crate::metrics::Progress;
 use crate::rng::{Rng, SeededRng};
 use crate::runtime::SourceSpec;
+use crate::runtime::crew::Crew;
 use crate::runtime::going_on::Assembled;
 use crate::runtime::pipeline::Pipeline;
 use crate::runtime::plan::Plan;
-use crate::runtime::sequencer::Sequencer;
-use crate::runtime::shard::{Judged, Workbench};
-use crate::source::{Feed, Format, Framer, Intake, Payload, Position, Source, SourceError};
+use crate::runtime::shard::Judged;
+use crate::source::{Feed, Format, Framer, Hand, Intake, Payload, Position, Source, SourceError};
 use crate::state::checkpoint::{Job, Keeper};
 use crate::state::journal::{self, Durable, Signals};
 use crate::state::outbox::{self, Item};
@@ -116,12 +116,15 @@ pub(super) fn live(
     assert_eq!(unusable, 0, "a checkpoint that was published is whole");
     let assembled = going_on.assemble(sinks, &plan, progress, 50_000)?;
     let Assembled { partition, outlets, outbox, keeper, waiting, turns, durable, mut again, queue, .. } = assembled;
-    let sequencer = Sequencer::new(partition, &intake);
+    let crew = Arc::new(Crew::new(shards, Arc::clone(&plans), Arc::clone(&intake), partition));
+    // Whoever brings records judges them himself, or leaves them to shards.
+    let lends = rng.below(2) == 0;
+    let hand: Weak<dyn Hand> = if lends { Arc::<Crew>::downgrade(&crew) } else { Weak::<Crew>::new() };
     let mut process = Process {
         disk: Disks { outlets, outbox, held: None, keeper, waiting, job: None, turns, durable },
-        benches: (0..shards).map(|_| Workbench::new(Arc::clone(&plan))).collect(),
         judged: Vec::new(),
-        sequencer,
+        crew,
+        shards,
         intake: &intake,
         plan,
     };
@@ -148,9 +151,10 @@ pub(super) fn live(
         block_bytes: blueprint.limits.batch_bytes_max,
         sheds: false,
         classes: Arc::clone(&blueprint.classes),
+        hand: Weak::clone(&hand),
         positions: Some(positions.into()),
     };
-    let positions = process.sequencer.look(|partition| partition.files_of(0));
+    let positions = process.crew.sequencer.look(|partition| partition.files_of(0));
     let mut reading = Reading::start(world, feed(positions), disk, rng)?;
     loop {
         clock.pass(Duration::from_micros(if rng.below(50) == 0 { rng.below(3_000_000) } else { rng.below(3_000) }));
@@ -168,8 +172,9 @@ pub(super) fn live(
     while !process.judged.is_empty() {
         process.submit(rng);
     }
-    let Process { disk, sequencer, .. } = process;
-    let mut partition = sequencer.into_partition();
+    let Process { disk, crew, .. } = process;
+    assert_eq!(crew.died_of(), None);
+    let mut partition = crew.sequencer.end();
     partition.end();
     partition.tell_shed(None);
     partition.save_last(true);
@@ -232,10 +237,10 @@ impl Reading {
 /// Shards and the partition.
 struct Process<'a> {
     disk: Disks,
-    benches: Vec<Workbench>,
+    crew: Arc<Crew>,
+    shards: usize,
     /// What shards have judged and not yet handed in.
     judged: Vec<(usize, Judged)>,
-    sequencer: Sequencer<'a>,
     intake: &'a Intake,
     plan: Arc<Plan>,
 }
@@ -245,9 +250,8 @@ impl Process<'_> {
     fn take(&mut self, rng: &mut SeededRng) -> bool {
         let plan = Arc::clone(&self.plan);
         let Some((taken, _)) = self.intake.take(Duration::ZERO, || plan) else { return false };
-        let shard = rng.below(self.benches.len() as u64) as usize;
-        self.sequencer.begin(shard);
-        self.judged.push((shard, self.benches[shard].judge(taken)));
+        let shard = rng.below(self.shards as u64) as usize;
+        self.judged.push((shard, self.crew.judge(shard, taken, Arc::clone(&self.plan))));
         true
     }
 
@@ -256,7 +260,7 @@ impl Process<'_> {
         if !self.judged.is_empty() {
             let at = rng.below(self.judged.len() as u64) as usize;
             let (shard, judged) = self.judged.swap_remove(at);
-            self.sequencer.submit(shard, judged);
+            self.crew.sequencer.submit(shard, judged);
         }
     }
 }

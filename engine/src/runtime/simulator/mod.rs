@@ -22,7 +22,7 @@ use super::shard::Workbench;
 use super::{Pipeline, SourceSpec};
 use crate::alert::{Output, Router};
 use crate::rng::{Rng, SeededRng};
-use crate::source::{Block, Feed, Format, Payload, Source, SourceError};
+use crate::source::{Block, Feed, Format, Payload, Room, Source, SourceError};
 use crate::testing::sabotage::{self, Wrong};
 use crate::vfs::{Fault, Forgets, Survival};
 
@@ -46,16 +46,17 @@ pub(super) fn undisturbed(world: &World) -> BTreeMap<String, String> {
     let Pipeline { plans, intake, .. } = builder.build().expect("a pipeline");
     let plan = plans.current();
     let (router, outputs) = Router::collecting();
-    let sequencer = Sequencer::new(Partition::new(&plan, router, Arc::default()), &intake);
+    let sequencer = Sequencer::new(Partition::new(&plan, router, Arc::default()), Arc::clone(&intake));
     let mut bench = Workbench::new(Arc::clone(&plan));
     for part in world.records.chunks(20) {
         let bytes = part.concat().into();
         let payload = Payload::Lines { bytes, format: Format::Ndjson, header: None };
-        assert!(intake.try_push(Block::plain(0, "post", payload)).is_ok(), "there is room");
+        assert!(intake.push_now(Block::plain(0, "post", payload), Room::Offered).is_none(), "there is room");
         let (taken, ()) = intake.take(Duration::ZERO, || ()).expect("there is something");
+        sequencer.begin(0);
         sequencer.submit(0, bench.judge(taken));
     }
-    let mut partition = sequencer.into_partition();
+    let mut partition = sequencer.end();
     partition.end();
     drop(partition.into_summary());
     let outputs: Vec<Output> = outputs.try_iter().filter(|output| STREAMS.contains(&output.stream())).collect();
