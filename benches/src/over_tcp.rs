@@ -99,6 +99,10 @@ struct Timing {
 }
 
 impl Sink for Timing {
+    fn takes_at_once(&self) -> bool {
+        true
+    }
+
     fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
         let now_ns = self.clock.monotonic_ns();
         let mut seen = self.seen.lock().expect("one sink");

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::delivery::{self, Desk, Outlet, Sink, SinkThread, sink_thread};
+use super::delivery::{self, AtOnce, Desk, Outlet, Sink, SinkThread, sink_thread};
 use super::{Output, Stream};
 use crate::metrics::SinkCounts;
 use crate::state::outbox::{Item, Letter, Outbox, Writer};
@@ -100,34 +100,60 @@ impl Retold {
 }
 
 enum Exit {
-    /// A queue for each sink. A full one holds the caller back.
-    Queues(Vec<Sender<Output>>),
+    /// A way to each sink.
+    Ways(Vec<Way>),
     /// One queue to the outbox, from where each sink takes at its own pace.
     Outbox(Sender<Item>),
     /// Takes everything, whatever its purpose: for those who feed a pipeline by hand and read it at once.
     Collector(Sender<Output>),
 }
 
+enum Way {
+    /// A queue; a full one holds the caller back.
+    Queue(Sender<Output>),
+    AtOnce(AtOnce),
+}
+
+impl Way {
+    /// Whether the sink still takes anything: one that has failed has dropped its receiver; its thread counted what it lost.
+    fn give(&self, output: Output) -> bool {
+        match self {
+            Self::Queue(queue) => queue.send(output).is_ok(),
+            Self::AtOnce(sink) => {
+                sink.give(output);
+                true
+            }
+        }
+    }
+}
+
 /// How many streams there are.
 const STREAMS: usize = Stream::WORDS.len();
 
 impl Router {
-    /// Starts a thread for each sink, with a queue of its own.
+    /// Starts a thread for each sink, with a queue of its own if it does not take outputs at once.
     pub(crate) fn start(
         sinks: Vec<(SinkSpec, Box<dyn Sink>)>,
         queue_max: usize,
         desk: &Desk,
     ) -> (Self, Vec<SinkThread>) {
-        let (mut routes, mut queues, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut routes, mut ways, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for (spec, sink) in sinks {
-            let (queue, receiver) = bounded(queue_max);
             desk.progress.note_sink(&spec.name, SinkCounts::default());
             let (name, desk) = (spec.name.clone(), desk.clone());
-            threads.push(sink_thread(&spec.name, move || Ok(delivery::from_queue(name, &receiver, sink, &desk))));
+            let (way, thread) = if sink.takes_at_once() {
+                let (sink, thread) = AtOnce::start(name, sink, desk);
+                (Way::AtOnce(sink), thread)
+            } else {
+                let (queue, receiver) = bounded(queue_max);
+                let run = move || Ok(delivery::from_queue(name, &receiver, sink, desk));
+                (Way::Queue(queue), sink_thread(&spec.name, run))
+            };
             routes.push(spec);
-            queues.push(queue);
+            ways.push(way);
+            threads.push(thread);
         }
-        (Self::new(routes, Exit::Queues(queues)), threads)
+        (Self::new(routes, Exit::Ways(ways)), threads)
     }
 
     /// Has outputs go to the outbox, and sinks take them from their places in it. Sinks come in the order of its places.
@@ -198,7 +224,7 @@ impl Router {
         match &self.exit {
             // An outbox that has failed acknowledges nothing.
             Exit::Outbox(queue) => drop(queue.send(Item::Ack(Box::new(ack), self.turns))),
-            Exit::Queues(_) | Exit::Collector(_) => ack(0),
+            Exit::Ways(_) | Exit::Collector(_) => ack(0),
         }
     }
 
@@ -207,13 +233,10 @@ impl Router {
         let takes = |spec: &SinkSpec| spec.streams.contains(&stream) && may(spec);
         match &self.exit {
             Exit::Collector(collector) => usize::from(collector.send(output.clone()).is_ok()),
-            // A sink that has failed has dropped its receiver; its thread counted what it lost.
-            Exit::Queues(queues) => self
-                .routes
-                .iter()
-                .zip(queues)
-                .filter(|(spec, queue)| takes(spec) && queue.send(output.clone()).is_ok())
-                .count(),
+            Exit::Ways(ways) => {
+                let gets = |(spec, way): &(&SinkSpec, &Way)| takes(spec) && way.give(output.clone());
+                self.routes.iter().zip(ways).filter(gets).count()
+            }
             Exit::Outbox(queue) => {
                 let bit = |(at, spec)| u64::from(takes(spec)) << at;
                 let sinks = self.routes.iter().enumerate().map(bit).fold(0, |sinks, bit| sinks | bit);

@@ -24,7 +24,7 @@ mod saving;
 mod sequencer;
 mod shard;
 #[cfg(test)]
-mod simulator;
+pub(crate) mod simulator;
 mod state;
 mod steps;
 mod summary;

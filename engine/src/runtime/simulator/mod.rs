@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod life;
-pub(super) mod world;
+pub(crate) mod world;
 
 use self::life::{Ended, Outside};
 use self::world::{STREAMS, World, history};

@@ -58,9 +58,9 @@ rules:
     say: \"{started}\"
 ";
 /// Where the file lies.
-pub(in crate::runtime) const FILE: &str = "/data/gates.ndjson";
+pub(crate) const FILE: &str = "/data/gates.ndjson";
 /// Streams that the receiver takes.
-pub(in crate::runtime) const STREAMS: [Stream; 3] = [Stream::Alerts, Stream::Windows, Stream::Late];
+pub(crate) const STREAMS: [Stream; 3] = [Stream::Alerts, Stream::Windows, Stream::Late];
 
 fn parsed() -> Pack {
     let mut diagnostics = Diagnostics::new();
@@ -98,7 +98,7 @@ fn records(rng: &mut SeededRng, device: &str, count: usize) -> Vec<String> {
 
 /// A receiver: what it was told, in order.
 #[derive(Clone, Default)]
-pub(in crate::runtime) struct Told(Arc<Mutex<Vec<Output>>>);
+pub(crate) struct Told(Arc<Mutex<Vec<Output>>>);
 
 impl Sink for Told {
     fn deliver(&mut self, outputs: &[Output]) -> Result<(), SinkError> {
@@ -108,7 +108,7 @@ impl Sink for Told {
 }
 
 impl Told {
-    pub(in crate::runtime) fn by_id(&self) -> BTreeMap<String, String> {
+    pub(crate) fn by_id(&self) -> BTreeMap<String, String> {
         by_id(&self.0.lock().unwrap())
     }
 }
@@ -128,27 +128,27 @@ pub(super) fn by_id(outputs: &[Output]) -> BTreeMap<String, String> {
 }
 
 /// A world.
-pub(in crate::runtime) struct World {
-    pub(in crate::runtime) pack: Pack,
-    pub(in crate::runtime) records: Arc<Vec<String>>,
-    pub(in crate::runtime) told: Told,
-    pub(in crate::runtime) from_file: bool,
+pub(crate) struct World {
+    pub(crate) pack: Pack,
+    pub(crate) records: Arc<Vec<String>>,
+    pub(crate) told: Told,
+    pub(crate) from_file: bool,
 }
 
 impl World {
     /// With so many records, which a client posts or which lie in a file.
-    pub(in crate::runtime) fn new(seed: u64, from_file: bool, count: usize) -> Self {
+    pub(crate) fn new(seed: u64, from_file: bool, count: usize) -> Self {
         let records = records(&mut SeededRng::new(seed), if from_file { "f" } else { "c" }, count);
         Self { pack: parsed(), records: Arc::new(records), told: Told::default(), from_file }
     }
 
     /// A disk with the file.
-    pub(in crate::runtime) fn disk(&self) -> SimulatedDisk {
+    pub(crate) fn disk(&self) -> SimulatedDisk {
         SimulatedDisk::holding(BTreeMap::from([(PathBuf::from(FILE), self.records.concat().into_bytes())]))
     }
 
     /// A pipeline but for its source. Where there is a disk it keeps its state there.
-    pub(in crate::runtime) fn builder(&self, clock: Arc<dyn Clock>, disk: Option<&SimulatedDisk>) -> PipelineBuilder {
+    pub(crate) fn builder(&self, clock: Arc<dyn Clock>, disk: Option<&SimulatedDisk>) -> PipelineBuilder {
         let spec = SinkSpec { streams: STREAMS.to_vec(), ..SinkSpec::alerts("desk", ["p"]) };
         let builder = Pipeline::builder(Catalog::builtin())
             .pack(self.pack.clone(), Vec::new())
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// What was told is what a life without a fault tells.
-    pub(in crate::runtime) fn compare(&self, expected: &BTreeMap<String, String>, what: &str) {
+    pub(crate) fn compare(&self, expected: &BTreeMap<String, String>, what: &str) {
         let told = self.told.by_id();
         let ids = |told: &BTreeMap<String, String>| told.keys().cloned().collect::<BTreeSet<_>>();
         let (missing, extra) = (&ids(expected) - &ids(&told), &ids(&told) - &ids(expected));
@@ -173,7 +173,7 @@ impl World {
 }
 
 /// Small segments, and a checkpoint whenever there can be one.
-pub(in crate::runtime) fn spec_of_state() -> StateSpec {
+pub(crate) fn spec_of_state() -> StateSpec {
     StateSpec {
         segment_bytes: 16_384,
         journal_segment_bytes: 8_192,
@@ -184,6 +184,6 @@ pub(in crate::runtime) fn spec_of_state() -> StateSpec {
 }
 
 /// A clock for which the wall clock stands before all records.
-pub(in crate::runtime) fn history() -> Arc<dyn Clock> {
+pub(crate) fn history() -> Arc<dyn Clock> {
     Arc::new(HistoryClock::default())
 }
