@@ -272,9 +272,9 @@ impl Intake {
         self.arrived.notify_one();
     }
 
-    /// What has arrived, up to the batch budget; waits `patience` at most and then gives an empty
-    /// batch. `None` when nothing will ever come again. `stamp` is called while the turn is given out: what it
-    /// gives for one turn is never newer than what it gives for the next.
+    /// What has arrived, up to the batch budget; an empty batch when there was no turn for as long as `patience`. `None` when
+    /// nothing will ever come again. `stamp` is called while the turn is given out: what it gives for one turn is never newer
+    /// than what it gives for the next.
     pub(crate) fn take<T>(&self, patience: Duration, stamp: impl FnOnce() -> T) -> Option<(Taken, T)> {
         let mut state = self.state.lock();
         loop {
@@ -300,7 +300,9 @@ impl Intake {
             if may_take && !state.queue.is_empty() {
                 break;
             }
-            let timed_out = self.arrived.wait_for(&mut state, patience).timed_out();
+            // Where others are given turns meanwhile, time passes with those.
+            let next_turn = state.next_turn;
+            let timed_out = self.arrived.wait_for(&mut state, patience).timed_out() && state.next_turn == next_turn;
             if timed_out && may_take && state.queue.is_empty() && state.sources_open > 0 {
                 break;
             }
