@@ -5,6 +5,7 @@
 //! else has that core: more than judging them. So they stay with the thread that read them, as long as they are few.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,11 @@ use crate::source::{Block, Brought, Hand, Intake, Room, Taken};
 const PATIENCE: Duration = Duration::from_millis(50);
 /// The number of whoever lends a hand, where shards have theirs.
 const HAND: usize = usize::MAX;
+
+thread_local! {
+    /// Whether this thread has lent a hand before.
+    static HAS_LENT: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What they share.
 pub(super) struct Crew {
@@ -88,6 +94,10 @@ impl Hand for Crew {
             Brought::NoRoom(block) => Some(block),
             Brought::Left => None,
             Brought::Back(taken, plan) => {
+                // Alerts wait for it from here on, as for a shard.
+                if !HAS_LENT.replace(true) {
+                    weir_memory::go_first();
+                }
                 self.or_fail(|| self.sequencer.submit_once(HAND, self.judge_at(0, HAND, taken, plan)));
                 None
             }
