@@ -31,7 +31,8 @@ pub struct TcpSource {
     pub once: bool,
     /// Called with the address it got.
     pub on_bound: Option<OnBound>,
-    /// Where its connections run; one of several threads, since a connection that waits for room leaves its own to others.
+    /// Where its connections run; one of several threads: a connection that waits for room leaves its own to others, and one
+    /// that judges what it has read may wait for a sink.
     pub runtime: Handle,
 }
 

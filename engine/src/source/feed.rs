@@ -19,7 +19,8 @@ use crate::vfs::{Stat, VfsFile};
 #[error("the pipeline has no room")]
 pub struct Busy;
 
-/// Where a source puts its blocks. Cheap to clone; one source may feed from many threads.
+/// Where a source puts its blocks. Cheap to clone; one source may feed from many threads. A few records that come while
+/// nothing else is to be done are judged by the thread that hands them over, before it returns.
 #[derive(Clone)]
 pub struct Feed {
     pub(crate) source: u16,
