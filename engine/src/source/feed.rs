@@ -239,7 +239,8 @@ impl Feed {
         };
         self.intake.note_shed(shed);
         if let Some(payload) = kept {
-            let refused = self.put(Block { payload, ..block }, Room::LetIn);
+            // Who cannot wait for room does not wait for a sink either: he lends no hand.
+            let refused = self.intake.push_now(Block { payload, ..block }, Room::LetIn);
             debug_assert!(refused.is_none(), "it has been let in");
         }
     }
