@@ -211,8 +211,12 @@ impl SourceDecoder {
         block: &Block,
         assembly: &mut Assembly,
     ) {
-        let result = self.line(raw).and_then(|line| {
-            self.json.scan(line)?;
+        let line = match text {
+            Some(text) => self.short_enough(&text[range.clone()]),
+            None => self.line(raw),
+        };
+        let result = line.and_then(|line| {
+            self.json.scan(line, range.start)?;
             let fields = self.json.fields(line);
             if text.is_none() || self.plan.mapping.is_some() {
                 return self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly);
@@ -261,6 +265,10 @@ impl SourceDecoder {
     /// A record as text, if it is text and not too long.
     fn line<'a>(&self, raw: &'a [u8]) -> Result<&'a str, Cause> {
         let line = std::str::from_utf8(raw).map_err(|error| Reason::NotUtf8 { at: error.valid_up_to() })?;
+        self.short_enough(line)
+    }
+
+    fn short_enough<'a>(&self, line: &'a str) -> Result<&'a str, Cause> {
         if line.len() > self.record_bytes_max {
             return Err(Reason::TooLong { bytes: line.len() as u64, bytes_max: self.record_bytes_max }.into());
         }

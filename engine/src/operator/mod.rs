@@ -3,10 +3,12 @@
 //! The first half of an operator looks at a batch and has no state ([`judge`]); it runs on every
 //! shard at once. What needs state (windows, sequences, suppression) happens when the batch is
 //! applied, in order of arrival, in the runtime's partition. What several rules ask of a batch is
-//! found out once: parts of conditions ([`predicate`]), look-ups ([`probe`]), pseudonyms ([`digests`]).
+//! found out once: parts of conditions ([`predicate`]), look-ups ([`probe`]), pseudonyms ([`digests`]),
+//! what alerts would say ([`draft`]).
 
 pub(crate) mod absence;
 pub(crate) mod digests;
+pub(crate) mod draft;
 pub(crate) mod held;
 mod matching;
 pub(crate) mod predicate;
@@ -22,6 +24,7 @@ use weir_rules::schema::Identifies;
 use crate::alert::{Alert, AlertIdentity, Hit, cell_text, digest_bytes, format_time, render};
 use crate::record::{Digest, KindId, KindLayout, KindRows, Subjects, Track};
 use digests::{Digests, PurposeId};
+use draft::Drafts;
 use predicate::{Filter, Matcher};
 use probe::{Found, ProbeId, Prober};
 
@@ -65,6 +68,7 @@ pub(crate) struct Judging<'a> {
     pub(crate) matcher: Matcher<'a>,
     pub(crate) prober: Prober<'a>,
     pub(crate) digests: Digests<'a>,
+    pub(crate) drafts: Drafts<'a>,
 }
 
 /// An alert that goes out unless its record turns out a duplicate or its key has just alerted.

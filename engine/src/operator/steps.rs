@@ -3,25 +3,28 @@
 //! What leaves the batch is a pseudonym of the key and what an alert would say, without a single
 //! identifier: most of it hits nothing and is forgotten.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::{Body, Rule, Template};
 use weir_rules::schema::Identifies;
 
+use super::draft::Draft;
 use super::{Judging, PlannedRule};
-use crate::alert::{Alert, Cell, Hit, render};
-use crate::record::{Digest, KindLayout, SymbolTables};
+use crate::alert::Hit;
+use crate::record::{Digest, KindLayout};
 
 /// Where what a rule keeps of a record stands in a batch.
 #[derive(Debug, Default)]
 pub(crate) struct StepLayout {
     /// Positions of the key's columns.
     key: Vec<usize>,
-    /// Columns an alert would tell of, none of which identifies anybody, with their positions.
-    told: Vec<(String, usize)>,
+    /// Columns an alert would tell of, none of which identifies anybody.
+    pub(super) told: Vec<String>,
+    /// Their positions.
+    told_at: Vec<usize>,
     /// Those of them that are evidence.
-    evidence: BTreeSet<String>,
+    pub(super) evidence: BTreeSet<String>,
     /// The step whose record an alert is about.
     about: u16,
 }
@@ -40,18 +43,12 @@ impl StepLayout {
         let said = rule.alerting.say.iter().flat_map(Template::fields).filter(|name| harmless(name));
         let told: BTreeSet<&str> =
             ["site", "zone", "device"].into_iter().chain(said).chain(evidence.iter().map(String::as_str)).collect();
-        Self {
-            key: key.iter().filter_map(|name| layout.position_of(name)).collect(),
-            told: told.into_iter().filter_map(|name| Some((name.to_owned(), layout.position_of(name)?))).collect(),
-            evidence,
-            about,
-        }
+        let (told, told_at) =
+            told.into_iter().filter_map(|name| Some((name.to_owned(), layout.position_of(name)?))).unzip();
+        let key = key.iter().filter_map(|name| layout.position_of(name)).collect();
+        Self { key, told, told_at, evidence, about }
     }
 }
-
-/// What an alert would say of a record: the values of [`StepLayout::told`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Draft(Box<[Cell]>);
 
 /// A row, which steps it is, and what started it hit.
 type Found = (usize, u16, Option<Box<Hit>>);
@@ -114,22 +111,23 @@ pub(super) fn prepare(planned: &PlannedRule, judging: &Judging<'_>) -> (StepInpu
         }
         is_same
     });
+    let mut observations: Vec<Observation> = Vec::with_capacity(found.len());
+    if found.is_empty() {
+        return (StepInput { rule: planned.index, observations }, errors);
+    }
     let layout = &planned.step_layout;
     let keys = judging.digests.keys((planned.purpose, &layout.key), found.iter().map(|(row, ..)| *row));
-    let mut observations: Vec<Observation> = Vec::with_capacity(found.len());
-    for ((row, steps, hit), key) in found.into_iter().zip(keys) {
+    let told = found.iter().map(|(row, steps, _)| (steps & layout.about != 0).then_some(*row));
+    let drafts = judging.drafts.of(&layout.told_at, told);
+    for (((row, steps, hit), key), draft) in found.into_iter().zip(keys).zip(drafts) {
         let Some(key) = key else { continue };
         let record = judging.rows.record_of_row[row];
         // A record in two zones has two rows, which may have one key.
         let same = observations.iter_mut().rev().take_while(|it| it.record == record).find(|it| it.key == key);
-        let draft = |steps: u16| {
-            let cells = || layout.told.iter().map(|(_, position)| Cell::of(judging.rows.batch.column(*position), row));
-            (steps & layout.about != 0).then(|| Draft(cells().collect()))
-        };
         match same {
             Some(known) => {
                 known.steps |= steps;
-                known.draft = known.draft.take().or_else(|| draft(steps));
+                known.draft = known.draft.take().or(draft);
                 known.hit = known.hit.take().or(hit);
             }
             None => observations.push(Observation {
@@ -138,47 +136,10 @@ pub(super) fn prepare(planned: &PlannedRule, judging: &Judging<'_>) -> (StepInpu
                 key,
                 event: judging.rows.event[record as usize],
                 steps,
-                draft: draft(steps),
+                draft,
                 hit,
             }),
         }
     }
     (StepInput { rule: planned.index, observations }, errors)
-}
-
-impl Draft {
-    /// The alert, with fields of the rule's own kind.
-    pub(super) fn alert(
-        &self,
-        planned: &PlannedRule,
-        symbols: &SymbolTables,
-        alert_id: String,
-        ts: String,
-        hit: Option<&Hit>,
-        own: &BTreeMap<&str, String>,
-    ) -> Alert {
-        let layout = &planned.step_layout;
-        let told: BTreeMap<&str, String> = layout
-            .told
-            .iter()
-            .zip(&self.0)
-            .filter_map(|((name, _), cell)| Some((name.as_str(), cell.text(|id| symbols[name].text(id).to_string())?)))
-            .collect();
-        let field = |name: &str| match (own.get(name), hit) {
-            (Some(text), _) => Some(text.clone()),
-            (None, Some(hit)) if name.starts_with("hit.") => super::hit_field(hit, name),
-            _ => told.get(name).cloned(),
-        };
-        let seen = told.iter().filter(|(name, _)| layout.evidence.contains(**name));
-        let evidence = seen.chain(own).map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
-        Alert {
-            site: told.get("site").cloned(),
-            zone: told.get("zone").cloned(),
-            device: told.get("device").cloned(),
-            say: planned.rule.alerting.say.as_ref().map(|say| render(say, field)),
-            hit: hit.cloned(),
-            evidence,
-            ..super::blank_alert(planned, alert_id, ts)
-        }
-    }
 }

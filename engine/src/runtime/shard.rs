@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::plan::Plan;
 use crate::decode::{Arrival, Assembly, Place, Rejected, SourceDecoder};
 use crate::operator::digests::Digests;
+use crate::operator::draft::Drafts;
 use crate::operator::predicate::Matcher;
 use crate::operator::probe::Prober;
 use crate::operator::steps::StepInput;
@@ -127,6 +128,7 @@ fn judge_kind(plan: &Plan, rows: KindRows, wall_ms: i64, judged: &mut Judged) {
         matcher: Matcher::new(&plan.predicates[kind], &rows.batch),
         prober: Prober::new(&plan.probes[kind], &rows, wall_ms),
         digests: Digests::new(&rows, &plan.subjects),
+        drafts: Drafts::new(&rows),
     };
     let mut steps = Vec::new();
     for &index in &plan.rules_of_kind[kind] {

@@ -11,6 +11,7 @@
 mod reader;
 mod scanner;
 mod template;
+mod templates;
 mod text;
 mod tree;
 
@@ -18,9 +19,9 @@ use crate::record::{Cause, Field};
 
 pub use reader::{FieldReader, Fields};
 pub(crate) use reader::{line_at, line_end};
-use scanner::Scanner;
 pub use scanner::array_elements;
-pub(crate) use template::Templates;
+use scanner::{Known, Scanner};
+pub(crate) use templates::Templates;
 pub use text::unescaped;
 pub(crate) use text::{scored_texts, texts, unescape};
 pub(crate) use tree::FieldTree;
@@ -104,6 +105,11 @@ impl<'a> Row<'a> {
             *known = Token { record: self.record, ..token };
         }
     }
+
+    /// Takes out whatever was put into it.
+    fn clear(&mut self) {
+        self.tokens.fill(Token::default());
+    }
 }
 
 /// What has room for records that are being read.
@@ -157,15 +163,17 @@ pub(crate) fn scan(line: &str, tree: &FieldTree, tokens: &mut Tokens) -> Result<
     Scanner::new(line).record(tree, &mut tokens.row(None), |_| {})
 }
 
-/// Reads one record and remembers what it looks like.
-pub(crate) fn scan_and_learn(
+/// Reads one record, whose marks are known, and remembers what it looks like.
+fn scan_and_learn(
     line: &str,
+    marks: Known<'_>,
     tree: &FieldTree,
     tokens: &mut Tokens,
     templates: &mut Templates,
 ) -> Result<(), Cause> {
     let mut leaves = templates.leaves();
-    let result = Scanner::new(line).record(tree, &mut tokens.row(None), |leaf| leaves.push(leaf));
+    let mut scanner = Scanner::with_marks(line, marks);
+    let result = scanner.record(tree, &mut tokens.row(None), |leaf| leaves.push(leaf));
     templates.learn(line, leaves, result.is_ok());
     result
 }

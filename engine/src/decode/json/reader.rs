@@ -5,7 +5,7 @@ use std::ops::Range;
 use memchr::memchr;
 use weir_memory::SpecialBytes;
 
-use super::{FieldTree, Rows, Templates, Token, Tokens, scan_and_learn};
+use super::{FieldTree, Known, Rows, Templates, Token, Tokens, scan_and_learn};
 use crate::record::{Cause, Field};
 
 /// Reads chosen fields out of records of one source, as its decoder does.
@@ -97,9 +97,10 @@ impl FieldReader {
         ends(end).filter(|end| end - at <= bytes_max)
     }
 
-    /// Reads a record from its start.
-    pub(crate) fn scan(&mut self, line: &str) -> Result<(), Cause> {
-        scan_and_learn(line, &self.tree, &mut self.tokens, &mut self.templates)
+    /// Reads a record from its start, which is at `base` of the text that was looked through last.
+    pub(crate) fn scan(&mut self, line: &str, base: usize) -> Result<(), Cause> {
+        let marks = Known { specials: &self.specials, base };
+        scan_and_learn(line, marks, &self.tree, &mut self.tokens, &mut self.templates)
     }
 
     /// Where a field of the record that was read last lies in the text it was read in.
@@ -126,7 +127,7 @@ impl FieldReader {
             if usual.is_some() {
                 each(record, Ok(self.fields(text)));
             } else if !record.bytes().all(|byte| byte.is_ascii_whitespace()) {
-                let result = self.scan(record);
+                let result = self.scan(record, line.start);
                 each(record, result.map(|()| self.fields(record)));
             }
             at = line.end + 1;

@@ -1,16 +1,46 @@
 //! The grammar of RFC 8259 over one line.
 
-use weir_memory::plain_prefix;
+use weir_memory::{SpecialBytes, plain_prefix};
 
 use super::tree::{FieldTree, Target};
 use super::{Row, Sort, Token, unescaped};
 use crate::limits::JSON_DEPTH_MAX;
 use crate::record::{Cause, Reason};
 
+/// Tells where a text stops being plain.
+pub(super) trait Marks {
+    /// The first special byte of a text from a position on; its end or a position behind it if there is none.
+    fn next(&self, bytes: &[u8], at: usize) -> usize;
+}
+
+/// Marks that are looked for when somebody asks.
+pub(super) struct Sought;
+
+impl Marks for Sought {
+    #[inline]
+    fn next(&self, bytes: &[u8], at: usize) -> usize {
+        at + plain_prefix(&bytes[at..])
+    }
+}
+
+/// Marks of a larger text, in which this one begins at `base`.
+pub(super) struct Known<'a> {
+    pub(super) specials: &'a SpecialBytes,
+    pub(super) base: usize,
+}
+
+impl Marks for Known<'_> {
+    #[inline]
+    fn next(&self, _: &[u8], at: usize) -> usize {
+        self.specials.next(self.base + at) - self.base
+    }
+}
+
 /// Reads a text from front to back.
-pub(super) struct Scanner<'a> {
+pub(super) struct Scanner<'a, M> {
     text: &'a str,
     bytes: &'a [u8],
+    marks: M,
     at: usize,
     depth: usize,
 }
@@ -40,14 +70,20 @@ struct Inside {
     escaped: bool,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> Scanner<'a, Sought> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, bytes: text.as_bytes(), at: 0, depth: 0 }
+        Self::with_marks(text, Sought)
     }
 
     /// The value that begins within a text and so many brackets.
     pub(super) fn value_at(text: &'a str, at: usize, depth: usize) -> Option<Token> {
-        Self { text, bytes: text.as_bytes(), at, depth }.value().ok()
+        Self { at, depth, ..Self::new(text) }.value().ok()
+    }
+}
+
+impl<'a, M: Marks> Scanner<'a, M> {
+    pub(super) fn with_marks(text: &'a str, marks: M) -> Self {
+        Self { text, bytes: text.as_bytes(), marks, at: 0, depth: 0 }
     }
 
     /// One object, and nothing behind it.
@@ -132,10 +168,26 @@ impl<'a> Scanner<'a> {
     }
 
     /// A key with its colon.
+    #[inline]
     fn key(&mut self, tree: &FieldTree, node: usize) -> Result<Option<Target>, Cause> {
+        if let Some((start, end)) = self.plain()
+            && self.bytes.get(end + 1) == Some(&b':')
+        {
+            self.at = end + 2;
+            self.space();
+            return Ok(tree.find(node, &self.bytes[start..end]));
+        }
+        self.unusual_key(tree, node)
+    }
+
+    /// One with escapes, or white space before its colon.
+    fn unusual_key(&mut self, tree: &FieldTree, node: usize) -> Result<Option<Target>, Cause> {
         let Inside { start, end, escaped } = self.string()?;
-        let key = &self.text[start..end];
-        let target = if escaped { tree.find(node, &unescaped(key)) } else { tree.find(node, key) };
+        let target = if escaped {
+            tree.find(node, unescaped(&self.text[start..end]).as_bytes())
+        } else {
+            tree.find(node, &self.bytes[start..end])
+        };
         self.colon()?;
         Ok(target)
     }
@@ -156,6 +208,10 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let sort = match self.peek() {
             Some(b'"') => {
+                if let Some((start, end)) = self.plain() {
+                    self.at = end + 1;
+                    return Ok(Token::new(Sort::Text, start, end));
+                }
                 let Inside { start, end, escaped } = self.string()?;
                 let sort = if escaped { Sort::Escaped } else { Sort::Text };
                 return Ok(Token::new(sort, start, end));
@@ -224,8 +280,18 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A string.
+    /// The inside of a string without escapes that begins here; whoever asks goes on behind it.
     #[inline]
+    fn plain(&self) -> Option<(usize, usize)> {
+        let start = self.at + 1;
+        if self.peek() != Some(b'"') {
+            return None;
+        }
+        let end = self.marks.next(self.bytes, start);
+        (self.bytes.get(end) == Some(&b'"')).then_some((start, end))
+    }
+
+    /// A string.
     fn string(&mut self) -> Result<Inside, Cause> {
         if self.peek() != Some(b'"') {
             return Err(self.error("`\"` expected"));
@@ -234,7 +300,7 @@ impl<'a> Scanner<'a> {
         let mut escaped = false;
         let mut at = start;
         loop {
-            at += plain_prefix(&self.bytes[at..]);
+            at = self.marks.next(self.bytes, at);
             match self.bytes.get(at) {
                 Some(b'"') => {
                     self.at = at + 1;
@@ -256,6 +322,7 @@ impl<'a> Scanner<'a> {
             }
         }
     }
+
     /// Validates the escape at `self.at`; the position behind it.
     fn escape(&self) -> Result<usize, Cause> {
         let bad = || self.error("not an escape");

@@ -12,27 +12,19 @@
 use weir_memory::{SpecialBytes, equal_bytes};
 
 use super::scanner::{Leaf, Scanner};
-use super::{Row, Rows, Sort, Token};
-use crate::record::pack;
+use super::{Row, Sort, Token};
 
-/// Ways to write what stands before a kind.
-const OPENINGS_MAX: usize = 4;
-/// Templates of one kind: devices of several makers, fields that are sometimes there.
-const TEMPLATES_MAX: usize = 8;
-/// Values of a record that is learned from, and its bytes.
-const STEPS_MAX: usize = 256;
-const LINE_BYTES_MAX: usize = 16 << 10;
 /// A value that is no plain string and longer than this is left to the scanner, which looks at it once and not once
 /// for every template.
 const VALUE_BYTES_MAX: usize = 4 << 10;
-/// Unusual records that are passed over at most before one is learned from again.
-const PATIENCE_MAX: u32 = 1024;
 /// Bytes of a literal that are compared at once.
 const HEAD: usize = 32;
+/// The byte of a literal in which most differ: it lies in the key, behind `","` or `{"`.
+const TELLING: usize = 3;
 
 /// A text that stands in every record of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Literal {
+pub(super) struct Literal {
     head: [u8; HEAD],
     /// One bit for each byte of the head that counts.
     mask: u32,
@@ -51,7 +43,7 @@ impl Literal {
 
     /// The position behind the literal, if it stands at `at`.
     #[inline]
-    fn behind(&self, bytes: &[u8], at: usize) -> Option<usize> {
+    pub(super) fn behind(&self, bytes: &[u8], at: usize) -> Option<usize> {
         let text = bytes.get(at..)?;
         let equal = match text.first_chunk::<HEAD>() {
             Some(chunk) => equal_bytes(chunk, &self.head),
@@ -62,6 +54,12 @@ impl Literal {
             return None;
         }
         Some(at + self.length as usize)
+    }
+
+    /// Whether one byte already tells that the literal does not stand at `at`.
+    #[inline]
+    pub(super) fn differs(&self, bytes: &[u8], at: usize) -> bool {
+        self.length as usize > TELLING && bytes.get(at + TELLING) != Some(&self.head[TELLING])
     }
 }
 
@@ -80,23 +78,41 @@ struct Step {
     place: u16,
     /// Brackets it lies in.
     depth: u8,
+    /// The same in templates of one kind that are alike up to here, this step included, and only there.
+    path: u64,
+}
+
+impl Step {
+    /// The same, whatever came before.
+    fn is_like(&self, other: &Self) -> bool {
+        let Self { before, is_text, place, depth, path: _ } = self;
+        (before, is_text, place, depth) == (&other.before, &other.is_text, &other.place, &other.depth)
+    }
+}
+
+/// How far a record was like a template: a number of steps, of this path, the last of which ended at `at`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Alike {
+    pub(super) steps: usize,
+    pub(super) path: u64,
+    pub(super) at: usize,
 }
 
 /// What records of one look have in common.
 #[derive(Debug, Clone)]
-struct Template {
+pub(super) struct Template {
     /// Of records that say their kind first: all that stands before the value behind the kind, and where in it the kind
     /// stands. One comparison finds the kind and the first key.
-    lead: Option<(Literal, [u32; 2])>,
+    pub(super) lead: Option<(Literal, [u32; 2])>,
     steps: Vec<Step>,
     /// What stands behind the last value.
     end: Literal,
-    used: bool,
+    pub(super) used: bool,
 }
 
 impl Template {
     /// What a record looks like; `None` if it has keys that are not declared.
-    fn new(line: &str, leaves: &[Leaf], places: &[u16], says_kind_first: bool) -> Option<Self> {
+    pub(super) fn new(line: &str, leaves: &[Leaf], places: &[u16], says_kind_first: bool) -> Option<Self> {
         let bytes = line.as_bytes();
         let lead = leaves.get(1).filter(|_| says_kind_first).map(|second| {
             let kind = leaves[0].token;
@@ -110,24 +126,53 @@ impl Template {
                 let before = Literal::new(&bytes[at..leaf.token.start as usize]);
                 at = leaf.token.end as usize;
                 let is_text = matches!(leaf.token.sort, Sort::Text | Sort::Escaped);
-                Some(Step { before, is_text, place, depth: leaf.depth })
+                Some(Step { before, is_text, place, depth: leaf.depth, path: 0 })
             })
             .collect::<Option<Vec<Step>>>()?;
         Some(Self { lead, steps, end: Literal::new(line[at..].trim_end().as_bytes()), used: false })
     }
 
-    /// Reads on from the value of step `from - 1`, which ended at `at`.
-    fn read_behind(&self, reader: &Reader<'_>, at: usize, from: usize, row: &mut Row<'_>) -> Option<usize> {
-        match self.steps.get(from) {
-            Some(step) => self.read(reader, step.before.behind(reader.bytes, at)?, from, row),
-            None => self.end.behind(reader.bytes, at),
+    /// Numbers its paths, as those of the others of its kind are numbered; `paths` is how many there are.
+    pub(super) fn number_paths(&mut self, others: &[Self], paths: &mut u64) {
+        let mut alike: Vec<&Self> = others.iter().collect();
+        for (at, step) in self.steps.iter_mut().enumerate() {
+            alike.retain(|other| other.steps.get(at).is_some_and(|other| other.is_like(step)));
+            step.path = alike.first().map_or_else(
+                || {
+                    *paths += 1;
+                    *paths
+                },
+                |other| other.steps[at].path,
+            );
         }
     }
 
-    /// Reads on from the value of step `from`, which begins at `start`.
-    fn read(&self, reader: &Reader<'_>, mut start: usize, from: usize, row: &mut Row<'_>) -> Option<usize> {
+    /// Whether records of one are records of the other. The paths of both are numbered.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.steps == other.steps && self.end == other.end
+    }
+
+    /// What stands before the value of a step, or behind the last one.
+    pub(super) fn before(&self, step: usize) -> &Literal {
+        self.steps.get(step).map_or(&self.end, |step| &step.before)
+    }
+
+    /// Whether its first steps are those of a record that was read so far by another template.
+    pub(super) fn begins(&self, alike: &Alike) -> bool {
+        alike.steps > 0 && self.steps.get(alike.steps - 1).is_some_and(|step| step.path == alike.path)
+    }
+
+    /// Reads on from the value of step `from`, which begins at `start`; where there is none, the record ends there. If
+    /// the record is not like this, says how far it is, unless that is in the middle of a value.
+    pub(super) fn read(
+        &self,
+        reader: &Reader<'_>,
+        mut start: usize,
+        from: usize,
+        row: &mut Row<'_>,
+    ) -> Result<usize, Option<Alike>> {
         let mut steps = self.steps[from..].iter();
-        let mut step = steps.next()?;
+        let Some(mut step) = steps.next() else { return Ok(start) };
         loop {
             let end = reader.specials.next(start);
             // The literal that follows holds the closing quote.
@@ -135,26 +180,31 @@ impl Template {
                 row.set(step.place, Token::new(Sort::Text, start, end));
                 end
             } else {
-                reader.other_value(step, start, row)?
+                reader.other_value(step, start, row).ok_or(None)?
             };
-            match steps.next() {
-                Some(next) => (step, start) = (next, next.before.behind(reader.bytes, at)?),
-                None => return self.end.behind(reader.bytes, at),
+            let next = steps.next();
+            let Some(behind) = next.map_or(&self.end, |next| &next.before).behind(reader.bytes, at) else {
+                let left = steps.len() + usize::from(next.is_some());
+                return Err(Some(Alike { steps: self.steps.len() - left, path: step.path, at }));
+            };
+            match next {
+                Some(next) => (step, start) = (next, behind),
+                None => return Ok(behind),
             }
         }
     }
 }
 
 /// A text of records, and what is known of it.
-struct Reader<'a> {
-    text: &'a str,
-    bytes: &'a [u8],
-    specials: &'a SpecialBytes,
+pub(super) struct Reader<'a> {
+    pub(super) text: &'a str,
+    pub(super) bytes: &'a [u8],
+    pub(super) specials: &'a SpecialBytes,
 }
 
 impl Reader<'_> {
     /// The inside of a string that begins behind its quote.
-    fn text_at(&self, start: usize) -> Option<Token> {
+    pub(super) fn text_at(&self, start: usize) -> Option<Token> {
         let end = self.specials.next(start);
         match self.bytes.get(end) {
             Some(b'"') => Some(Token::new(Sort::Text, start, end)),
@@ -205,167 +255,4 @@ fn plain_number(bytes: &[u8], start: usize) -> Option<Token> {
     let end = if bytes.get(whole) == Some(&b'.') { digits(whole + 1) } else { whole };
     let plain = end != whole + 1 && !matches!(bytes.get(end), Some(b'e' | b'E'));
     plain.then(|| Token::new(Sort::Number, start, end))
-}
-
-/// Templates of the records of one kind, the one used last first.
-#[derive(Debug, Clone, Default)]
-struct Choice {
-    /// Position of the kind among all; nothing for records that do not say it first.
-    kind: Option<usize>,
-    /// By slot: where in a row its value goes.
-    places: Vec<u16>,
-    templates: Vec<Template>,
-    /// Unusual records still to be passed over.
-    passing: u32,
-    /// How many are passed over after a template that was of no use.
-    patience: u32,
-}
-
-/// What the records of a source look like.
-#[derive(Debug, Clone)]
-pub(crate) struct Templates {
-    /// The slot of the kind, if records say it. Where they say it first, it chooses among the templates.
-    chooser: Option<u16>,
-    /// What stands before the kind.
-    openings: Vec<Literal>,
-    /// Names of kinds, packed, in the order of their choices.
-    names: Vec<u128>,
-    /// Records that do not say their kind first, and then one for each kind.
-    choices: Vec<Choice>,
-    /// Room for the values of one record, empty between records.
-    leaves: Vec<Leaf>,
-}
-
-impl Templates {
-    /// Nothing is usual yet. `kind` is the slot in which records say their kind, with the names there are. `places` are
-    /// those of the slots in a row: of records that do not say their kind first, or of a kind by its position.
-    pub(crate) fn new(kind: Option<(usize, &[String])>, places: impl Fn(Option<usize>) -> Vec<u16>) -> Self {
-        let names = kind.map_or(&[][..], |(_, names)| names);
-        let names = names.iter().enumerate().filter_map(|(kind, name)| Some((kind, pack(name.as_bytes())?)));
-        let choice = |kind| Choice { kind, places: places(kind), ..Choice::default() };
-        let named = names.clone().map(|(kind, _)| choice(Some(kind)));
-        Self {
-            chooser: kind.map(|(slot, _)| slot as u16),
-            openings: Vec::new(),
-            names: names.map(|(_, name)| name).collect(),
-            choices: std::iter::once(choice(None)).chain(named).collect(),
-            leaves: Vec::new(),
-        }
-    }
-
-    /// Reads the record that begins at a position of a text into a row of its kind; gives the position behind its closing
-    /// bracket. `None` says only that this record has to be scanned. `specials` are those of the text, which may hold other records
-    /// behind this one, each on a line of its own.
-    pub(crate) fn read(
-        &mut self,
-        text: &str,
-        at: usize,
-        specials: &SpecialBytes,
-        rows: &mut impl Rows,
-    ) -> Option<usize> {
-        let reader = Reader { text, bytes: text.as_bytes(), specials };
-        if let Some(end) = self.read_as_last(&reader, at, rows) {
-            return Some(end);
-        }
-        let opened = self.openings.iter().find_map(|opening| opening.behind(reader.bytes, at));
-        let (choice, kind, at) = match (opened, self.chooser) {
-            (Some(start), Some(slot)) => {
-                let token = reader.text_at(start)?;
-                let end = token.end as usize;
-                let name = pack(&reader.bytes[start..end])?;
-                let choice = self.names.iter().position(|known| *known == name)?;
-                (&mut self.choices[choice + 1], Some((slot, token)), end)
-            }
-            _ => (&mut self.choices[0], None, at),
-        };
-        for place in 0..choice.templates.len() {
-            let mut row = rows.row(choice.kind);
-            if let Some((slot, token)) = kind {
-                row.set(choice.places[usize::from(slot)], token);
-            }
-            if let Some(end) = choice.templates[place].read_behind(&reader, at, usize::from(kind.is_some()), &mut row) {
-                if !std::mem::replace(&mut choice.templates[place].used, true) {
-                    // Learning it was worth while; that others are met again and again says nothing of what is new.
-                    choice.patience = 0;
-                }
-                if place > 0 {
-                    choice.templates.swap(0, place);
-                }
-                return Some(end);
-            }
-        }
-        None
-    }
-
-    /// The same if the record looks like the last one of its kind, which nearly all do.
-    #[inline]
-    fn read_as_last(&self, reader: &Reader<'_>, at: usize, rows: &mut impl Rows) -> Option<usize> {
-        let slot = usize::from(self.chooser?);
-        for choice in &self.choices[1..] {
-            let Some(Template { lead: Some((lead, kind)), .. }) = choice.templates.first() else { continue };
-            let Some(start) = lead.behind(reader.bytes, at) else { continue };
-            let mut row = rows.row(choice.kind);
-            let [from, to] = kind.map(|place| at + place as usize);
-            row.set(choice.places[slot], Token::new(Sort::Text, from, to));
-            // One that is of use is tried first as long as it is.
-            return choice.templates[0].read(reader, start, 1, &mut row).filter(|_| choice.templates[0].used);
-        }
-        None
-    }
-
-    /// Room for the values of one record.
-    pub(super) fn leaves(&mut self) -> Vec<Leaf> {
-        std::mem::take(&mut self.leaves)
-    }
-
-    /// Remembers what a record looks like whose values are given, if it is valid.
-    pub(super) fn learn(&mut self, line: &str, mut leaves: Vec<Leaf>, valid: bool) {
-        if valid && !leaves.is_empty() && leaves.len() <= STEPS_MAX && line.len() <= LINE_BYTES_MAX {
-            self.learn_from(line, &leaves);
-        }
-        leaves.clear();
-        self.leaves = leaves;
-    }
-
-    fn learn_from(&mut self, line: &str, leaves: &[Leaf]) {
-        let first = leaves[0];
-        let says_kind_first = first.slot.is_some() && first.slot == self.chooser && first.token.sort == Sort::Text;
-        let name = if says_kind_first {
-            let name = pack(&line.as_bytes()[first.token.start as usize..first.token.end as usize]);
-            if name.is_none() {
-                return;
-            }
-            name
-        } else {
-            None
-        };
-        let choice = match name {
-            None => Some(0),
-            Some(name) => self.names.iter().position(|known| *known == name).map(|at| at + 1),
-        };
-        let Some(choice) = choice.map(|at| &mut self.choices[at]) else { return };
-        if choice.passing > 0 {
-            choice.passing -= 1;
-            return;
-        }
-        let Some(template) = Template::new(line, leaves, &choice.places, says_kind_first) else { return };
-        if choice.templates.iter().any(|known| known.steps == template.steps && known.end == template.end) {
-            return;
-        }
-        let opening = &template.steps[0].before;
-        if says_kind_first && !self.openings.contains(opening) {
-            if self.openings.len() == OPENINGS_MAX {
-                return;
-            }
-            self.openings.push(opening.clone());
-        }
-        if choice.templates.len() == TEMPLATES_MAX {
-            let gone = choice.templates.pop();
-            if gone.is_some_and(|gone| !gone.used) {
-                choice.patience = (choice.patience * 2 + 1).min(PATIENCE_MAX);
-            }
-        }
-        choice.passing = choice.patience;
-        choice.templates.insert(0, template);
-    }
 }

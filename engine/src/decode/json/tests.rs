@@ -22,9 +22,21 @@ impl Source {
         Self { tree: FieldTree::new(&names), templates, tokens: Tokens::new(names.len()) }
     }
 
-    /// The record as the scanner reads it.
+    /// The record as the scanner reads it, in the middle of a text and alone.
     fn scan(&mut self, line: &str) -> Result<(), Cause> {
-        scan_and_learn(line, &self.tree, &mut self.tokens, &mut self.templates)
+        let mut alone = Tokens::new(self.tokens.slots.len());
+        let exact = scan(line, &self.tree, &mut alone);
+        for [before, behind] in [["", ""], ["{\"x\":[\n", "\n{\"y\":\"\\\"\"}\n"], ["[", ",2]"]] {
+            let mut specials = SpecialBytes::default();
+            specials.look_through([before, line, behind].concat().as_bytes());
+            let marks = Known { specials: &specials, base: before.len() };
+            let result = scan_and_learn(line, marks, &self.tree, &mut self.tokens, &mut self.templates);
+            assert_eq!(result, exact, "{line}");
+            if result.is_ok() {
+                assert_eq!(self.values(line, text_of), values_of(&alone, line, text_of), "{line}");
+            }
+        }
+        exact
     }
 
     /// The record as it is read if it looks like one before, in the middle of a text, and that text.
@@ -37,8 +49,12 @@ impl Source {
     }
 
     fn values<T>(&self, text: &str, value: impl Fn(Field<'_>) -> T) -> Vec<T> {
-        (0..self.tokens.slots.len()).map(|slot| value(self.tokens.field(slot, text))).collect()
+        values_of(&self.tokens, text, value)
     }
+}
+
+fn values_of<T>(tokens: &Tokens, text: &str, value: impl Fn(Field<'_>) -> T) -> Vec<T> {
+    (0..tokens.slots.len()).map(|slot| value(tokens.field(slot, text))).collect()
 }
 
 /// What a field says, as text.
@@ -164,6 +180,40 @@ fn usual_records_are_read_as_usual_and_others_are_not() {
     assert!(source.as_usual(&deep).is_some() && check_record(&deep).is_ok(), "as deep as it may be");
     let long = line.replace("\"1\"", &format!("\"{}\"", "陕A".repeat(10_000)));
     assert!(source.as_usual(&long).is_some(), "a plain text may be long");
+}
+
+#[test]
+fn a_record_is_read_on_by_another_template_as_far_as_they_are_alike() {
+    let mut source = Source::new(&["kind", "a", "b", "c", "d"], Some(0));
+    let lines = [
+        r#"{"kind":"x","a":"1","b":"2","c":"3","d":"4"}"#,
+        r#"{"kind":"x","a":"1","b":"2","c":"3"}"#,
+        r#"{"kind":"x","a":"1","b":"2","d":"4"}"#,
+        r#"{"kind":"x","a":"1","c":"3","d":4}"#,
+        r#"{"kind":"x","a":"1"}"#,
+        r#"{"kind":"x","b":"2","a":1}"#,
+        r#"{"kind":"x"}"#,
+        r#"{"a":"1","b":"2"}"#,
+        r#"{"a":"1","c":"3"}"#,
+    ];
+    for line in lines {
+        source.scan(line).unwrap();
+    }
+    // Each behind each other: what one template has found is not what the next one says.
+    for first in lines {
+        for second in lines {
+            for line in [first, second, first] {
+                let text = source.as_usual(line).unwrap_or_else(|| panic!("{line} is usual"));
+                let usual = source.values(&text, text_of);
+                assert_eq!(usual, read(line, &["kind", "a", "b", "c", "d"]).unwrap(), "{line} after {first}, {second}");
+            }
+        }
+    }
+    for unusual in
+        [lines[0].replace("\"4\"", "4"), lines[1].replace("\"c\"", "\"d\"") + "}", lines[4].replace('}', ",}")]
+    {
+        assert!(source.as_usual(&unusual).is_none(), "{unusual}");
+    }
 }
 
 #[test]

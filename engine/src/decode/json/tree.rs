@@ -1,17 +1,34 @@
 //! The wanted fields.
 
+use crate::record::pack;
+
 /// The wanted fields as a tree: a dotted name leads into nested objects.
 #[derive(Debug, Clone)]
 pub(crate) struct FieldTree {
     nodes: Vec<Node>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Node {
-    names: Vec<(Box<str>, Target)>,
-    /// First of the names with this [`spread`], by position; the next one in `chained`.
-    heads: Vec<u16>,
-    chained: Vec<u16>,
+    names: Vec<Name>,
+    /// First of the names with this [`spread`], by position.
+    heads: [u16; SPREAD],
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { names: Vec::new(), heads: [UNKNOWN; SPREAD] }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Name {
+    text: Box<str>,
+    /// [`packed`].
+    packed: u128,
+    target: Target,
+    /// Another name with the same [`spread`], by position.
+    next: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +40,21 @@ pub(super) enum Target {
 const UNKNOWN: u16 = u16::MAX;
 /// Places of the table of names.
 const SPREAD: usize = 256;
+/// Stands for a key that does not fit into a word. No other does: the highest byte of one is its length.
+const LONG: u128 = u128::MAX;
 
-/// A cheap hash of a key: its length and three of its bytes.
-fn spread(key: &str) -> usize {
-    let bytes = key.as_bytes();
-    let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
-    (bytes.len() * 7 + byte(0) * 3 + byte(bytes.len() / 2) * 5 + byte(bytes.len().wrapping_sub(1))) % SPREAD
+/// A key as one word, if it is short, as nearly all are: compared at once.
+#[inline]
+fn packed(key: &[u8]) -> u128 {
+    pack(key).unwrap_or(LONG)
+}
+
+/// A cheap hash of a key.
+#[inline]
+fn spread(packed: u128, key: &[u8]) -> usize {
+    let bits = if packed == LONG { key.len() as u64 } else { packed as u64 ^ ((packed >> 64) as u64).rotate_left(19) };
+    // Fibonacci hashing (Knuth, TAOCP 3, 6.4): the highest bits depend on all others.
+    (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SPREAD
 }
 
 impl FieldTree {
@@ -39,44 +65,45 @@ impl FieldTree {
             let mut node = 0;
             let mut parts = name.split('.').peekable();
             while let Some(part) = parts.next() {
-                let known =
-                    nodes[node].names.iter().find(|(known, _)| known.as_ref() == part).map(|(_, target)| *target);
+                let mut known = nodes[node].names.iter();
+                let known = known.find(|known| known.text.as_ref() == part).map(|known| known.target);
+                let name = |target| Name { text: part.into(), packed: packed(part.as_bytes()), target, next: UNKNOWN };
                 node = match (known, parts.peek().is_none()) {
                     (_, true) => {
-                        nodes[node].names.push((part.into(), Target::Slot(slot as u16)));
+                        nodes[node].names.push(name(Target::Slot(slot as u16)));
                         break;
                     }
                     (Some(Target::Branch(next)), false) => usize::from(next),
                     (_, false) => {
                         let next = nodes.len();
                         nodes.push(Node::default());
-                        nodes[node].names.push((part.into(), Target::Branch(next as u16)));
+                        nodes[node].names.push(name(Target::Branch(next as u16)));
                         next
                     }
                 };
             }
         }
         for node in &mut nodes {
-            node.heads = vec![UNKNOWN; SPREAD];
-            node.chained = vec![UNKNOWN; node.names.len()];
-            for (position, (name, _)) in node.names.iter().enumerate() {
-                let head = &mut node.heads[spread(name)];
-                node.chained[position] = std::mem::replace(head, position as u16);
+            for (position, name) in node.names.iter_mut().enumerate() {
+                let head = &mut node.heads[spread(name.packed, name.text.as_bytes())];
+                name.next = std::mem::replace(head, position as u16);
             }
         }
         Self { nodes }
     }
 
     /// What a key leads to.
-    pub(super) fn find(&self, node: usize, key: &str) -> Option<Target> {
+    #[inline]
+    pub(super) fn find(&self, node: usize, key: &[u8]) -> Option<Target> {
         let node = &self.nodes[node];
-        let mut at = node.heads[spread(key)];
+        let packed = packed(key);
+        let mut at = node.heads[spread(packed, key)];
         while at != UNKNOWN {
-            let (name, target) = &node.names[usize::from(at)];
-            if name.as_ref() == key {
-                return Some(*target);
+            let name = &node.names[usize::from(at)];
+            if name.packed == packed && (packed != LONG || name.text.as_bytes() == key) {
+                return Some(name.target);
             }
-            at = node.chained[usize::from(at)];
+            at = name.next;
         }
         None
     }

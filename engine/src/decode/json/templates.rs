@@ -1,0 +1,243 @@
+//! Which templates a source has, by kind; how they are chosen, learned and forgotten.
+
+use weir_memory::SpecialBytes;
+
+use super::scanner::Leaf;
+use super::template::{Alike, Literal, Reader, Template};
+use super::{Row, Rows, Sort, Token};
+use crate::record::pack;
+
+/// Ways to write what stands before a kind.
+const OPENINGS_MAX: usize = 4;
+/// Templates of one kind: devices of several makers, fields that are sometimes there.
+const TEMPLATES_MAX: usize = 8;
+/// Values of a record that is learned from, and its bytes.
+const STEPS_MAX: usize = 256;
+const LINE_BYTES_MAX: usize = 16 << 10;
+/// Unusual records that are passed over at most before one is learned from again.
+const PATIENCE_MAX: u32 = 1024;
+
+/// Templates of the records of one kind, the one used last first.
+#[derive(Debug, Clone, Default)]
+struct Choice {
+    /// Position of the kind among all; nothing for records that do not say it first.
+    kind: Option<usize>,
+    /// By slot: where in a row its value goes.
+    places: Vec<u16>,
+    templates: Vec<Template>,
+    /// Unusual records still to be passed over.
+    passing: u32,
+    /// How many are passed over after a template that was of no use.
+    patience: u32,
+    /// Paths that have been numbered.
+    paths: u64,
+}
+
+impl Choice {
+    /// Reads a record that begins like the first template: its kind, and where the value behind it begins.
+    #[inline]
+    fn read_as_last(
+        &mut self,
+        reader: &Reader<'_>,
+        rows: &mut impl Rows,
+        (slot, token): (u16, Token),
+        start: usize,
+    ) -> Option<usize> {
+        let mut row = rows.row(self.kind);
+        let kind = (self.places[usize::from(slot)], token);
+        row.set(kind.0, token);
+        match self.templates[0].read(reader, start, 1, &mut row) {
+            Ok(end) => Some(self.found(0, end)),
+            Err(alike) => self.read_by_others(reader, &mut row, Some(kind), token.end as usize, (1, alike)),
+        }
+    }
+
+    /// Reads a record, or what stands behind its kind, at `at`, by whichever template it is like.
+    fn read(
+        &mut self,
+        reader: &Reader<'_>,
+        rows: &mut impl Rows,
+        kind: Option<(u16, Token)>,
+        at: usize,
+    ) -> Option<usize> {
+        let mut row = rows.row(self.kind);
+        let kind = kind.map(|(slot, token)| (self.places[usize::from(slot)], token));
+        if let Some((place, token)) = kind {
+            row.set(place, token);
+        }
+        self.read_by_others(reader, &mut row, kind, at, (0, None))
+    }
+
+    /// Reads it by one template after the other, but for so many that have been tried, the last of which has filled the row
+    /// as far as the record is like it.
+    fn read_by_others(
+        &mut self,
+        reader: &Reader<'_>,
+        row: &mut Row<'_>,
+        kind: Option<(u16, Token)>,
+        at: usize,
+        (tried, mut alike): (usize, Option<Alike>),
+    ) -> Option<usize> {
+        let from = usize::from(kind.is_some());
+        let mut is_fresh = tried == 0;
+        for number in tried..self.templates.len() {
+            let template = &self.templates[number];
+            let known = alike.filter(|alike| template.begins(alike));
+            let (step, at) = known.map_or((from, at), |alike| (alike.steps, alike.at));
+            let before = template.before(step);
+            // Most of them differ from the record in their first key.
+            if before.differs(reader.bytes, at) {
+                continue;
+            }
+            let Some(start) = before.behind(reader.bytes, at) else { continue };
+            if known.is_none() && !is_fresh {
+                row.clear();
+                if let Some((place, token)) = kind {
+                    row.set(place, token);
+                }
+            }
+            is_fresh = false;
+            match template.read(reader, start, step, row) {
+                Ok(end) => return Some(self.found(number, end)),
+                Err(so_far) => alike = so_far,
+            }
+        }
+        None
+    }
+
+    /// A template was of use: the next record is likely to be like this one.
+    #[inline]
+    fn found(&mut self, number: usize, end: usize) -> usize {
+        if !self.templates[number].used {
+            self.templates[number].used = true;
+            // Learning it was worth while; that others are met again and again says nothing of what is new.
+            self.patience = 0;
+        }
+        if number > 0 {
+            self.templates.swap(0, number);
+        }
+        end
+    }
+}
+
+/// What the records of a source look like.
+#[derive(Debug, Clone)]
+pub(crate) struct Templates {
+    /// The slot of the kind, if records say it. Where they say it first, it chooses among the templates.
+    chooser: Option<u16>,
+    /// What stands before the kind.
+    openings: Vec<Literal>,
+    /// Names of kinds, packed, in the order of their choices.
+    names: Vec<u128>,
+    /// Records that do not say their kind first, and then one for each kind.
+    choices: Vec<Choice>,
+    /// Room for the values of one record, empty between records.
+    leaves: Vec<Leaf>,
+}
+
+impl Templates {
+    /// Nothing is usual yet. `kind` is the slot in which records say their kind, with the names there are. `places` are
+    /// those of the slots in a row: of records that do not say their kind first, or of a kind by its position.
+    pub(crate) fn new(kind: Option<(usize, &[String])>, places: impl Fn(Option<usize>) -> Vec<u16>) -> Self {
+        let names = kind.map_or(&[][..], |(_, names)| names);
+        let names = names.iter().enumerate().filter_map(|(kind, name)| Some((kind, pack(name.as_bytes())?)));
+        let choice = |kind| Choice { kind, places: places(kind), ..Choice::default() };
+        let named = names.clone().map(|(kind, _)| choice(Some(kind)));
+        Self {
+            chooser: kind.map(|(slot, _)| slot as u16),
+            openings: Vec::new(),
+            names: names.map(|(_, name)| name).collect(),
+            choices: std::iter::once(choice(None)).chain(named).collect(),
+            leaves: Vec::new(),
+        }
+    }
+
+    /// Reads the record that begins at a position of a text into a row of its kind; gives the position behind its closing
+    /// bracket. `None` says only that this record has to be scanned. `specials` are those of the text, which may hold other records
+    /// behind this one, each on a line of its own.
+    pub(crate) fn read(
+        &mut self,
+        text: &str,
+        at: usize,
+        specials: &SpecialBytes,
+        rows: &mut impl Rows,
+    ) -> Option<usize> {
+        let reader = Reader { text, bytes: text.as_bytes(), specials };
+        // Nearly all records begin like the last one of their kind.
+        for number in 1..self.choices.len() {
+            let Some(Template { lead: Some((lead, kind)), .. }) = self.choices[number].templates.first() else {
+                continue;
+            };
+            let Some(start) = lead.behind(reader.bytes, at) else { continue };
+            let [from, to] = kind.map(|place| at + place as usize);
+            let kind = (self.chooser?, Token::new(Sort::Text, from, to));
+            return self.choices[number].read_as_last(&reader, rows, kind, start);
+        }
+        let opened = self.openings.iter().find_map(|opening| opening.behind(reader.bytes, at));
+        let (Some(start), Some(slot)) = (opened, self.chooser) else {
+            return self.choices[0].read(&reader, rows, None, at);
+        };
+        let token = reader.text_at(start)?;
+        let end = token.end as usize;
+        let name = pack(&reader.bytes[start..end])?;
+        let choice = self.names.iter().position(|known| *known == name)?;
+        self.choices[choice + 1].read(&reader, rows, Some((slot, token)), end)
+    }
+
+    /// Room for the values of one record.
+    pub(super) fn leaves(&mut self) -> Vec<Leaf> {
+        std::mem::take(&mut self.leaves)
+    }
+
+    /// Remembers what a record looks like whose values are given, if it is valid.
+    pub(super) fn learn(&mut self, line: &str, mut leaves: Vec<Leaf>, valid: bool) {
+        if valid && !leaves.is_empty() && leaves.len() <= STEPS_MAX && line.len() <= LINE_BYTES_MAX {
+            self.learn_from(line, &leaves);
+        }
+        leaves.clear();
+        self.leaves = leaves;
+    }
+
+    fn learn_from(&mut self, line: &str, leaves: &[Leaf]) {
+        let first = leaves[0];
+        let says_kind_first = first.slot.is_some() && first.slot == self.chooser && first.token.sort == Sort::Text;
+        let name = if says_kind_first {
+            let name = pack(&line.as_bytes()[first.token.start as usize..first.token.end as usize]);
+            if name.is_none() {
+                return;
+            }
+            name
+        } else {
+            None
+        };
+        let choice = match name {
+            None => Some(0),
+            Some(name) => self.names.iter().position(|known| *known == name).map(|at| at + 1),
+        };
+        let Some(choice) = choice.map(|at| &mut self.choices[at]) else { return };
+        if choice.passing > 0 {
+            choice.passing -= 1;
+            return;
+        }
+        let Some(mut template) = Template::new(line, leaves, &choice.places, says_kind_first) else { return };
+        template.number_paths(&choice.templates, &mut choice.paths);
+        if choice.templates.iter().any(|known| known.is_like(&template)) {
+            return;
+        }
+        let opening = template.before(0);
+        if says_kind_first && !self.openings.contains(opening) {
+            if self.openings.len() == OPENINGS_MAX {
+                return;
+            }
+            self.openings.push(opening.clone());
+        }
+        if choice.templates.len() == TEMPLATES_MAX {
+            let gone = choice.templates.pop();
+            if gone.is_some_and(|gone| !gone.used) {
+                choice.patience = (choice.patience * 2 + 1).min(PATIENCE_MAX);
+            }
+        }
+        choice.passing = choice.patience;
+        choice.templates.insert(0, template);
+    }
+}
