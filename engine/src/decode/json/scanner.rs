@@ -175,7 +175,7 @@ impl<'a, M: Marks> Scanner<'a, M> {
         {
             self.at = end + 2;
             self.space();
-            return Ok(tree.find(node, &self.bytes[start..end]));
+            return Ok(tree.find(node, &self.text[start..end]));
         }
         self.unusual_key(tree, node)
     }
@@ -183,11 +183,8 @@ impl<'a, M: Marks> Scanner<'a, M> {
     /// One with escapes, or white space before its colon.
     fn unusual_key(&mut self, tree: &FieldTree, node: usize) -> Result<Option<Target>, Cause> {
         let Inside { start, end, escaped } = self.string()?;
-        let target = if escaped {
-            tree.find(node, unescaped(&self.text[start..end]).as_bytes())
-        } else {
-            tree.find(node, &self.bytes[start..end])
-        };
+        let key = &self.text[start..end];
+        let target = if escaped { tree.find(node, &unescaped(key)) } else { tree.find(node, key) };
         self.colon()?;
         Ok(target)
     }

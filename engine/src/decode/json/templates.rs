@@ -14,6 +14,8 @@ const TEMPLATES_MAX: usize = 8;
 /// Values of a record that is learned from, and its bytes.
 const STEPS_MAX: usize = 256;
 const LINE_BYTES_MAX: usize = 16 << 10;
+/// Where so many are passed over, what was of no use is not kept any longer: each record would be compared with it.
+const PATIENCE_SHORT: u32 = 63;
 /// Unusual records that are passed over at most before one is learned from again.
 const PATIENCE_MAX: u32 = 1024;
 
@@ -103,6 +105,18 @@ impl Choice {
             }
         }
         None
+    }
+
+    /// Makes room for another template. Tells whether one had to go that was of no use.
+    fn make_room(&mut self) -> bool {
+        if self.patience >= PATIENCE_SHORT {
+            let known = self.templates.len();
+            self.templates.retain(|template| template.used);
+            if self.templates.len() < known {
+                return true;
+            }
+        }
+        self.templates.len() == TEMPLATES_MAX && self.templates.pop().is_some_and(|gone| !gone.used)
     }
 
     /// A template was of use: the next record is likely to be like this one.
@@ -231,11 +245,8 @@ impl Templates {
             }
             self.openings.push(opening.clone());
         }
-        if choice.templates.len() == TEMPLATES_MAX {
-            let gone = choice.templates.pop();
-            if gone.is_some_and(|gone| !gone.used) {
-                choice.patience = (choice.patience * 2 + 1).min(PATIENCE_MAX);
-            }
+        if choice.make_room() {
+            choice.patience = (choice.patience * 2 + 1).min(PATIENCE_MAX);
         }
         choice.passing = choice.patience;
         choice.templates.insert(0, template);

@@ -24,7 +24,7 @@ impl Default for Node {
 #[derive(Debug, Clone)]
 struct Name {
     text: Box<str>,
-    /// [`packed`].
+    /// The text as one word; [`LONG`] if it is longer.
     packed: u128,
     target: Target,
     /// Another name with the same [`spread`], by position.
@@ -37,24 +37,51 @@ pub(super) enum Target {
     Branch(u16),
 }
 
+/// Nothing is at this position.
 const UNKNOWN: u16 = u16::MAX;
 /// Places of the table of names.
 const SPREAD: usize = 256;
 /// Stands for a key that does not fit into a word. No other does: the highest byte of one is its length.
 const LONG: u128 = u128::MAX;
 
-/// A key as one word, if it is short, as nearly all are: compared at once.
+/// A cheap hash of a key that is one word.
 #[inline]
-fn packed(key: &[u8]) -> u128 {
-    pack(key).unwrap_or(LONG)
-}
-
-/// A cheap hash of a key.
-#[inline]
-fn spread(packed: u128, key: &[u8]) -> usize {
-    let bits = if packed == LONG { key.len() as u64 } else { packed as u64 ^ ((packed >> 64) as u64).rotate_left(19) };
+fn spread(packed: u128) -> usize {
+    let bits = packed as u64 ^ ((packed >> 64) as u64).rotate_left(19);
     // Fibonacci hashing (Knuth, TAOCP 3, 6.4): the highest bits depend on all others.
     (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SPREAD
+}
+
+/// The same of one that is longer. Few have such names, and fewer of one length.
+fn spread_long(key: &str) -> usize {
+    spread(key.len() as u128)
+}
+
+impl Node {
+    /// A name that is one word, as nearly all are, and is compared as one.
+    #[inline]
+    fn find_short(&self, packed: u128) -> Option<Target> {
+        let mut at = self.heads[spread(packed)];
+        while let Some(name) = self.names.get(usize::from(at)) {
+            if name.packed == packed {
+                return Some(name.target);
+            }
+            at = name.next;
+        }
+        None
+    }
+
+    #[cold]
+    fn find_long(&self, key: &str) -> Option<Target> {
+        let mut at = self.heads[spread_long(key)];
+        while let Some(name) = self.names.get(usize::from(at)) {
+            if name.packed == LONG && *name.text == *key {
+                return Some(name.target);
+            }
+            at = name.next;
+        }
+        None
+    }
 }
 
 impl FieldTree {
@@ -67,7 +94,12 @@ impl FieldTree {
             while let Some(part) = parts.next() {
                 let mut known = nodes[node].names.iter();
                 let known = known.find(|known| known.text.as_ref() == part).map(|known| known.target);
-                let name = |target| Name { text: part.into(), packed: packed(part.as_bytes()), target, next: UNKNOWN };
+                let name = |target| Name {
+                    text: part.into(),
+                    packed: pack(part.as_bytes()).unwrap_or(LONG),
+                    target,
+                    next: UNKNOWN,
+                };
                 node = match (known, parts.peek().is_none()) {
                     (_, true) => {
                         nodes[node].names.push(name(Target::Slot(slot as u16)));
@@ -85,7 +117,8 @@ impl FieldTree {
         }
         for node in &mut nodes {
             for (position, name) in node.names.iter_mut().enumerate() {
-                let head = &mut node.heads[spread(name.packed, name.text.as_bytes())];
+                let spread = if name.packed == LONG { spread_long(&name.text) } else { spread(name.packed) };
+                let head = &mut node.heads[spread];
                 name.next = std::mem::replace(head, position as u16);
             }
         }
@@ -94,17 +127,38 @@ impl FieldTree {
 
     /// What a key leads to.
     #[inline]
-    pub(super) fn find(&self, node: usize, key: &[u8]) -> Option<Target> {
-        let node = &self.nodes[node];
-        let packed = packed(key);
-        let mut at = node.heads[spread(packed, key)];
-        while at != UNKNOWN {
-            let name = &node.names[usize::from(at)];
-            if name.packed == packed && (packed != LONG || name.text.as_bytes() == key) {
-                return Some(name.target);
-            }
-            at = name.next;
+    pub(super) fn find(&self, node: usize, key: &str) -> Option<Target> {
+        match pack(key.as_bytes()) {
+            Some(packed) => self.nodes[node].find_short(packed),
+            None => self.nodes[node].find_long(key),
         }
-        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_and_no_other() {
+        // Of all lengths about that of a word, many of one length, some of which begin or end alike.
+        let stem = "a_name_that_is_longer_than_a_word";
+        let names: Vec<String> = (0..stem.len())
+            .map(|length| stem[..length].to_owned())
+            .chain((0..300).map(|number| format!("{number:04}_and_{number:016}")))
+            .chain((0..300).map(|number| format!("n{number}")))
+            .chain(["x.y".to_owned(), "x.a_name_that_is_longer_than_a_word".to_owned()])
+            .collect();
+        let tree = FieldTree::new(&names);
+        for (slot, name) in names.iter().enumerate().take(names.len() - 2) {
+            assert_eq!(tree.find(0, name), Some(Target::Slot(slot as u16)), "{name}");
+        }
+        let Some(Target::Branch(x)) = tree.find(0, "x") else { panic!("x leads on") };
+        assert_eq!(tree.find(x.into(), "y"), Some(Target::Slot(names.len() as u16 - 2)));
+        assert_eq!(tree.find(x.into(), stem), Some(Target::Slot(names.len() as u16 - 1)));
+        for other in [stem, "y", "n300", "0300_and_0000000000000300", "0000_and_0000000000000001", "x.y"] {
+            assert_eq!(tree.find(0, other), None, "{other}");
+        }
+        assert_eq!(tree.find(x.into(), "n1"), None);
     }
 }
