@@ -238,6 +238,22 @@ fn templates_are_bounded_and_hold_what_is_declared() {
     assert!(!held.contains(digits.trim_matches(['[', ']'])), "no such key is declared");
 }
 
+#[test]
+fn templates_of_no_use_are_not_kept_where_nothing_repeats() {
+    let names: Vec<String> = (0..20).map(|key| format!("x{key}")).chain(["kind".to_owned()]).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut source = Source::new(&names, Some(20));
+    let lines: Vec<String> = (0..400)
+        .filter(|number| number / 20 != number % 20)
+        .map(|number| format!(r#"{{"kind":"k3","x{}":1,"x{}":1}}"#, number / 20, number % 20))
+        .collect();
+    for line in lines.iter().chain(&lines) {
+        source.scan(line).unwrap();
+    }
+    let usual = lines.iter().filter(|line| source.as_usual(line).is_some()).count();
+    assert_eq!(usual, 1, "the one that was learned last");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
