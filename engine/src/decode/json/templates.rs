@@ -49,7 +49,10 @@ impl Choice {
         let kind = (self.places[usize::from(slot)], token);
         row.set(kind.0, token);
         match self.templates[0].read(reader, start, 1, &mut row) {
-            Ok(end) => Some(self.found(0, end)),
+            Ok(end) => {
+                self.was_of_use(0);
+                Some(end)
+            }
             Err(alike) => self.read_by_others(reader, &mut row, Some(kind), token.end as usize, (1, alike)),
         }
     }
@@ -92,6 +95,7 @@ impl Choice {
                 continue;
             }
             let Some(start) = before.behind(reader.bytes, at) else { continue };
+            // What another has found on its own way is not this one's.
             if known.is_none() && !is_fresh {
                 row.clear();
                 if let Some((place, token)) = kind {
@@ -100,7 +104,10 @@ impl Choice {
             }
             is_fresh = false;
             match template.read(reader, start, step, row) {
-                Ok(end) => return Some(self.found(number, end)),
+                Ok(end) => {
+                    self.was_of_use(number);
+                    return Some(end);
+                }
                 Err(so_far) => alike = so_far,
             }
         }
@@ -119,18 +126,16 @@ impl Choice {
         self.templates.len() == TEMPLATES_MAX && self.templates.pop().is_some_and(|gone| !gone.used)
     }
 
-    /// A template was of use: the next record is likely to be like this one.
+    /// A record was like a template: the next one is likely to be like it too.
     #[inline]
-    fn found(&mut self, number: usize, end: usize) -> usize {
-        if !self.templates[number].used {
-            self.templates[number].used = true;
+    fn was_of_use(&mut self, number: usize) {
+        if !std::mem::replace(&mut self.templates[number].used, true) {
             // Learning it was worth while; that others are met again and again says nothing of what is new.
             self.patience = 0;
         }
         if number > 0 {
             self.templates.swap(0, number);
         }
-        end
     }
 }
 
