@@ -100,6 +100,54 @@ fn records_of_csv_are_kept_with_their_header() {
 }
 
 #[test]
+fn many_of_one_cause_are_told_kept_and_read_out_together() {
+    let place = place(
+        "  gates: { type: file, path: in.ndjson, keep_refused: true }\n  doors: { type: file, path: in.csv, keep_refused: true }\n",
+    );
+    let bad: Vec<String> = (0..40).map(|at| BAD.replace("two of them", &format!("{at} of them"))).collect();
+    let rows: Vec<String> = (0..30).map(|at| format!("item,{at},never,s,d")).collect();
+    place.write("in.ndjson", format!("{GOOD}\n{}\n{GOOD}\n", bad.join("\n")));
+    place.write("in.csv", format!("kind,event_id,ts,site,device\n{}\n", rows.join("\n")));
+    let summary = place.run(&[]);
+    assert_eq!(summary["sources"]["gates"]["rejected"], 40);
+    assert_eq!(summary["rejected_by_cause"]["bad_value"], 70, "{summary}");
+    let listed = text(&place.weir(&["dead-letter", "list", "state", "--source", "gates"]).stdout);
+    assert_eq!(listed.lines().count(), 9, "{listed}");
+    let last = listed.lines().last().unwrap();
+    assert!(last.contains("gates: in.ndjson, 32 records of 10 to 41: `quantity` is not "), "{last}");
+    assert!(last.ends_with("; their bytes are kept"), "{last}");
+    let read_out = |source| {
+        place.weir(&["dead-letter", "replay", "state", "--key", "key", "--why", "ticket 9", "--source", source])
+    };
+    let (gates, doors) = (read_out("gates"), read_out("doors"));
+    assert_eq!(text(&gates.stdout), bad.join("\n") + "\n");
+    assert!(text(&gates.stderr).contains("weir: 40 records"), "{}", text(&gates.stderr));
+    let header = r#""kind","event_id","ts","site","device""#;
+    assert_eq!(text(&doors.stdout), format!("{header}\n{}\n", rows.join("\n")));
+    let inspected = text(&place.weir(&["state", "inspect", "state"]).stdout);
+    assert!(inspected.contains("40 refused records were read out"), "{inspected}");
+}
+
+#[test]
+fn objects_of_several_lines_are_read_out_a_line_each() {
+    let place = place("  posts: { type: http, address: \"127.0.0.1:0\", keep_refused: true }\n");
+    let running = place.start(&[]);
+    let objects: Vec<String> =
+        (0..12).map(|at| BAD.replace("two of them", &format!("{at} of them")).replace(",\"", ",\n\"")).collect();
+    let json = [("Content-Type", "application/json")];
+    let (status, answer) = post(running.address, "/records", &json, format!("[{}]", objects.join(",")).as_bytes());
+    assert_eq!(status, 200);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let numbers: Vec<u64> =
+        answer["rejected"].as_array().unwrap().iter().map(|it| it["record"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..12).collect::<Vec<u64>>());
+    running.stop();
+    let out = place.weir(&["dead-letter", "replay", "state", "--key", "key", "--why", "test"]);
+    let lines: Vec<String> = objects.iter().map(|object| object.replace('\n', " ")).collect();
+    assert_eq!(text(&out.stdout), lines.join("\n") + "\n");
+}
+
+#[test]
 fn they_are_read_while_a_process_writes_them_and_after_a_kill() {
     let place = place("  posts: { type: http, address: \"127.0.0.1:0\", keep_refused: true }\n");
     let running = place.start(&[]);

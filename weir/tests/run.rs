@@ -41,6 +41,13 @@ fn item(id: usize) -> String {
     )
 }
 
+/// The most memory that a process has held.
+fn peak_kb(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 #[test]
 fn the_demo_city_gives_alerts_of_three_kinds_and_a_summary() {
     let config = workspace().join("examples/city/weir.yaml");
@@ -146,15 +153,7 @@ fn a_gigabyte_without_a_line_feed_is_refused_in_bounded_memory() {
     for _ in 0..1024 {
         stdin.write_all(&piece).unwrap();
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let peak_kb: u64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap();
+    let peak_kb = peak_kb(child.id());
     assert!(peak_kb < 200 * 1024, "{peak_kb} kB");
     stdin.write_all(format!("\n{}\n", item(1)).as_bytes()).unwrap();
     drop(stdin);
@@ -162,6 +161,36 @@ fn a_gigabyte_without_a_line_feed_is_refused_in_bounded_memory() {
     assert_eq!(common::summary(&text(&output.stdout))["rejected_by_cause"]["too_long"].as_u64(), Some(1));
     assert_eq!(place.lines("alerts.ndjson").len(), 1);
     assert!(place.lines("refused.ndjson")[0]["message"].as_str().unwrap().contains("1073741824 bytes"));
+}
+
+/// It took 4.5 GB, was answered with 283 MB, and left 891 MB of dead letters.
+#[test]
+fn a_request_of_rubbish_costs_what_its_bytes_do() {
+    const LINES: u64 = 4_000_000;
+    let place = place("type: http, address: 127.0.0.1:0");
+    let running = place.start(&[]);
+    for (mime, body) in [
+        ("application/x-ndjson", "x\n".repeat(LINES as usize)),
+        ("application/x-ndjson", "{}\n".repeat(LINES as usize / 2)),
+        ("application/json", format!("[{}1]", "1,".repeat(LINES as usize - 1))),
+    ] {
+        let (status, answer) = post(running.address, "/records", &[("Content-Type", mime)], body.as_bytes());
+        assert_eq!(status, 200, "{mime}");
+        assert!(answer.len() < 100_000, "{} bytes", answer.len());
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let listed = answer["rejected"].as_array().unwrap();
+        assert_eq!((listed.len(), &listed[999]["record"]), (1_000, &999.into()));
+        assert_eq!(answer["rejected_not_listed"].as_u64().unwrap() + 1_000, answer["received"].as_u64().unwrap());
+    }
+    let peak_kb = peak_kb(running.id());
+    assert!(peak_kb < 400 * 1024, "{peak_kb} kB");
+    let summary = running.stop();
+    assert_eq!(summary["sources"]["gates"]["rejected"].as_u64(), Some(LINES * 5 / 2));
+    assert_eq!(summary["rejected_by_cause"]["bad_json"].as_u64(), Some(LINES * 2));
+    let letters = place.lines("refused.ndjson");
+    assert_eq!(letters.len(), 3 * 9);
+    let together: u64 = letters.iter().map(|letter| letter["records"].as_u64().unwrap_or(1)).sum();
+    assert_eq!(together, LINES * 5 / 2);
 }
 
 #[test]

@@ -129,6 +129,8 @@ fn kinds() -> Vec<(&'static str, Hostile)> {
         ),
         ("ends within a string", Box::new(move |n| format!("{},\"plate\":\"{}", head(n), "y".repeat(2_000)))),
         ("rubbish of 1,000 bytes", Box::new(|_| "rubbish ".repeat(125))),
+        ("`confidence` is no number", Box::new(move |n| whole(n, "\"plate\":\"陕A12345\",\"confidence\":\"high\""))),
+        ("an empty object", Box::new(|_| "{}".to_owned())),
         ("one letter", Box::new(|_| "x".to_owned())),
         ("a number", Box::new(|_| "1".to_owned())),
     ]

@@ -18,10 +18,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use weir_engine::Feed;
-use weir_engine::source::{Busy, Compression, Outcome, Payload, inflate};
+use weir_engine::source::{Busy, Compression, Outcome, Payload, RejectedRecords, inflate};
 
 use super::{OnBound, STOP_POLL};
 
+/// Records that are listed in an answer with why they were refused; of more their number is told.
+const REJECTED_LISTED_MAX: usize = 1_000;
 /// Peers whose rate is remembered.
 const PEERS_MAX: usize = 10_000;
 
@@ -120,20 +122,29 @@ impl BodyFault {
 }
 
 /// What became of the records of a request, as it is told.
-pub(super) fn account(outcome: &Outcome) -> serde_json::Value {
-    let rejected: Vec<_> = outcome
-        .rejected
-        .iter()
-        .map(|(record, cause)| serde_json::json!({ "record": record, "cause": cause }))
-        .collect();
+pub(super) fn account<'a>(outcome: &'a Outcome) -> serde_json::Value {
+    let rejected: usize = outcome.rejected.iter().map(|it| it.records.len()).sum();
+    let first_of = |it: &'a RejectedRecords| {
+        it.records.iter().take(REJECTED_LISTED_MAX).map(|record| (*record, it.cause.as_str()))
+    };
+    let mut listed: Vec<(u32, &str)> = outcome.rejected.iter().flat_map(first_of).collect();
+    listed.sort_unstable_by_key(|(record, _)| *record);
+    listed.truncate(REJECTED_LISTED_MAX);
+    let not_listed = rejected - listed.len();
+    let listed: Vec<_> =
+        listed.into_iter().map(|(record, cause)| serde_json::json!({ "record": record, "cause": cause })).collect();
     let taken = outcome.evaluated + outcome.duplicate + outcome.late;
-    serde_json::json!({
-        "received": taken + rejected.len() as u64,
+    let mut account = serde_json::json!({
+        "received": taken + rejected as u64,
         "evaluated": outcome.evaluated,
         "duplicate": outcome.duplicate,
         "late": outcome.late,
-        "rejected": rejected,
-    })
+        "rejected": listed,
+    });
+    if not_listed > 0 {
+        account["rejected_not_listed"] = not_listed.into();
+    }
+    account
 }
 
 /// How a body is compressed, by its `content-encoding`.
@@ -254,6 +265,30 @@ mod tests {
         assert!((0..3).all(|_| rates.take(one)));
         assert!(!rates.has(one) && !rates.take(one) && rates.has(other));
         assert!((0..100).all(|_| PeerRates::new(0.0, 0.0).take(one)), "no bound");
+    }
+
+    #[test]
+    fn an_answer_lists_so_many_refused_records_and_counts_all() {
+        let refused = |records: Vec<u32>, cause: &str| RejectedRecords { records, cause: cause.to_owned() };
+        let few = Outcome {
+            evaluated: 1,
+            rejected: vec![refused(vec![2, 5], "a"), refused(vec![3], "b")],
+            ..Outcome::default()
+        };
+        let told = account(&few);
+        assert_eq!((&told["received"], told.get("rejected_not_listed")), (&4.into(), None));
+        assert_eq!(
+            told["rejected"],
+            serde_json::json!([{ "record": 2, "cause": "a" }, { "record": 3, "cause": "b" }, { "record": 5, "cause": "a" }])
+        );
+        let odd = (0..3_000).filter(|number| number % 2 == 1).collect();
+        let even = (0..3_000).filter(|number| number % 2 == 0).collect();
+        let many = Outcome { rejected: vec![refused(odd, "a"), refused(even, "b")], ..Outcome::default() };
+        let told = account(&many);
+        let listed: Vec<u64> =
+            told["rejected"].as_array().unwrap().iter().map(|it| it["record"].as_u64().unwrap()).collect();
+        assert_eq!(listed, (0..1_000).collect::<Vec<u64>>());
+        assert_eq!((&told["received"], &told["rejected_not_listed"]), (&3_000.into(), &2_000.into()));
     }
 
     #[test]

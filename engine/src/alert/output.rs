@@ -277,28 +277,43 @@ pub struct LateRecord {
     pub late_by_ms: i64,
 }
 
-/// A record that was refused. Holds none of its values.
+/// A record that was refused, or several that came together and were refused for one cause. Holds none of their values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Source.
     pub source: String,
     /// File, connection or request.
     pub stream: String,
-    /// Number in the stream, from 1; of NDJSON that of the line.
+    /// Number in the stream, from 1; of NDJSON that of the line. Of several, that of the first.
     pub record: u64,
+    /// How many they are.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub records: u64,
+    /// Number of the last of several. Not all that lie between need have been refused, nor for this cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_record: Option<u64>,
     /// Short word.
     #[serde(deserialize_with = "word::deserialize")]
     pub cause: Word,
-    /// Sentence.
+    /// Sentence, about the first of several.
     pub message: String,
-    /// Keyed digest of the record's bytes.
+    /// Keyed digest of the record's bytes, of several with a line feed between two.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
     /// When it was read, RFC 3339.
     pub received: String,
-    /// Its bytes, sealed, where the source keeps them; what sinks are given as text does not hold them.
+    /// Those bytes, sealed, where the source keeps them; what sinks are given as text does not hold them.
     #[serde(default, skip_serializing, deserialize_with = "from_base64")]
     pub sealed: Vec<u8>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "so serde asks")]
+fn is_one(records: &u64) -> bool {
+    *records == 1
 }
 
 fn from_base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {

@@ -10,7 +10,7 @@ use crate::record::{
     SymbolCaches, SymbolId,
 };
 
-/// A record that was refused, without any of its values.
+/// A record that was refused, or several of one block and cause, without any of their values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     /// Source.
@@ -19,14 +19,24 @@ pub struct Rejected {
     pub stream: Arc<str>,
     /// Its number in the stream, from 1; of NDJSON that of the line.
     pub record: u64,
-    /// Why.
+    /// Numbers in the block of those that are told with it, in the order in which they were refused.
+    pub others: Vec<u32>,
+    /// Why; of the others the place in the record may be another.
     pub cause: Cause,
-    /// Keyed digest of its bytes: equal records have equal digests; empty for columnar input.
+    /// Keyed digest of its bytes, of several with a line feed between two: equal records have equal digests; empty for
+    /// columnar input.
     pub digest: String,
-    /// Its bytes, sealed, where the source keeps them.
+    /// Those bytes, sealed, where the source keeps them.
     pub sealed: Vec<u8>,
     /// When it was read.
     pub received_ms: i64,
+}
+
+impl Rejected {
+    /// How many they are.
+    pub(crate) fn records(&self) -> u64 {
+        1 + self.others.len() as u64
+    }
 }
 
 /// Where a record stands in the batch's blocks, for replies.
@@ -54,6 +64,8 @@ pub(crate) struct Assembly {
     pub(crate) received: BTreeMap<SourceId, u64>,
     /// Devices that said that they are there.
     pub(crate) heard: Vec<(SourceId, SymbolId)>,
+    /// Devices whose clocks are too far ahead, once for each record, and by how much, ms.
+    pub(crate) ahead: Vec<(SourceId, SymbolId, i64)>,
     now_limit_ms: i64,
 }
 
@@ -69,6 +81,7 @@ impl Assembly {
             rejected: Vec::new(),
             received: BTreeMap::new(),
             heard: Vec::new(),
+            ahead: Vec::new(),
             now_limit_ms: i64::MAX,
         }
     }
@@ -133,7 +146,7 @@ impl Assembly {
         }
     }
 
-    /// Notes a record that was refused.
+    /// Notes what was refused; of several the place is that of the first.
     pub(crate) fn reject(&mut self, place: Place, rejected: Rejected) {
         self.rejected.push((place, rejected));
     }

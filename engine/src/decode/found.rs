@@ -68,13 +68,28 @@ impl FoundKind {
     /// An empty row behind those that have been kept.
     #[inline]
     fn row(&mut self) -> Row<'_> {
+        let row = self.room();
+        row.fill(Token::default());
+        Row::new(row)
+    }
+
+    /// Room for a row there, with what others have left behind.
+    #[inline]
+    fn room(&mut self) -> &mut [Token] {
         let range = self.records * self.width()..(self.records + 1) * self.width();
         if self.tokens.len() < range.end {
             self.tokens.resize(range.end + 32 * self.width(), Token::default());
         }
-        let row = &mut self.tokens[range];
-        row.fill(Token::default());
-        Row::new(row)
+        &mut self.tokens[range]
+    }
+
+    /// Puts a record there whose values `token` gives by slot.
+    fn fill(&mut self, token: impl Fn(usize) -> Token) {
+        self.room();
+        let from = self.records * self.width();
+        for (place, slot) in self.tokens[from..].iter_mut().zip(&self.slots) {
+            *place = token(usize::from(*slot));
+        }
     }
 }
 
@@ -118,9 +133,8 @@ impl Found {
             Some(kind) => kind,
             None => {
                 let kind = usize::from(kind_of(plan, || self.other.field(KIND_SLOT, text))?);
-                let other = std::mem::take(&mut self.other);
-                self.copy(kind, |slot| other.token(slot));
-                self.other = other;
+                let other = &self.other;
+                self.kinds[kind].fill(|slot| other.token(slot));
                 kind
             }
         };
@@ -131,19 +145,10 @@ impl Found {
 
     /// Takes a record whose values `token` gives by slot.
     pub(super) fn push(&mut self, waiting: Waiting, token: impl Fn(usize) -> Token) {
-        let kind = usize::from(waiting.kind);
-        self.copy(kind, token);
-        self.kinds[kind].records += 1;
+        let kind = &mut self.kinds[usize::from(waiting.kind)];
+        kind.fill(token);
+        kind.records += 1;
         self.order.push(waiting);
-    }
-
-    fn copy(&mut self, kind: usize, token: impl Fn(usize) -> Token) {
-        let kind = &mut self.kinds[kind];
-        let _empty = kind.row();
-        let from = kind.records * kind.width();
-        for (place, slot) in kind.tokens[from..].iter_mut().zip(&kind.slots) {
-            *place = token(usize::from(*slot));
-        }
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -14,6 +14,7 @@ mod mapping;
 mod onward;
 mod plan;
 mod reader;
+mod refusals;
 
 pub(crate) use arrays::Values as ColumnValues;
 pub use assembly::Rejected;

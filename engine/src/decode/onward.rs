@@ -7,31 +7,26 @@ use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 
 use super::arrays::{KnownSymbols, Values};
-use super::assembly::{Arrival, Assembly, Place, Rejected};
+use super::assembly::{Arrival, Assembly, Place};
 use super::found::Waiting;
 use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
+use super::refusals::Refusals;
 use crate::normalise::TimeReader;
 use crate::record::{
-    Cause, Columns, Field, KindId, Layouts, Offered, Origin, Pseudonyms, Reason, Refused, Sealer, SymbolCaches,
-    SymbolId, SymbolLookup,
+    Cause, Columns, Field, KindId, Layouts, Offered, Origin, Pseudonyms, Reason, Refused, SymbolCaches, SymbolId,
+    SymbolLookup,
 };
-use crate::rng::OsRng;
-use crate::source::{Block, Payload};
+use crate::source::Block;
 
 /// Where the records of one source go.
 pub(super) struct Onward {
     plan: Arc<SourcePlan>,
     time: TimeReader,
-    pseudonyms: Pseudonyms,
     raw: Option<RawStage>,
     /// What was refused of each kind, empty between calls.
     refused: Vec<Refused>,
-    /// Where the source keeps the bytes of what is refused.
-    sealer: Option<Sealer>,
+    pub(super) refusals: Refusals,
 }
-
-/// Longest record whose bytes are kept when it is refused.
-const REFUSED_BYTES_MAX: usize = 64 << 10;
 
 /// Rows of typed columns that are records of one kind.
 struct Rows<'a> {
@@ -110,8 +105,7 @@ impl Onward {
                 RawStage { columns, caches, filled: 0, kept: Vec::new(), places: Vec::new() }
             }),
             refused: (0..layouts.kinds.len()).map(|_| Refused::default()).collect(),
-            sealer: plan.keeps_refused.then(|| pseudonyms.sealer_of_refused(&mut OsRng)),
-            pseudonyms,
+            refusals: Refusals::new(plan.id, plan.keeps_refused, pseudonyms),
             plan,
         }
     }
@@ -166,7 +160,7 @@ impl Onward {
                     assembly.arrivals.push(Arrival { kind: waiting.kind, record: *record, place: waiting.place });
                     *record += 1;
                 }
-                Some(cause) => self.refuse(raw(waiting), waiting.place, cause, block, assembly),
+                Some(cause) => self.refusals.note(raw(waiting), waiting.place, cause, block, assembly),
             }
             *offered += 1;
         }
@@ -187,7 +181,7 @@ impl Onward {
         if self.raw.is_some() {
             for (row, place) in places.enumerate() {
                 if let Err(cause) = self.push(|slot| values[slot].field(row), place, None, block, assembly) {
-                    self.refuse(None, place, cause, block, assembly);
+                    self.refusals.note(None, place, cause, block, assembly);
                 }
             }
         } else {
@@ -221,7 +215,7 @@ impl Onward {
                     rows_of_kind[usize::from(kind)].push(row);
                     order.push(Waiting { kind, place, range });
                 }
-                Err(cause) => self.refuse(raw(&range), place, cause, block, assembly),
+                Err(cause) => self.refusals.note(raw(&range), place, cause, block, assembly),
             }
         }
         let plan = Arc::clone(&self.plan);
@@ -255,7 +249,7 @@ impl Onward {
             });
             if let Err(cause) = result {
                 let raw = bytes.zip(range).map(|(bytes, range)| &bytes[range.start as usize..range.end as usize]);
-                self.refuse(raw, place, cause, block, assembly);
+                self.refusals.note(raw, place, cause, block, assembly);
             }
         }
     }
@@ -270,50 +264,6 @@ impl Onward {
     ) -> Result<(), Cause> {
         let origin = self.origin(block);
         push_canonical(&self.plan, &mut self.time, |slot| values[slot].field(row), origin, place, assembly)
-    }
-
-    /// Notes a record that was refused, with a digest of its bytes if it came as bytes.
-    pub(super) fn refuse(
-        &mut self,
-        raw: Option<&[u8]>,
-        place: Place,
-        cause: Cause,
-        block: &Block,
-        assembly: &mut Assembly,
-    ) {
-        let digest = raw.map_or_else(String::new, |raw| self.pseudonyms.record(raw));
-        let sealed =
-            raw.filter(|raw| raw.len() <= REFUSED_BYTES_MAX).map_or_else(Vec::new, |raw| self.seal(raw, block));
-        assembly.reject(place, Rejected { sealed, ..self.rejected(block, place, cause, digest) });
-    }
-
-    /// A record of CSV is kept with its header, so that it can be read alone.
-    fn seal(&mut self, raw: &[u8], block: &Block) -> Vec<u8> {
-        let mut sealed = Vec::new();
-        if let Some(sealer) = &mut self.sealer {
-            sealer.seal(&mut sealed, |bytes| {
-                if let Payload::Lines { header: Some(header), .. } = &block.payload {
-                    let names: Vec<String> =
-                        header.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
-                    bytes.extend(names.join(",").as_bytes());
-                    bytes.push(b'\n');
-                }
-                bytes.extend(raw);
-            });
-        }
-        sealed
-    }
-
-    pub(super) fn rejected(&self, block: &Block, place: Place, cause: Cause, digest: String) -> Rejected {
-        Rejected {
-            source: self.plan.id,
-            stream: Arc::clone(&block.stream),
-            record: block.first_record + u64::from(place.record) + 1,
-            cause,
-            digest,
-            sealed: Vec::new(),
-            received_ms: block.received_ms,
-        }
     }
 }
 

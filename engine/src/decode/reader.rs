@@ -9,7 +9,7 @@ use super::arrays::Values;
 use super::assembly::{Assembly, Place};
 use super::csv::{Row, parse_row};
 use super::found::{Found, Waiting};
-use super::json::{FieldReader, line_at, line_end};
+use super::json::{FieldReader, NO_OBJECT, line_at, line_end};
 use super::onward::{Onward, kind_of};
 use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
 use crate::limits::IPC_MESSAGE_BYTES_MAX;
@@ -83,7 +83,7 @@ impl SourceDecoder {
                 assembly.receive(self.plan.id, causes.len() as u64);
                 for (number, (cause, digest)) in causes.iter().enumerate() {
                     let place = Place { block: index, record: number as u32 };
-                    assembly.reject(place, self.onward.rejected(block, place, cause.clone(), digest.clone()));
+                    assembly.reject(place, self.onward.refusals.rejected(block, place, cause.clone(), digest.clone()));
                 }
             }
             Payload::Alive(devices) => {
@@ -92,6 +92,7 @@ impl SourceDecoder {
                 assembly.heard.extend(numbers.map(|device| (self.plan.id, device)));
             }
         }
+        self.onward.refusals.finish(block, assembly);
     }
 
     fn header_slots(&self, header: &[String]) -> Vec<Option<usize>> {
@@ -110,7 +111,8 @@ impl SourceDecoder {
                 continue;
             }
             let place = Place { block: index, record: number };
-            let end = match text.and_then(|text| self.usual(text, at, |end| line_end(bytes, end))) {
+            let looks_good = text.filter(|_| may_begin_record(bytes[at]));
+            let end = match looks_good.and_then(|text| self.usual(text, at, |end| line_end(bytes, end))) {
                 Some(end) => {
                     received += 1;
                     let without_return = end - usize::from(bytes[..end].ends_with(b"\r"));
@@ -120,7 +122,10 @@ impl SourceDecoder {
                 None => {
                     let end = line_at(bytes, at).end;
                     let raw = bytes[at..end].strip_suffix(b"\r").unwrap_or(&bytes[at..end]);
-                    if !raw.iter().all(u8::is_ascii_whitespace) {
+                    let is_rubbish = text.is_some() && looks_good.is_none() && raw.len() <= self.record_bytes_max;
+                    if is_rubbish && self.onward.refusals.note_again(raw, number, &NO_OBJECT) {
+                        received += 1;
+                    } else if !raw.iter().all(u8::is_ascii_whitespace) {
                         received += 1;
                         self.unusual(text, raw, at..at + raw.len(), place, block, assembly);
                     }
@@ -184,7 +189,7 @@ impl SourceDecoder {
             self.found.keep(&self.plan, text, place, range.start as u32..range.end as u32)
         };
         if let Err(cause) = result {
-            self.onward.refuse(Some(text[range].as_bytes()), place, cause, block, assembly);
+            self.onward.refusals.note(Some(text[range].as_bytes()), place, cause, block, assembly);
         }
         if self.found.is_full() {
             self.hand_on(text, block, assembly);
@@ -227,7 +232,7 @@ impl SourceDecoder {
             Ok(())
         });
         if let Err(cause) = result {
-            self.onward.refuse(Some(raw), place, cause, block, assembly);
+            self.onward.refusals.note(Some(raw), place, cause, block, assembly);
         }
         if self.found.is_full() {
             self.hand_on(text.unwrap_or_default(), block, assembly);
@@ -255,7 +260,7 @@ impl SourceDecoder {
                 )
             });
             if let Err(cause) = result {
-                self.onward.refuse(Some(raw), place, cause, block, assembly);
+                self.onward.refusals.note(Some(raw), place, cause, block, assembly);
             }
         }
         assembly.receive(self.plan.id, u64::from(number));
@@ -302,7 +307,7 @@ impl SourceDecoder {
         } else {
             for record in 0..rows as u32 {
                 let place = Place { block: index, record };
-                self.onward.refuse(None, place, Reason::bad_batch().into(), block, assembly);
+                self.onward.refusals.note(None, place, Reason::bad_batch().into(), block, assembly);
             }
         }
     }
@@ -315,6 +320,12 @@ impl SourceDecoder {
         (bytes <= IPC_MESSAGE_BYTES_MAX)
             .then(|| columns.into_iter().map(|column| column.map_or(Values::Absent, Values::new)).collect())
     }
+}
+
+/// Whether a record may begin with a byte: what does not is told without being scanned.
+#[inline]
+fn may_begin_record(byte: u8) -> bool {
+    byte == b'{' || byte.is_ascii_whitespace()
 }
 
 /// By slot of a source, or field of its mapping: whether anything depends on it.

@@ -22,6 +22,10 @@ impl Cause {
         self.0.word()
     }
 
+    pub(crate) fn reason(&self) -> &Reason {
+        &self.0
+    }
+
     /// How long a record is, and how long it may be, if that is the cause.
     pub(crate) fn too_long(&self) -> Option<(u64, usize)> {
         match *self.0 {
@@ -135,6 +139,17 @@ impl Reason {
     pub(crate) fn told(word: &str, text: String) -> Self {
         let word = Self::WORDS.into_iter().find(|known| *known == word).unwrap_or("bad_value");
         Self::Told { word, text }
+    }
+
+    /// Whether it is the same but for where in the record, how long it is, and whose clock is ahead by how much.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Json { what, .. }, Self::Json { what: other, .. }) => what == other,
+            (Self::TooLong { .. }, Self::TooLong { .. })
+            | (Self::NotUtf8 { .. }, Self::NotUtf8 { .. })
+            | (Self::ClockAhead { .. }, Self::ClockAhead { .. }) => true,
+            (one, other) => one == other,
+        }
     }
 
     /// What a device sent is no event of its form.

@@ -29,7 +29,7 @@ pub use kind_rows::KindRows;
 pub(crate) use kind_rows::{ReadState, Track};
 pub(crate) use layout::Wholes;
 pub use layout::{KindLayout, Layouts, SymbolTables};
-pub(crate) use packed::pack;
+pub(crate) use packed::{pack, pack_within};
 pub(crate) use pseudonym::low;
 pub use pseudonym::{Digest, Pseudonyms, RootKey, Subjects};
 pub(crate) use seal::{Opener, Sealed, Sealer};

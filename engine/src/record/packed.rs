@@ -1,7 +1,20 @@
 //! Texts of up to fifteen bytes in one word, so that comparing them is comparing numbers.
 
+use std::ops::Range;
+
 /// Longest text that is packed.
 const PACKED_MAX: usize = 15;
+
+/// The bits of so many bytes.
+static FIRST: [u128; PACKED_MAX + 1] = {
+    let mut bits = [0; PACKED_MAX + 1];
+    let mut length = 1;
+    while length <= PACKED_MAX {
+        bits[length] = bits[length - 1] << 8 | 0xff;
+        length += 1;
+    }
+    bits
+};
 
 /// The bytes of a text from the lowest up, and its length in the highest; `None` for a longer text. Different texts
 /// give different words.
@@ -29,9 +42,33 @@ pub(crate) fn pack(text: &[u8]) -> Option<u128> {
     Some(u128::from(high | (length as u64) << 56) << 64 | u128::from(low))
 }
 
+/// The same of a piece of a longer text. Nearly always so much stands behind it that one load has all of it, whatever its
+/// length: that of the next piece is anyone's guess.
+#[inline]
+pub(crate) fn pack_within(text: &[u8], piece: Range<usize>) -> Option<u128> {
+    let length = piece.len();
+    match text.get(piece.start..).and_then(<[u8]>::first_chunk) {
+        Some(chunk) if length <= PACKED_MAX => {
+            let bytes = u128::from_le_bytes(*chunk) & FIRST[length];
+            Some(bytes | (length as u128) << (8 * PACKED_MAX))
+        }
+        _ => pack(&text[piece]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_is_packed_like_a_text() {
+        let text: Vec<u8> = (0..40).map(|at| 255 - at).collect();
+        for start in 0..text.len() {
+            for end in start..=text.len() {
+                assert_eq!(pack_within(&text, start..end), pack(&text[start..end]), "{start} to {end}");
+            }
+        }
+    }
 
     #[test]
     fn a_word_holds_the_text() {

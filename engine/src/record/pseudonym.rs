@@ -117,6 +117,11 @@ impl Pseudonyms {
         blake3::Hasher::new_keyed(&self.record)
     }
 
+    /// The digest that was begun so: 32 hexadecimal digits.
+    pub(crate) fn record_digest(hasher: &blake3::Hasher) -> String {
+        hasher.finalize().to_hex()[..32].to_owned()
+    }
+
     /// Stands for the bytes of a refused record: 32 hexadecimal digits.
     pub(crate) fn record(&self, bytes: &[u8]) -> String {
         blake3::keyed_hash(&self.record, bytes).to_hex()[..32].to_owned()

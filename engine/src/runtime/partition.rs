@@ -20,12 +20,11 @@ use super::summary::{RuleCounts, Summary};
 use super::told::Told;
 use super::windows::WindowSet;
 use crate::alert::{Alert, DeadLetter, Guards, LateRecord, Output, Router, Stream, Suppression, format_time};
-use crate::decode::{Place, Rejected};
 use crate::live::{LIVE_EVERY_MS, LIVE_MAX, Live, LiveDevice};
 use crate::metrics::{Buckets, Passage, Progress};
 use crate::operator::{PlannedRule, window::WindowOutcome};
-use crate::record::{KindRows, SymbolId};
-use crate::source::{Outcome, Turn};
+use crate::record::{KindRows, SourceId, SymbolId};
+use crate::source::{Outcome, RejectedRecords, Turn};
 use crate::window::{Devices, FOREVER, Fault, FaultKind, TOLD_AGAIN_MS};
 
 /// How often silent devices are looked for.
@@ -133,7 +132,7 @@ impl Partition {
         self.close_windows(FOREVER, FOREVER);
         self.advance_steps(now_ms, FOREVER);
         self.send_dead_letters(&judged);
-        self.send_notices(&judged.rejected, now_ms);
+        self.send_notices(&judged.ahead, now_ms);
         self.tell_shed(Some(now_ms));
         if now_ms - self.last_live_ms >= LIVE_EVERY_MS && self.progress.board.is_wanted() {
             self.last_live_ms = now_ms;
@@ -231,8 +230,8 @@ impl Partition {
             }
         }
         for (_, rejected) in &judged.rejected {
-            self.by_source[usize::from(rejected.source)].rejected += 1;
-            *self.rejected_by_cause.entry(rejected.cause.word()).or_default() += 1;
+            self.by_source[usize::from(rejected.source)].rejected += rejected.records();
+            *self.rejected_by_cause.entry(rejected.cause.word()).or_default() += rejected.records();
         }
         for (source, kind, shed) in judged.shed.iter() {
             let of_kind = kind.map(|kind| &mut self.by_kind[usize::from(kind)]);
@@ -258,7 +257,9 @@ impl Partition {
             fates.of_kind[usize::from(arrival.kind)][arrival.record as usize].count_in(outcome);
         }
         for (place, rejected) in &judged.rejected {
-            outcomes[place.block as usize].rejected.push((place.record, rejected.cause.to_string()));
+            let records = std::iter::once(place.record).chain(rejected.others.iter().copied()).collect();
+            let cause = rejected.cause.to_string();
+            outcomes[place.block as usize].rejected.push(RejectedRecords { records, cause });
         }
         for (block, outcome) in judged.blocks.into_iter().zip(outcomes) {
             if let Some(reply) = block.reply {
@@ -319,11 +320,14 @@ impl Partition {
         if !self.router.wants(Stream::DeadLetters) {
             return;
         }
-        for (_, rejected) in &judged.rejected {
+        for (place, rejected) in &judged.rejected {
+            let last = rejected.others.iter().max().map(|last| rejected.record + u64::from(last - place.record));
             let letter = DeadLetter {
                 source: self.plan.sources[usize::from(rejected.source)].name.to_string(),
                 stream: rejected.stream.to_string(),
                 record: rejected.record,
+                records: rejected.records(),
+                last_record: last,
                 cause: rejected.cause.word(),
                 message: rejected.cause.to_string(),
                 digest: rejected.digest.clone(),
@@ -363,16 +367,15 @@ impl Partition {
     }
 
     /// What is wrong with devices.
-    fn send_notices(&mut self, rejected: &[(Place, Rejected)], now_ms: i64) {
+    fn send_notices(&mut self, ahead: &[(SourceId, SymbolId, i64)], now_ms: i64) {
         let mut faults = self.devices.take_faults();
         faults.extend(self.windows.take_faults());
-        for (_, rejected) in rejected {
-            let Some((ahead_ms, device)) = rejected.cause.clock_ahead() else { continue };
-            let told_ms = self.ahead_told_ms.entry((rejected.source, device)).or_insert(i64::MIN / 2);
+        for &(source, device, ahead_ms) in ahead {
+            let told_ms = self.ahead_told_ms.entry((source, device)).or_insert(i64::MIN / 2);
             if now_ms - *told_ms >= TOLD_AGAIN_MS {
                 *told_ms = now_ms;
                 let kind = FaultKind::ClockAhead { by_ms: ahead_ms + self.plan.limits.max_ahead_ms };
-                faults.push(Fault { kind, source: Some(rejected.source), device, zone: None, at_ms: now_ms });
+                faults.push(Fault { kind, source: Some(source), device, zone: None, at_ms: now_ms });
             }
         }
         if !self.router.wants(Stream::Notices) {

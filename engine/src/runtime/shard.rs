@@ -46,6 +46,8 @@ pub(crate) struct Judged {
     pub(crate) received: BTreeMap<SourceId, u64>,
     /// Devices that said that they are there.
     pub(crate) heard: Vec<(SourceId, SymbolId)>,
+    /// Devices whose clocks are too far ahead, and by how much, ms.
+    pub(crate) ahead: Vec<(SourceId, SymbolId, i64)>,
     pub(crate) blocks: Vec<JudgedBlock>,
     /// When a shard took it up.
     pub(crate) taken_ns: u64,
@@ -107,6 +109,7 @@ impl Workbench {
             rejected: std::mem::take(&mut self.assembly.rejected),
             received: std::mem::take(&mut self.assembly.received),
             heard: std::mem::take(&mut self.assembly.heard),
+            ahead: std::mem::take(&mut self.assembly.ahead),
             blocks,
             taken_ns,
             shed: taken.shed,

@@ -224,7 +224,7 @@ impl Framer {
         let dropped = self.dropping.take()?;
         self.records += 1;
         let cause = Reason::TooLong { bytes: dropped.bytes, bytes_max: self.record_bytes_max };
-        Some(Payload::Refused(vec![(cause.into(), dropped.hasher.finalize().to_hex()[..32].to_owned())]))
+        Some(Payload::Refused(vec![(cause.into(), Pseudonyms::record_digest(&dropped.hasher))]))
     }
 
     /// Names of the columns, of CSV whose header has been read.

@@ -98,8 +98,17 @@ pub struct Outcome {
     pub duplicate: u64,
     /// Records too late for a window that wanted them.
     pub late: u64,
-    /// Records refused: number in the block from 0, and why.
-    pub rejected: Vec<(u32, String)>,
+    /// Records refused.
+    pub rejected: Vec<RejectedRecords>,
+}
+
+/// Records of a block that were refused for one cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRecords {
+    /// Their numbers in the block, from 0; never empty.
+    pub records: Vec<u32>,
+    /// Why the first was. That of the others may lie at another place of the record.
+    pub cause: String,
 }
 
 /// Whole records, and where they came from.

@@ -264,6 +264,8 @@ mod tests {
             source: "gates".to_owned(),
             stream: "a.ndjson".to_owned(),
             record,
+            records: 1,
+            last_record: None,
             cause: "bad_json",
             message: "it ends early".to_owned(),
             digest: "00".to_owned(),

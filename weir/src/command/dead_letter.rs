@@ -209,9 +209,13 @@ fn line(kept: &KeptLetter) -> String {
     let (number, at) = (kept.number, format_time(kept.kept_ms));
     match &kept.output {
         Output::DeadLetter(letter) => {
-            let DeadLetter { source, stream, record, message, sealed, .. } = &**letter;
-            let keeps = if sealed.is_empty() { "" } else { "; its bytes are kept" };
-            format!("{number}  {at}  {source}: {stream}, record {record}: {message}{keeps}")
+            let DeadLetter { source, stream, record, records, last_record, message, sealed, .. } = &**letter;
+            let (which, whose) = match last_record {
+                None => (format!("record {record}"), "its"),
+                Some(last) => (format!("{} records of {record} to {last}", present::grouped(*records)), "their"),
+            };
+            let keeps = if sealed.is_empty() { String::new() } else { format!("; {whose} bytes are kept") };
+            format!("{number}  {at}  {source}: {stream}, {which}: {message}{keeps}")
         }
         Output::Late(late) => format!(
             "{number}  {at}  {}: late by {} ms for rule `{}`, from device {}, of {}",
@@ -250,16 +254,21 @@ fn show(vfs: &Arc<dyn Vfs>, args: &Show) -> Result<ExitCode, Failure> {
 fn replay(vfs: &Arc<dyn Vfs>, args: &Replay) -> Result<ExitCode, Failure> {
     check_reason(&args.why)?;
     let pseudonyms = opened_by(vfs, &args.key)?;
-    let (mut letters, mut without) = (Vec::new(), 0_u64);
+    let (mut letters, mut records, mut without) = (Vec::new(), 0, 0);
     read(vfs, &args.folder, Some(&args.chosen), |kept| {
         if let Output::DeadLetter(letter) = &kept.output {
-            if letter.sealed.is_empty() { without += 1 } else { letters.push((kept.number, Arc::clone(letter))) }
+            if letter.sealed.is_empty() {
+                without += letter.records;
+            } else {
+                records += letter.records;
+                letters.push((kept.number, Arc::clone(letter)));
+            }
         }
     })?;
     let Some(((first, _), (last, _))) = letters.first().zip(letters.last()) else {
         return Err((no_bytes(args.chosen.source.as_deref().unwrap_or("NAME")), EXIT_WRONG));
     };
-    let what = format!("{} refused records were read out, dead letters {first} to {last}", letters.len());
+    let what = format!("{records} refused records were read out, dead letters {first} to {last}");
     note(vfs, &args.folder, what, &args.why)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut header = Vec::new();
@@ -272,6 +281,7 @@ fn replay(vfs: &Arc<dyn Vfs>, args: &Replay) -> Result<ExitCode, Failure> {
                 header = names.to_vec();
                 if again { Ok(()) } else { out.write_all(names) }.and_then(|()| out.write_all(row))
             }
+            None if letter.records > 1 => out.write_all(&bytes),
             // An object of several lines is one line here.
             None => out.write_all(&bytes.iter().map(|b| if *b == b'\n' { b' ' } else { *b }).collect::<Vec<_>>()),
         };
@@ -279,7 +289,7 @@ fn replay(vfs: &Arc<dyn Vfs>, args: &Replay) -> Result<ExitCode, Failure> {
     }
     out.flush().map_err(|error| (error.to_string(), EXIT_FAILED))?;
     let skipped = if without > 0 { format!("; {without} more keep no bytes") } else { String::new() };
-    eprintln!("weir: {} records{skipped}", letters.len());
+    eprintln!("weir: {records} records{skipped}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -27,7 +27,7 @@ use digest_auth::AlgorithmType;
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
-use weir_engine::source::{Format, Outcome, Payload};
+use weir_engine::source::{Format, Outcome, Payload, RejectedRecords};
 use weir_engine::{Feed, Source, SourceError};
 
 pub use accounts::{ViidAccounts, ViidAccountsError};
@@ -402,9 +402,11 @@ impl Asked {
         }
         let lines = Payload::Lines { bytes: lines.into(), format: Format::Ndjson, header: None };
         let outcome = self.hand_over(&account.device_id, lines).await?;
-        for (line, cause) in outcome.rejected {
-            if let Some(status) = of_line.get(line as usize).and_then(|at| statuses.get_mut(*at)) {
-                *status = self.statuses.of(status.id(), Code::JsonContent, cause);
+        for RejectedRecords { records, cause } in outcome.rejected {
+            for line in records {
+                if let Some(status) = of_line.get(line as usize).and_then(|at| statuses.get_mut(*at)) {
+                    *status = self.statuses.of(status.id(), Code::JsonContent, cause.clone());
+                }
             }
         }
         Ok(statuses)

@@ -15,7 +15,7 @@ mod templates;
 mod text;
 mod tree;
 
-use crate::record::{Cause, Field};
+use crate::record::{Cause, Field, Reason};
 
 pub use reader::{FieldReader, Fields};
 pub(crate) use reader::{line_at, line_end};
@@ -81,6 +81,10 @@ impl Token {
         }
     }
 }
+
+const AN_OBJECT: &str = "a record is an object";
+/// Why a line is refused that begins with no bracket.
+pub(crate) const NO_OBJECT: Reason = Reason::Json { at: 0, what: AN_OBJECT };
 
 /// Stands for a value that nobody asks for.
 pub(crate) const NOWHERE: u16 = u16::MAX;

@@ -3,7 +3,7 @@
 use weir_memory::{SpecialBytes, plain_prefix};
 
 use super::tree::{FieldTree, Target};
-use super::{Row, Sort, Token, unescaped};
+use super::{AN_OBJECT, Row, Sort, Token, unescaped};
 use crate::limits::JSON_DEPTH_MAX;
 use crate::record::{Cause, Reason};
 
@@ -53,6 +53,16 @@ fn behind_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// How many of the first bytes are digits.
+#[inline]
+fn leading_digits(bytes: [u8; 8]) -> usize {
+    // Digits come to lie at 0 to 9, and what is above that reaches the highest bit of its byte. What is carried on from
+    // there spoils only bytes behind it.
+    let values = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
+    let others = (values | values.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
+    (others.trailing_zeros() / 8) as usize
+}
+
 /// A value that is read as one, wanted or not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leaf {
@@ -95,7 +105,7 @@ impl<'a, M: Marks> Scanner<'a, M> {
     ) -> Result<(), Cause> {
         self.space();
         if self.peek() != Some(b'{') {
-            return Err(self.error("a record is an object"));
+            return Err(self.error(AN_OBJECT));
         }
         self.object(tree, 0, row, &mut leaf)?;
         self.space();
@@ -137,7 +147,6 @@ impl<'a, M: Marks> Scanner<'a, M> {
             return Ok(());
         }
         loop {
-            self.space();
             match self.key(tree, node)? {
                 Some(Target::Branch(next)) if self.peek() == Some(b'{') => {
                     self.object(tree, usize::from(next), row, leaf)?;
@@ -154,9 +163,17 @@ impl<'a, M: Marks> Scanner<'a, M> {
                     leaf(Leaf { token, slot, depth: self.depth as u8 });
                 }
             }
+            // Nearly always the next key comes at once.
+            if let Some(b",\"") = self.bytes.get(self.at..self.at + 2) {
+                self.at += 1;
+                continue;
+            }
             self.space();
             match self.peek() {
-                Some(b',') => self.at += 1,
+                Some(b',') => {
+                    self.at += 1;
+                    self.space();
+                }
                 Some(b'}') => {
                     self.at += 1;
                     self.depth -= 1;
@@ -175,7 +192,7 @@ impl<'a, M: Marks> Scanner<'a, M> {
         {
             self.at = end + 2;
             self.space();
-            return Ok(tree.find(node, &self.text[start..end]));
+            return Ok(tree.find(node, self.bytes, start..end));
         }
         self.unusual_key(tree, node)
     }
@@ -183,8 +200,12 @@ impl<'a, M: Marks> Scanner<'a, M> {
     /// One with escapes, or white space before its colon.
     fn unusual_key(&mut self, tree: &FieldTree, node: usize) -> Result<Option<Target>, Cause> {
         let Inside { start, end, escaped } = self.string()?;
-        let key = &self.text[start..end];
-        let target = if escaped { tree.find(node, &unescaped(key)) } else { tree.find(node, key) };
+        let target = if escaped {
+            let key = unescaped(&self.text[start..end]);
+            tree.find(node, key.as_bytes(), 0..key.len())
+        } else {
+            tree.find(node, self.bytes, start..end)
+        };
         self.colon()?;
         Ok(target)
     }
@@ -244,6 +265,13 @@ impl<'a, M: Marks> Scanner<'a, M> {
 
     fn digits(&mut self) -> usize {
         let start = self.at;
+        while let Some(eight) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
+            let digits = leading_digits(*eight);
+            self.at += digits;
+            if digits < eight.len() {
+                return self.at - start;
+            }
+        }
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
@@ -438,4 +466,21 @@ pub fn array_elements(text: &str) -> Result<Vec<std::ops::Range<u32>>, Cause> {
 
 pub(super) fn hex4(digits: &[u8]) -> Option<u32> {
     digits.iter().take(4).try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_counted_in_one_go() {
+        for count in 0..=8 {
+            for other in 0..=u8::MAX {
+                let mut bytes = *b"90817263";
+                bytes[count..].fill(other);
+                let expected = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                assert_eq!(leading_digits(bytes), expected, "{bytes:?}");
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use weir_memory::SpecialBytes;
 use super::scanner::Leaf;
 use super::template::{Alike, Literal, Reader, Template};
 use super::{Row, Rows, Sort, Token};
-use crate::record::pack;
+use crate::record::{pack, pack_within};
 
 /// Ways to write what stands before a kind.
 const OPENINGS_MAX: usize = 4;
@@ -65,6 +65,10 @@ impl Choice {
         kind: Option<(u16, Token)>,
         at: usize,
     ) -> Option<usize> {
+        let from = usize::from(kind.is_some());
+        if self.templates.iter().all(|template| template.before(from).differs(reader.bytes, at)) {
+            return None;
+        }
         let mut row = rows.row(self.kind);
         let kind = kind.map(|(slot, token)| (self.places[usize::from(slot)], token));
         if let Some((place, token)) = kind {
@@ -198,7 +202,7 @@ impl Templates {
         };
         let token = reader.text_at(start)?;
         let end = token.end as usize;
-        let name = pack(&reader.bytes[start..end])?;
+        let name = pack_within(reader.bytes, start..end)?;
         let choice = self.names.iter().position(|known| *known == name)?;
         self.choices[choice + 1].read(&reader, rows, Some((slot, token)), end)
     }

@@ -1,6 +1,8 @@
 //! The wanted fields.
 
-use crate::record::pack;
+use std::ops::Range;
+
+use crate::record::{pack, pack_within};
 
 /// The wanted fields as a tree: a dotted name leads into nested objects.
 #[derive(Debug, Clone)]
@@ -53,7 +55,7 @@ fn spread(packed: u128) -> usize {
 }
 
 /// The same of one that is longer. Few have such names, and fewer of one length.
-fn spread_long(key: &str) -> usize {
+fn spread_long(key: &[u8]) -> usize {
     spread(key.len() as u128)
 }
 
@@ -72,10 +74,10 @@ impl Node {
     }
 
     #[cold]
-    fn find_long(&self, key: &str) -> Option<Target> {
+    fn find_long(&self, key: &[u8]) -> Option<Target> {
         let mut at = self.heads[spread_long(key)];
         while let Some(name) = self.names.get(usize::from(at)) {
-            if name.packed == LONG && *name.text == *key {
+            if name.packed == LONG && name.text.as_bytes() == key {
                 return Some(name.target);
             }
             at = name.next;
@@ -117,7 +119,7 @@ impl FieldTree {
         }
         for node in &mut nodes {
             for (position, name) in node.names.iter_mut().enumerate() {
-                let spread = if name.packed == LONG { spread_long(&name.text) } else { spread(name.packed) };
+                let spread = if name.packed == LONG { spread_long(name.text.as_bytes()) } else { spread(name.packed) };
                 let head = &mut node.heads[spread];
                 name.next = std::mem::replace(head, position as u16);
             }
@@ -125,12 +127,12 @@ impl FieldTree {
         Self { nodes }
     }
 
-    /// What a key leads to.
+    /// What a key leads to that is a piece of a text.
     #[inline]
-    pub(super) fn find(&self, node: usize, key: &str) -> Option<Target> {
-        match pack(key.as_bytes()) {
+    pub(super) fn find(&self, node: usize, text: &[u8], key: Range<usize>) -> Option<Target> {
+        match pack_within(text, key.clone()) {
             Some(packed) => self.nodes[node].find_short(packed),
-            None => self.nodes[node].find_long(key),
+            None => self.nodes[node].find_long(&text[key]),
         }
     }
 }
@@ -150,15 +152,21 @@ mod tests {
             .chain(["x.y".to_owned(), "x.a_name_that_is_longer_than_a_word".to_owned()])
             .collect();
         let tree = FieldTree::new(&names);
+        let find = |node: usize, key: &str| {
+            let line = format!("{{\"{key}\":\"a value behind it\"}}");
+            let found = tree.find(node, line.as_bytes(), 2..2 + key.len());
+            assert_eq!(tree.find(node, key.as_bytes(), 0..key.len()), found, "{key} with nothing behind it");
+            found
+        };
         for (slot, name) in names.iter().enumerate().take(names.len() - 2) {
-            assert_eq!(tree.find(0, name), Some(Target::Slot(slot as u16)), "{name}");
+            assert_eq!(find(0, name), Some(Target::Slot(slot as u16)), "{name}");
         }
-        let Some(Target::Branch(x)) = tree.find(0, "x") else { panic!("x leads on") };
-        assert_eq!(tree.find(x.into(), "y"), Some(Target::Slot(names.len() as u16 - 2)));
-        assert_eq!(tree.find(x.into(), stem), Some(Target::Slot(names.len() as u16 - 1)));
+        let Some(Target::Branch(x)) = find(0, "x") else { panic!("x leads on") };
+        assert_eq!(find(x.into(), "y"), Some(Target::Slot(names.len() as u16 - 2)));
+        assert_eq!(find(x.into(), stem), Some(Target::Slot(names.len() as u16 - 1)));
         for other in [stem, "y", "n300", "0300_and_0000000000000300", "0000_and_0000000000000001", "x.y"] {
-            assert_eq!(tree.find(0, other), None, "{other}");
+            assert_eq!(find(0, other), None, "{other}");
         }
-        assert_eq!(tree.find(x.into(), "n1"), None);
+        assert_eq!(find(x.into(), "n1"), None);
     }
 }
