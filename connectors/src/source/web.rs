@@ -122,12 +122,12 @@ impl BodyFault {
 }
 
 /// What became of the records of a request, as it is told.
-pub(super) fn account<'a>(outcome: &'a Outcome) -> serde_json::Value {
+pub(super) fn account(outcome: &Outcome) -> serde_json::Value {
     let rejected: usize = outcome.rejected.iter().map(|it| it.records.len()).sum();
-    let first_of = |it: &'a RejectedRecords| {
-        it.records.iter().take(REJECTED_LISTED_MAX).map(|record| (*record, it.cause.as_str()))
-    };
-    let mut listed: Vec<(u32, &str)> = outcome.rejected.iter().flat_map(first_of).collect();
+    let mut listed = Vec::new();
+    for RejectedRecords { records, cause } in &outcome.rejected {
+        listed.extend(records.iter().take(REJECTED_LISTED_MAX).map(|record| (*record, cause)));
+    }
     listed.sort_unstable_by_key(|(record, _)| *record);
     listed.truncate(REJECTED_LISTED_MAX);
     let not_listed = rejected - listed.len();
