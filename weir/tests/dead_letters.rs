@@ -147,6 +147,37 @@ fn objects_of_several_lines_are_read_out_a_line_each() {
     assert_eq!(text(&out.stdout), lines.join("\n") + "\n");
 }
 
+/// Which are told together depends on how the file is cut into blocks, and a start after a kill cuts it as the one before it.
+#[test]
+fn each_is_told_once_over_kills() {
+    const LINES: usize = 2_000_000;
+    let place = place("  gates: { type: file, path: in.ndjson }\n");
+    let line = |at: usize| match at % 6 {
+        2 => "x".to_owned(),
+        5 => "{}".to_owned(),
+        _ => GOOD.replace("\"1\"", &format!("\"{at}\"")).replace("fireworks", "knife"),
+    };
+    place.write("in.ndjson", (0..LINES).map(|at| line(at) + "\n").collect::<String>());
+    let refused = (0..LINES).filter(|at| at % 3 == 2).count() as u64;
+    let told = || {
+        let listed = text(&place.weir(&["dead-letter", "list", "state", "--last", "1000000", "--json"]).stdout);
+        let letters = listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let records = letters.map(|it| it["told"].get("records").map_or(1, |records| records.as_u64().unwrap()));
+        records.sum::<u64>()
+    };
+    let mut before = 0;
+    for _ in 0..2 {
+        let running = place.launch(&[]);
+        common::eventually("more is told", || told() > before);
+        running.kill();
+        before = told();
+        assert!(before < refused, "it was killed too late to show anything");
+    }
+    let summary = place.run(&[]);
+    assert!(summary["state"]["replayed"].as_u64().unwrap() > 0, "what came in last is applied again: {summary}");
+    assert_eq!((summary["sources"]["gates"]["rejected"].as_u64(), told()), (Some(refused), refused));
+}
+
 #[test]
 fn they_are_read_while_a_process_writes_them_and_after_a_kill() {
     let place = place("  posts: { type: http, address: \"127.0.0.1:0\", keep_refused: true }\n");
