@@ -69,7 +69,8 @@ impl SpecialBytes {
     #[inline]
     pub fn next(&self, from: usize) -> usize {
         let word = from / WORD;
-        let Some([bits, more]) = self.words.get(word..).and_then(<[u64]>::first_chunk) else { return from };
+        let Some(more) = self.words.get(word + 1) else { return from };
+        let bits = self.words[word];
         // Two words side by side: where one ends between a text and its quote, nothing is decided.
         let bits = bits >> (from % WORD) | (more << 1) << (WORD - 1 - from % WORD);
         if bits == 0 { self.next_far(word + 1) } else { from + bits.trailing_zeros() as usize }

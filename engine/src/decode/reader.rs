@@ -216,19 +216,19 @@ impl SourceDecoder {
         block: &Block,
         assembly: &mut Assembly,
     ) {
-        let line = match text {
-            Some(text) => self.short_enough(&text[range.clone()]),
-            None => self.line(raw),
+        let record = match text {
+            Some(text) => self.short_enough(range.len()).map(|()| (text, range.clone(), 0)),
+            None => self.line(raw).map(|line| (line, 0..line.len(), range.start)),
         };
-        let result = line.and_then(|line| {
-            self.json.scan(line, range.start)?;
-            let fields = self.json.fields(line);
+        let result = record.and_then(|(within, piece, base)| {
+            self.json.scan(within, piece, base)?;
+            let fields = self.json.fields(within);
             if text.is_none() || self.plan.mapping.is_some() {
                 return self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly);
             }
             let kind = kind_of(&self.plan, || fields.field(KIND_SLOT))?;
             let waiting = Waiting { kind, place, range: range.start as u32..range.end as u32 };
-            self.found.push(waiting, |slot| self.json.token(slot).behind(range.start));
+            self.found.push(waiting, |slot| self.json.token(slot));
             Ok(())
         });
         if let Err(cause) = result {
@@ -270,14 +270,15 @@ impl SourceDecoder {
     /// A record as text, if it is text and not too long.
     fn line<'a>(&self, raw: &'a [u8]) -> Result<&'a str, Cause> {
         let line = std::str::from_utf8(raw).map_err(|error| Reason::NotUtf8 { at: error.valid_up_to() })?;
-        self.short_enough(line)
+        self.short_enough(line.len())?;
+        Ok(line)
     }
 
-    fn short_enough<'a>(&self, line: &'a str) -> Result<&'a str, Cause> {
-        if line.len() > self.record_bytes_max {
-            return Err(Reason::TooLong { bytes: line.len() as u64, bytes_max: self.record_bytes_max }.into());
+    fn short_enough(&self, bytes: usize) -> Result<(), Cause> {
+        if bytes > self.record_bytes_max {
+            return Err(Reason::TooLong { bytes: bytes as u64, bytes_max: self.record_bytes_max }.into());
         }
-        Ok(line)
+        Ok(())
     }
 
     /// Whether a column of this name is asked for.

@@ -8,12 +8,15 @@
 //! at the first thing that is not as expected; the scanner then reads the record from its start, says what is wrong
 //! with it, and teaches what is usual. Both accept the same records with the same values.
 
+mod number;
 mod reader;
 mod scanner;
 mod template;
 mod templates;
 mod text;
 mod tree;
+
+use std::ops::Range;
 
 use crate::record::{Cause, Field, Reason};
 
@@ -36,7 +39,9 @@ pub(crate) struct Token {
     record: u32,
 }
 
+/// As wide as a position, so that a token is copied in one go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u32)]
 enum Sort {
     #[default]
     Missing,
@@ -52,12 +57,6 @@ impl Token {
     #[inline]
     fn new(sort: Sort, start: usize, end: usize) -> Self {
         Self { sort, start: start as u32, end: end as u32, record: 0 }
-    }
-
-    /// The same in a text that begins so many bytes earlier.
-    #[inline]
-    pub(crate) fn behind(self, bytes: usize) -> Self {
-        Self { start: self.start + bytes as u32, end: self.end + bytes as u32, ..self }
     }
 
     /// The value, if it is a plain text.
@@ -158,28 +157,31 @@ impl Tokens {
     #[inline]
     pub(crate) fn token(&self, slot: usize) -> Token {
         let token = self.slots[slot];
-        if token.record == self.record { token } else { Token::default() }
+        // Where a value would lie that is missing is of no interest.
+        Token { sort: if token.record == self.record { token.sort } else { Sort::Missing }, ..token }
     }
 }
 
 /// Reads one record. `tokens` has one slot for each wanted field and is overwritten.
 pub(crate) fn scan(line: &str, tree: &FieldTree, tokens: &mut Tokens) -> Result<(), Cause> {
-    Scanner::new(line).record(tree, &mut tokens.row(None), |_| {})
+    Scanner::new(line).record(tree, &mut tokens.row(None), |_, _, _| {})
 }
 
-/// Reads one record, whose marks are known, and remembers what it looks like.
+/// Reads the record that is a piece of a text whose marks are known, and remembers what it looks like.
 fn scan_and_learn(
-    line: &str,
+    text: &str,
+    piece: Range<usize>,
     marks: Known<'_>,
     tree: &FieldTree,
     tokens: &mut Tokens,
     templates: &mut Templates,
 ) -> Result<(), Cause> {
-    let mut leaves = templates.leaves();
-    let mut scanner = Scanner::with_marks(line, marks);
-    let result = scanner.record(tree, &mut tokens.row(None), |leaf| leaves.push(leaf));
-    templates.learn(line, leaves, result.is_ok());
-    result
+    let mut watch = templates.watch(text);
+    let mut row = tokens.row(None);
+    Scanner::within(text, piece.clone(), marks)
+        .record(tree, &mut row, |token, slot, depth| watch.value(token, slot, depth))?;
+    watch.end(piece);
+    Ok(())
 }
 
 /// Whether a line is one record: a JSON object, within the depth limit. Says nothing of its fields.

@@ -97,10 +97,10 @@ impl FieldReader {
         ends(end).filter(|end| end - at <= bytes_max)
     }
 
-    /// Reads a record from its start, which is at `base` of the text that was looked through last.
-    pub(crate) fn scan(&mut self, line: &str, base: usize) -> Result<(), Cause> {
+    /// Reads the record that is a piece of a text. The text begins at `base` of the one that was looked through last.
+    pub(crate) fn scan(&mut self, text: &str, piece: Range<usize>, base: usize) -> Result<(), Cause> {
         let marks = Known { specials: &self.specials, base };
-        scan_and_learn(line, marks, &self.tree, &mut self.tokens, &mut self.templates)
+        scan_and_learn(text, piece, marks, &self.tree, &mut self.tokens, &mut self.templates)
     }
 
     /// Where a field of the record that was read last lies in the text it was read in.
@@ -127,8 +127,8 @@ impl FieldReader {
             if usual.is_some() {
                 each(record, Ok(self.fields(text)));
             } else if !record.bytes().all(|byte| byte.is_ascii_whitespace()) {
-                let result = self.scan(record, line.start);
-                each(record, result.map(|()| self.fields(record)));
+                let result = self.scan(text, line.start..line.start + record.len(), 0);
+                each(record, result.map(|()| self.fields(text)));
             }
             at = line.end + 1;
         }

@@ -1,8 +1,11 @@
 //! The grammar of RFC 8259 over one line.
 
+use std::ops::Range;
+
 use weir_memory::{SpecialBytes, plain_prefix};
 
-use super::tree::{FieldTree, Target};
+use super::number::{NoNumber, number_end};
+use super::tree::{FieldTree, Node, Target, WRITTEN};
 use super::{AN_OBJECT, Row, Sort, Token, unescaped};
 use crate::limits::JSON_DEPTH_MAX;
 use crate::record::{Cause, Reason};
@@ -40,7 +43,11 @@ impl Marks for Known<'_> {
 pub(super) struct Scanner<'a, M> {
     text: &'a str,
     bytes: &'a [u8],
+    /// The same, and what stands behind it.
+    around: &'a [u8],
     marks: M,
+    /// Where the record begins.
+    start: usize,
     at: usize,
     depth: usize,
 }
@@ -51,16 +58,6 @@ fn behind_space(bytes: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
-}
-
-/// How many of the first bytes are digits.
-#[inline]
-fn leading_digits(bytes: [u8; 8]) -> usize {
-    // Digits come to lie at 0 to 9, and what is above that reaches the highest bit of its byte. What is carried on from
-    // there spoils only bytes behind it.
-    let values = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
-    let others = (values | values.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
-    (others.trailing_zeros() / 8) as usize
 }
 
 /// A value that is read as one, wanted or not.
@@ -82,7 +79,7 @@ struct Inside {
 
 impl<'a> Scanner<'a, Sought> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self::with_marks(text, Sought)
+        Self::within(text, 0..text.len(), Sought)
     }
 
     /// The value that begins within a text and so many brackets.
@@ -92,8 +89,11 @@ impl<'a> Scanner<'a, Sought> {
 }
 
 impl<'a, M: Marks> Scanner<'a, M> {
-    pub(super) fn with_marks(text: &'a str, marks: M) -> Self {
-        Self { text, bytes: text.as_bytes(), marks, at: 0, depth: 0 }
+    /// Reads a piece of a text.
+    pub(super) fn within(text: &'a str, piece: Range<usize>, marks: M) -> Self {
+        let around = text.as_bytes();
+        let text = &text[..piece.end];
+        Self { text, bytes: text.as_bytes(), around, marks, start: piece.start, at: piece.start, depth: 0 }
     }
 
     /// One object, and nothing behind it.
@@ -101,20 +101,20 @@ impl<'a, M: Marks> Scanner<'a, M> {
         &mut self,
         tree: &FieldTree,
         row: &mut Row<'_>,
-        mut leaf: impl FnMut(Leaf),
+        mut leaf: impl FnMut(Token, Option<u16>, usize),
     ) -> Result<(), Cause> {
         self.space();
         if self.peek() != Some(b'{') {
             return Err(self.error(AN_OBJECT));
         }
-        self.object(tree, 0, row, &mut leaf)?;
+        self.object(tree, tree.root(), row, &mut leaf)?;
         self.space();
         if self.at == self.bytes.len() { Ok(()) } else { Err(self.error("something stands behind the record")) }
     }
 
     #[cold]
     fn error(&self, what: &'static str) -> Cause {
-        Reason::Json { at: self.at, what }.into()
+        Reason::Json { at: self.at - self.start, what }.into()
     }
 
     fn peek(&self) -> Option<u8> {
@@ -135,9 +135,9 @@ impl<'a, M: Marks> Scanner<'a, M> {
     fn object(
         &mut self,
         tree: &FieldTree,
-        node: usize,
+        node: &Node,
         row: &mut Row<'_>,
-        leaf: &mut impl FnMut(Leaf),
+        leaf: &mut impl FnMut(Token, Option<u16>, usize),
     ) -> Result<(), Cause> {
         self.enter()?;
         self.space();
@@ -147,26 +147,9 @@ impl<'a, M: Marks> Scanner<'a, M> {
             return Ok(());
         }
         loop {
-            match self.key(tree, node)? {
-                Some(Target::Branch(next)) if self.peek() == Some(b'{') => {
-                    self.object(tree, usize::from(next), row, leaf)?;
-                }
-                target => {
-                    let token = self.value()?;
-                    let slot = match target {
-                        Some(Target::Slot(slot)) => Some(slot),
-                        _ => None,
-                    };
-                    if let Some(slot) = slot {
-                        row.set(slot, token);
-                    }
-                    leaf(Leaf { token, slot, depth: self.depth as u8 });
-                }
-            }
-            // Nearly always the next key comes at once.
-            if let Some(b",\"") = self.bytes.get(self.at..self.at + 2) {
-                self.at += 1;
-                continue;
+            if !self.written_fields(node, row, leaf) {
+                self.space();
+                self.field(tree, node, row, leaf)?;
             }
             self.space();
             match self.peek() {
@@ -184,27 +167,95 @@ impl<'a, M: Marks> Scanner<'a, M> {
         }
     }
 
+    /// The fields from here on that are wanted and written as nearly all are, with nothing between them. Tells whether a
+    /// value has just ended; if none has, a field of another look comes.
+    #[inline]
+    fn written_fields(
+        &mut self,
+        node: &Node,
+        row: &mut Row<'_>,
+        leaf: &mut impl FnMut(Token, Option<u16>, usize),
+    ) -> bool {
+        let mut at = self.at;
+        while let Some((slot, length)) =
+            self.around.get(at..at + WRITTEN).and_then(|text| node.written(text.first_chunk()?))
+        {
+            let Some((token, behind)) = self.plain_value(at + length) else { break };
+            row.set(slot, token);
+            leaf(token, Some(slot), self.depth);
+            if self.bytes.get(behind) != Some(&b',') {
+                self.at = behind;
+                return true;
+            }
+            at = behind + 1;
+        }
+        self.at = at;
+        false
+    }
+
+    /// The text without escapes, or number, that begins at a position, and the position behind it.
+    #[inline]
+    fn plain_value(&self, at: usize) -> Option<(Token, usize)> {
+        match self.bytes.get(at)? {
+            b'"' => {
+                let end = self.marks.next(self.bytes, at + 1);
+                (self.bytes.get(end) == Some(&b'"')).then(|| (Token::new(Sort::Text, at + 1, end), end + 1))
+            }
+            b'-' | b'0'..=b'9' => {
+                let end = number_end(self.bytes, at).ok()?;
+                Some((Token::new(Sort::Number, at, end), end))
+            }
+            _ => None,
+        }
+    }
+
+    /// Any field.
+    fn field(
+        &mut self,
+        tree: &FieldTree,
+        node: &Node,
+        row: &mut Row<'_>,
+        leaf: &mut impl FnMut(Token, Option<u16>, usize),
+    ) -> Result<(), Cause> {
+        match self.key(node)? {
+            Some(Target::Branch(next)) if self.peek() == Some(b'{') => self.object(tree, tree.node(next), row, leaf),
+            target => {
+                let token = self.value()?;
+                let slot = match target {
+                    Some(Target::Slot(slot)) => Some(slot),
+                    _ => None,
+                };
+                if let Some(slot) = slot {
+                    row.set(slot, token);
+                }
+                leaf(token, slot, self.depth);
+                Ok(())
+            }
+        }
+    }
+
     /// A key with its colon.
     #[inline]
-    fn key(&mut self, tree: &FieldTree, node: usize) -> Result<Option<Target>, Cause> {
-        if let Some((start, end)) = self.plain()
-            && self.bytes.get(end + 1) == Some(&b':')
-        {
-            self.at = end + 2;
-            self.space();
-            return Ok(tree.find(node, self.bytes, start..end));
+    fn key(&mut self, node: &Node) -> Result<Option<Target>, Cause> {
+        if self.peek() == Some(b'"') {
+            let (start, end) = (self.at + 1, self.marks.next(self.bytes, self.at + 1));
+            if let Some(b"\":") = self.bytes.get(end..end + 2) {
+                self.at = end + 2;
+                self.space();
+                return Ok(node.find(self.around, start..end));
+            }
         }
-        self.unusual_key(tree, node)
+        self.unusual_key(node)
     }
 
     /// One with escapes, or white space before its colon.
-    fn unusual_key(&mut self, tree: &FieldTree, node: usize) -> Result<Option<Target>, Cause> {
+    fn unusual_key(&mut self, node: &Node) -> Result<Option<Target>, Cause> {
         let Inside { start, end, escaped } = self.string()?;
         let target = if escaped {
             let key = unescaped(&self.text[start..end]);
-            tree.find(node, key.as_bytes(), 0..key.len())
+            node.find(key.as_bytes(), 0..key.len())
         } else {
-            tree.find(node, self.bytes, start..end)
+            node.find(self.bytes, start..end)
         };
         self.colon()?;
         Ok(target)
@@ -221,15 +272,14 @@ impl<'a, M: Marks> Scanner<'a, M> {
     }
 
     /// Any value, validated.
-    #[inline]
     fn value(&mut self) -> Result<Token, Cause> {
         let start = self.at;
+        if let Some((token, behind)) = self.plain_value(start) {
+            self.at = behind;
+            return Ok(token);
+        }
         let sort = match self.peek() {
             Some(b'"') => {
-                if let Some((start, end)) = self.plain() {
-                    self.at = end + 1;
-                    return Ok(Token::new(Sort::Text, start, end));
-                }
                 let Inside { start, end, escaped } = self.string()?;
                 let sort = if escaped { Sort::Escaped } else { Sort::Text };
                 return Ok(Token::new(sort, start, end));
@@ -263,57 +313,17 @@ impl<'a, M: Marks> Scanner<'a, M> {
         }
     }
 
-    fn digits(&mut self) -> usize {
-        let start = self.at;
-        while let Some(eight) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
-            let digits = leading_digits(*eight);
-            self.at += digits;
-            if digits < eight.len() {
-                return self.at - start;
-            }
-        }
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        self.at - start
-    }
-
     fn number(&mut self) -> Result<(), Cause> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        let first = self.peek();
-        let whole = self.digits();
-        if whole == 0 || (whole > 1 && first == Some(b'0')) {
-            return Err(self.error("not a number"));
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            if self.digits() == 0 {
-                return Err(self.error("digits expected behind the point"));
+        match number_end(self.bytes, self.at) {
+            Ok(end) => {
+                self.at = end;
+                Ok(())
+            }
+            Err(NoNumber { at, what }) => {
+                self.at = at;
+                Err(self.error(what))
             }
         }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            if self.digits() == 0 {
-                return Err(self.error("digits expected in the exponent"));
-            }
-        }
-        Ok(())
-    }
-
-    /// The inside of a string without escapes that begins here; whoever asks goes on behind it.
-    #[inline]
-    fn plain(&self) -> Option<(usize, usize)> {
-        let start = self.at + 1;
-        if self.peek() != Some(b'"') {
-            return None;
-        }
-        let end = self.marks.next(self.bytes, start);
-        (self.bytes.get(end) == Some(&b'"')).then_some((start, end))
     }
 
     /// A string.
@@ -466,21 +476,4 @@ pub fn array_elements(text: &str) -> Result<Vec<std::ops::Range<u32>>, Cause> {
 
 pub(super) fn hex4(digits: &[u8]) -> Option<u32> {
     digits.iter().take(4).try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_are_counted_in_one_go() {
-        for count in 0..=8 {
-            for other in 0..=u8::MAX {
-                let mut bytes = *b"90817263";
-                bytes[count..].fill(other);
-                let expected = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                assert_eq!(leading_digits(bytes), expected, "{bytes:?}");
-            }
-        }
-    }
 }

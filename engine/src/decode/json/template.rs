@@ -11,6 +11,7 @@
 
 use weir_memory::{SpecialBytes, equal_bytes};
 
+use super::number::number_end;
 use super::scanner::{Leaf, Scanner};
 use super::{Row, Sort, Token};
 
@@ -111,14 +112,22 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// What a record looks like; `None` if it has keys that are not declared.
-    pub(super) fn new(line: &str, leaves: &[Leaf], places: &[u16], says_kind_first: bool) -> Option<Self> {
-        let bytes = line.as_bytes();
+    /// What the record looks like that begins at a position of a text and ends with it; `None` if it has keys that are not
+    /// declared.
+    pub(super) fn new(
+        text: &str,
+        start: usize,
+        leaves: &[Leaf],
+        places: &[u16],
+        says_kind_first: bool,
+    ) -> Option<Self> {
+        let bytes = text.as_bytes();
         let lead = leaves.get(1).filter(|_| says_kind_first).map(|second| {
             let kind = leaves[0].token;
-            (Literal::new(&bytes[..second.token.start as usize]), [kind.start, kind.end])
+            let kind = [kind.start, kind.end].map(|at| at - start as u32);
+            (Literal::new(&bytes[start..second.token.start as usize]), kind)
         });
-        let mut at = 0;
+        let mut at = start;
         let steps = leaves
             .iter()
             .map(|leaf| {
@@ -129,7 +138,7 @@ impl Template {
                 Some(Step { before, is_text, place, depth: leaf.depth, path: 0 })
             })
             .collect::<Option<Vec<Step>>>()?;
-        Some(Self { lead, steps, end: Literal::new(line[at..].trim_end().as_bytes()), used: false })
+        Some(Self { lead, steps, end: Literal::new(text[at..].trim_end().as_bytes()), used: false })
     }
 
     /// Numbers its paths, as those of the others of its kind are numbered; `paths` is how many there are.
@@ -221,12 +230,11 @@ impl Reader<'_> {
     /// A value that is no plain string; the position behind it, or of its closing quote.
     fn other_value(&self, step: &Step, start: usize, row: &mut Row<'_>) -> Option<usize> {
         let near = self.near(start);
-        let scanned = || Scanner::value_at(near, start, usize::from(step.depth));
         let token = match near.as_bytes().get(start)? {
             _ if step.is_text => self.text_at(start)?,
             b'"' => return None,
-            b'-' | b'0'..=b'9' => plain_number(near.as_bytes(), start).or_else(scanned)?,
-            _ => scanned()?,
+            b'-' | b'0'..=b'9' => Token::new(Sort::Number, start, number_end(near.as_bytes(), start).ok()?),
+            _ => Scanner::value_at(near, start, usize::from(step.depth))?,
         };
         let end = token.end as usize;
         // A line feed is white space to the scanner, and the end of the record to everybody else.
@@ -236,23 +244,4 @@ impl Reader<'_> {
         row.set(step.place, token);
         Some(end)
     }
-}
-
-/// A number without exponent.
-#[inline]
-fn plain_number(bytes: &[u8], start: usize) -> Option<Token> {
-    let digits = |mut at: usize| {
-        while let Some(b'0'..=b'9') = bytes.get(at) {
-            at += 1;
-        }
-        at
-    };
-    let first = start + usize::from(bytes[start] == b'-');
-    let whole = digits(first);
-    if whole == first || (whole > first + 1 && bytes[first] == b'0') {
-        return None;
-    }
-    let end = if bytes.get(whole) == Some(&b'.') { digits(whole + 1) } else { whole };
-    let plain = end != whole + 1 && !matches!(bytes.get(end), Some(b'e' | b'E'));
-    plain.then(|| Token::new(Sort::Number, start, end))
 }

@@ -1,5 +1,7 @@
 //! Which templates a source has, by kind; how they are chosen, learned and forgotten.
 
+use std::ops::Range;
+
 use weir_memory::SpecialBytes;
 
 use super::scanner::Leaf;
@@ -154,7 +156,7 @@ pub(crate) struct Templates {
     names: Vec<u128>,
     /// Records that do not say their kind first, and then one for each kind.
     choices: Vec<Choice>,
-    /// Room for the values of one record, empty between records.
+    /// Room for the values of one record.
     leaves: Vec<Leaf>,
 }
 
@@ -196,7 +198,8 @@ impl Templates {
             let kind = (self.chooser?, Token::new(Sort::Text, from, to));
             return self.choices[number].read_as_last(&reader, rows, kind, start);
         }
-        let opened = self.openings.iter().find_map(|opening| opening.behind(reader.bytes, at));
+        let mut openings = self.openings.iter().filter(|opening| !opening.differs(reader.bytes, at));
+        let opened = openings.find_map(|opening| opening.behind(reader.bytes, at));
         let (Some(start), Some(slot)) = (opened, self.chooser) else {
             return self.choices[0].read(&reader, rows, None, at);
         };
@@ -207,42 +210,28 @@ impl Templates {
         self.choices[choice + 1].read(&reader, rows, Some((slot, token)), end)
     }
 
-    /// Room for the values of one record.
-    pub(super) fn leaves(&mut self) -> Vec<Leaf> {
-        std::mem::take(&mut self.leaves)
+    /// Begins to watch how a record of a text is scanned.
+    #[inline]
+    pub(super) fn watch<'a>(&mut self, text: &'a str) -> Watch<'a, '_> {
+        self.leaves.clear();
+        Watch { text, templates: self, choice: None, listens: true }
     }
 
-    /// Remembers what a record looks like whose values are given, if it is valid.
-    pub(super) fn learn(&mut self, line: &str, mut leaves: Vec<Leaf>, valid: bool) {
-        if valid && !leaves.is_empty() && leaves.len() <= STEPS_MAX && line.len() <= LINE_BYTES_MAX {
-            self.learn_from(line, &leaves);
+    /// Among which templates one belongs whose first value is given; `None` if among none.
+    fn choice_of(&self, text: &str, first: &Leaf) -> Option<usize> {
+        if first.slot.is_none() || first.slot != self.chooser || first.token.sort != Sort::Text {
+            return Some(0);
         }
-        leaves.clear();
-        self.leaves = leaves;
+        let name = pack_within(text.as_bytes(), first.token.start as usize..first.token.end as usize)?;
+        self.names.iter().position(|known| *known == name).map(|at| at + 1)
     }
 
-    fn learn_from(&mut self, line: &str, leaves: &[Leaf]) {
-        let first = leaves[0];
-        let says_kind_first = first.slot.is_some() && first.slot == self.chooser && first.token.sort == Sort::Text;
-        let name = if says_kind_first {
-            let name = pack(&line.as_bytes()[first.token.start as usize..first.token.end as usize]);
-            if name.is_none() {
-                return;
-            }
-            name
-        } else {
-            None
-        };
-        let choice = match name {
-            None => Some(0),
-            Some(name) => self.names.iter().position(|known| *known == name).map(|at| at + 1),
-        };
-        let Some(choice) = choice.map(|at| &mut self.choices[at]) else { return };
-        if choice.passing > 0 {
-            choice.passing -= 1;
-            return;
-        }
-        let Some(mut template) = Template::new(line, leaves, &choice.places, says_kind_first) else { return };
+    /// Remembers what the record looks like that begins at a position of a text and ends with it.
+    fn learn(&mut self, text: &str, start: usize, choice: usize) {
+        let says_kind_first = choice > 0;
+        let choice = &mut self.choices[choice];
+        let template = Template::new(text, start, &self.leaves, &choice.places, says_kind_first);
+        let Some(mut template) = template else { return };
         template.number_paths(&choice.templates, &mut choice.paths);
         if choice.templates.iter().any(|known| known.is_like(&template)) {
             return;
@@ -259,5 +248,50 @@ impl Templates {
         }
         choice.passing = choice.patience;
         choice.templates.insert(0, template);
+    }
+}
+
+/// Watches how a record is scanned, to remember what it looks like if that is worth while.
+pub(super) struct Watch<'a, 't> {
+    text: &'a str,
+    templates: &'t mut Templates,
+    /// Among which templates it belongs.
+    choice: Option<usize>,
+    /// Whether it is of interest what values it has; the first one tells.
+    listens: bool,
+}
+
+impl Watch<'_, '_> {
+    /// Another value of the record.
+    #[inline]
+    pub(super) fn value(&mut self, token: Token, slot: Option<u16>, depth: usize) {
+        if self.listens {
+            self.note(Leaf { token, slot, depth: depth as u8 });
+        }
+    }
+
+    #[inline(never)]
+    fn note(&mut self, leaf: Leaf) {
+        if self.templates.leaves.is_empty() {
+            self.choice = self.templates.choice_of(self.text, &leaf);
+            self.listens = self.choice.is_some_and(|choice| self.templates.choices[choice].passing == 0);
+        } else if self.templates.leaves.len() == STEPS_MAX {
+            (self.choice, self.listens) = (None, false);
+        }
+        if self.listens {
+            self.templates.leaves.push(leaf);
+        }
+    }
+
+    /// The record has ended, which is this piece of the text, and is valid.
+    pub(super) fn end(&mut self, piece: Range<usize>) {
+        if let Some(choice) = self.choice.filter(|_| piece.len() <= LINE_BYTES_MAX) {
+            let passing = &mut self.templates.choices[choice].passing;
+            if *passing > 0 {
+                *passing -= 1;
+            } else {
+                self.templates.learn(&self.text[..piece.end], piece.start, choice);
+            }
+        }
     }
 }

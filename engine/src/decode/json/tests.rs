@@ -29,11 +29,15 @@ impl Source {
         for [before, behind] in [["", ""], ["{\"x\":[\n", "\n{\"y\":\"\\\"\"}\n"], ["[", ",2]"]] {
             let mut specials = SpecialBytes::default();
             specials.look_through([before, line, behind].concat().as_bytes());
-            let marks = Known { specials: &specials, base: before.len() };
-            let result = scan_and_learn(line, marks, &self.tree, &mut self.tokens, &mut self.templates);
-            assert_eq!(result, exact, "{line}");
-            if result.is_ok() {
-                assert_eq!(self.values(line, text_of), values_of(&alone, line, text_of), "{line}");
+            let whole = [before, line, behind].concat();
+            for (text, start, base) in [(&whole[..], before.len(), 0), (line, 0, before.len())] {
+                let piece = start..start + line.len();
+                let marks = Known { specials: &specials, base };
+                let result = scan_and_learn(text, piece, marks, &self.tree, &mut self.tokens, &mut self.templates);
+                assert_eq!(result, exact, "{line}");
+                if result.is_ok() {
+                    assert_eq!(self.values(text, text_of), values_of(&alone, line, text_of), "{line}");
+                }
             }
         }
         exact
