@@ -15,6 +15,7 @@ pub mod alert;
 pub mod backoff;
 pub mod budget;
 pub mod clock;
+mod computed;
 pub mod credential;
 pub mod decode;
 pub mod explain;

@@ -6,16 +6,22 @@
 //! drops them.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Instant;
 
 use weir_benches::paced::Line;
 use weir_benches::parse;
+use weir_engine::decode::{MapSpec, MappedField};
 use weir_engine::{
     Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream, Summary,
 };
-use weir_rules::{Catalog, Pack};
+use weir_rules::Catalog;
+use weir_rules::expr::{Scope, compile};
+use weir_rules::schema::ColumnType;
 
+/// What every run is judged by.
 const PACK: &str = "weir: 1
 pack: b
 owner: o
@@ -23,6 +29,10 @@ purposes: { p: { legal_basis: act 1 } }
 rules:
   - { id: fast, kind: match, from: vehicle, where: confidence > 0.95, purpose: p }
   - { id: lanes, kind: window, from: vehicle, key: [site], measure: distinct(plate), window: { last: 60s, every: 5s }, emit: windows, purpose: p }
+";
+
+/// A rule that cannot be computed of a lane that is no number.
+const COMPUTED: &str = "  - { id: computed, kind: match, from: vehicle, where: cast(lane as int) > 99999, purpose: p }
 ";
 
 /// Good records in a stream.
@@ -38,15 +48,16 @@ fn main() {
     weir_memory::steady_memory();
     let rounds: usize = std::env::args().nth(1).map_or(5, |text| text.parse().expect("a number"));
     let wanted = std::env::args().nth(2).unwrap_or_default();
-    let pack = parse(PACK);
     let good = Strewn::new(|_| None);
     println!(
         "{:<44} {:>9} {:>12} {:>12} {:>10} {:>10} {:>14}",
         "hostile lines", "bytes", "refused", "ns/good line", "ns/byte", "ns/line", "times good ones"
     );
-    for (name, line) in kinds().into_iter().filter(|(name, _)| name.contains(&wanted)) {
+    let all = kinds().into_iter().map(|(name, line)| (name, Setting::Plain, line));
+    let all = all.chain(kinds_of_settings());
+    for (name, setting, line) in all.filter(|(name, ..)| name.contains(&wanted)) {
         let strewn = Strewn::new(|number| Some(line(number)));
-        let ([good_s, s], summary) = least(&pack, [&good, &strewn], rounds);
+        let ([good_s, s], summary) = least(&setting, [&good, &strewn], rounds);
         let (byte_ns, line_ns) = (good_s * 1e9 / good.good_bytes as f64, good_s * 1e9 / GOOD as f64);
         let added_ns = (s - good_s) * 1e9;
         let (of_byte, of_line) = (added_ns / strewn.bytes as f64, added_ns / strewn.lines as f64);
@@ -59,7 +70,17 @@ fn main() {
     }
 }
 
-type Hostile = Box<dyn Fn(usize) -> String>;
+/// What a stream meets.
+#[derive(Clone, Copy, PartialEq)]
+enum Setting {
+    Plain,
+    /// A rule whose condition the expression engine computes, and cannot of every record.
+    Computed,
+    /// A source whose records are mapped, which cannot be done with every record.
+    Mapped,
+}
+
+type Hostile = Box<dyn Fn(usize) -> Vec<u8>>;
 
 /// Kinds of hostile lines by name.
 fn kinds() -> Vec<(&'static str, Hostile)> {
@@ -69,7 +90,7 @@ fn kinds() -> Vec<(&'static str, Hostile)> {
         )
     };
     let whole = move |number: usize, tail: &str| format!("{},{tail}}}", head(number));
-    vec![
+    let text: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
         ("nested 100,000 deep", Box::new(|_| "[".repeat(100_000))),
         (
             "nested 60 deep, in a field nobody declared",
@@ -133,6 +154,54 @@ fn kinds() -> Vec<(&'static str, Hostile)> {
         ("an empty object", Box::new(|_| "{}".to_owned())),
         ("one letter", Box::new(|_| "x".to_owned())),
         ("a number", Box::new(|_| "1".to_owned())),
+        ("an object of one field", Box::new(|n| format!("{{\"a\":{}}}", n % 10))),
+        ("a kind and nothing else", Box::new(|n| format!("{{\"kind\":\"vehicle\",\"event_id\":\"{n}\"}}"))),
+        ("a device of its own", Box::new(|n| own(n, "device"))),
+        ("a site of its own", Box::new(|n| own(n, "site"))),
+        ("a time long ago", Box::new(|n| own(n, "event_id").replace("1795000000000", "1700000000000"))),
+        (
+            "a time of its own within an hour",
+            Box::new(|n| {
+                own(n, "event_id").replace("1795000000000", &format!("{}", 1_795_000_000_000 - n * 7_919 % 3_600_000))
+            }),
+        ),
+    ];
+    let bytes = move |number: usize, text: &[u8]| [whole(number, "\"lane\":\"").as_bytes(), text, b"\"}"].concat();
+    let of_bytes: Vec<(&str, Hostile)> = vec![
+        ("no text: one byte", Box::new(|_| vec![0xff])),
+        ("no text: a byte of a lane", Box::new(move |n| bytes(n, &[0xff]))),
+    ];
+    text.into_iter()
+        .map(|(name, line)| (name, Box::new(move |n| line(n).into_bytes()) as Hostile))
+        .chain(of_bytes)
+        .collect()
+}
+
+/// A good record but for one column, which says something else each time.
+fn own(number: usize, column: &str) -> String {
+    let value = |name: &str, usual: &str| if name == column { format!("{name}{number}") } else { usual.to_owned() };
+    format!(
+        "{{\"kind\":\"vehicle\",\"event_id\":\"h{number}\",\"ts\":1795000000000,\"site\":\"{}\",\"device\":\"{}\",\"lane\":\"00000\",\"plate\":\"陕A12345\",\"confidence\":0.9}}",
+        value("site", "s"),
+        value("device", "d")
+    )
+}
+
+/// The same where rules or sources compute something.
+fn kinds_of_settings() -> Vec<(&'static str, Setting, Hostile)> {
+    let with_lane = |number: usize, lane: &str| {
+        format!("{{\"kind\":\"vehicle\",\"event_id\":\"h{number}\",\"ts\":1795000000000,\"site\":\"s\",\"device\":\"d\",\"lane\":\"{lane}\",\"plate\":\"陕A12345\",\"confidence\":0.9}}")
+            .into_bytes()
+    };
+    vec![
+        ("a rule computes: a lane that is no number", Setting::Computed, Box::new(move |n| with_lane(n, "L"))),
+        ("a rule computes: a new lane each", Setting::Computed, Box::new(move |n| with_lane(n, &format!("{n}")))),
+        (
+            "a rule computes: new lanes, no numbers",
+            Setting::Computed,
+            Box::new(move |n| with_lane(n, &format!("L{n}"))),
+        ),
+        ("a source computes: a lane that is no number", Setting::Mapped, Box::new(move |n| with_lane(n, "L"))),
     ]
 }
 
@@ -145,7 +214,7 @@ struct Strewn {
 }
 
 impl Strewn {
-    fn new(hostile: impl Fn(usize) -> Option<String>) -> Self {
+    fn new(hostile: impl Fn(usize) -> Option<Vec<u8>>) -> Self {
         let mut strewn = Self { text: Vec::new(), good_bytes: 0, bytes: 0, lines: 0 };
         let mut line = Line::default();
         let size = hostile(0).map_or(1, |text| text.len() + 1);
@@ -159,7 +228,7 @@ impl Strewn {
             if number.is_multiple_of(apart)
                 && let Some(text) = hostile(strewn.lines)
             {
-                strewn.text.extend_from_slice(text.as_bytes());
+                strewn.text.extend_from_slice(&text);
                 strewn.text.push(b'\n');
                 strewn.bytes += text.len() + 1;
                 strewn.lines += 1;
@@ -170,14 +239,14 @@ impl Strewn {
 }
 
 /// Seconds of the fastest of some runs of each, in turn, and the account of one of the second.
-fn least(pack: &Pack, streams: [&Strewn; 2], rounds: usize) -> ([f64; 2], Summary) {
+fn least(setting: &Setting, streams: [&Strewn; 2], rounds: usize) -> ([f64; 2], Summary) {
     let mut least = [f64::INFINITY; 2];
     let mut account = None;
     for _ in 0..rounds {
         for (least, strewn) in least.iter_mut().zip(streams) {
             let text = strewn.text.clone();
             let start = Instant::now();
-            let summary = run(pack, text);
+            let summary = run(setting, text);
             *least = least.min(start.elapsed().as_secs_f64());
             assert_eq!(summary.total().received, GOOD + strewn.lines as u64, "every line is received");
             account = Some(summary);
@@ -186,18 +255,33 @@ fn least(pack: &Pack, streams: [&Strewn; 2], rounds: usize) -> ([f64; 2], Summar
     (least, account.expect("a round at least"))
 }
 
-fn run(pack: &Pack, text: Vec<u8>) -> Summary {
+fn run(setting: &Setting, text: Vec<u8>) -> Summary {
+    let pack = parse(&if *setting == Setting::Computed { format!("{PACK}{COMPUTED}") } else { PACK.to_owned() });
+    let map = (*setting == Setting::Mapped).then(mapping);
     let sink = SinkSpec { streams: vec![Stream::Windows, Stream::DeadLetters], ..SinkSpec::alerts("drop", ["p"]) };
     Pipeline::builder(Catalog::builtin())
-        .shared_pack(pack.clone(), Vec::new())
+        .shared_pack(pack, Vec::new())
         .limits(Limits { max_ahead_ms: i64::MAX / 2, ..Limits::default() })
         .shards(1)
-        .source(SourceSpec::new("text", Format::Ndjson), Text(text))
+        .source(SourceSpec { map, ..SourceSpec::new("text", Format::Ndjson) }, Text(text))
         .sink(sink, Drop)
         .build()
         .expect("a pipeline")
         .run()
         .expect("a run")
+}
+
+/// The records as they are, but for a lane that is counted from another end.
+fn mapping() -> MapSpec {
+    let fields = vec![MappedField { name: "lane".to_owned(), ty: ColumnType::Text }];
+    let scope = Scope {
+        schema: MappedField::schema(&fields),
+        identifiers: BTreeSet::new(),
+        what: "source `text`".to_owned(),
+        macros: Arc::default(),
+    };
+    let lane = compile("cast(100000 - cast(lane as int) as varchar)", &scope).expect("an expression");
+    MapSpec { fields, columns: vec![("lane".to_owned(), lane)] }
 }
 
 struct Text(Vec<u8>);

@@ -1,16 +1,16 @@
 //! Foreign shapes: declared fields, and SQL expressions that make canonical columns of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion_physical_expr::PhysicalExpr;
 use weir_rules::expr::Expression;
 use weir_rules::schema::{Column, ColumnType, Kind};
 
 use super::plan::PlanError;
+use crate::computed::{Computed, Values};
 use crate::record::{Cause, KindLayout, Reason};
 
 /// A declared field of a foreign record.
@@ -57,7 +57,7 @@ pub(crate) struct MappingPlan {
     /// Names of the raw fields, in the order of the layout.
     pub(crate) fields: Vec<String>,
     /// For each canonical slot, the expression that fills it.
-    exprs: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    exprs: Vec<(String, Computed)>,
 }
 
 impl MappingPlan {
@@ -85,21 +85,23 @@ impl MappingPlan {
                     layout.position_of(slot).expect("passed-through fields are laid out"),
                 )),
             };
-            exprs.push((slot.clone(), expr));
+            exprs.push((slot.clone(), Computed::new(expr, &layout.schema)));
         }
         Ok(Self { fields: fields.into_iter().map(|field| field.name).collect(), layout, exprs })
     }
 
-    /// The canonical slots of a batch of raw rows.
-    pub(crate) fn evaluate(&self, raw: &RecordBatch) -> Result<Vec<ArrayRef>, Cause> {
-        let mut arrays = Vec::with_capacity(self.exprs.len());
-        for (column, expr) in &self.exprs {
-            let array = expr.evaluate(raw).and_then(|value| value.into_array(raw.num_rows())).map_err(|error| {
-                Reason::Mapping { column: column.clone(), error: without_values(&error.to_string()) }
-            })?;
-            arrays.push(array);
-        }
-        Ok(arrays)
+    /// The canonical slots of a batch of raw rows, and the rows that cannot be mapped.
+    pub(crate) fn evaluate(&self, raw: &RecordBatch) -> (Vec<ArrayRef>, BTreeMap<usize, Cause>) {
+        let mut refused = BTreeMap::new();
+        let arrays = self.exprs.iter().map(|(column, expr)| {
+            let Values { array, failed } = expr.evaluate(raw);
+            for (row, error) in failed {
+                let cause = || Reason::Mapping { column: column.clone(), error: without_values(&error) }.into();
+                refused.entry(row as usize).or_insert_with(cause);
+            }
+            array
+        });
+        (arrays.collect(), refused)
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the fields of a record to its kind: at once, or by way of the expressions of a mapping.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -185,15 +186,17 @@ impl Onward {
                 }
             }
         } else {
-            self.push_rows(values, places.map(|place| (place, None)), None, block, assembly);
+            self.push_rows(values, places.map(|place| (place, None)), BTreeMap::new(), None, block, assembly);
         }
     }
 
-    /// Hands on rows of canonical columns; each has its place, and where it lies in `bytes` if it came as text.
+    /// Hands on rows of canonical columns, but for those that are `refused`; each has its place, and where it lies in `bytes`
+    /// if it came as text.
     fn push_rows(
         &mut self,
         values: &[Values],
         places: impl Iterator<Item = (Place, Option<Range<u32>>)>,
+        mut refused: BTreeMap<usize, Cause>,
         bytes: Option<&[u8]>,
         block: &Block,
         assembly: &mut Assembly,
@@ -210,7 +213,9 @@ impl Onward {
         };
         for (row, (place, range)) in places.enumerate() {
             let range = range.unwrap_or_default();
-            match known(row).map_or_else(|| kind_of(&self.plan, || values[KIND_SLOT].field(row)), Ok) {
+            let refused = refused.remove(&row).map(Err);
+            let kind = || known(row).map_or_else(|| kind_of(&self.plan, || values[KIND_SLOT].field(row)), Ok);
+            match refused.unwrap_or_else(kind) {
                 Ok(kind) => {
                     rows_of_kind[usize::from(kind)].push(row);
                     order.push(Waiting { kind, place, range });
@@ -226,8 +231,7 @@ impl Onward {
         self.push_all(&order, records, |waiting| raw(&waiting.range), block, assembly);
     }
 
-    /// Sends the raw rows of a mapped source through its expressions. If they fail as a batch, each
-    /// row is tried alone, so that one bad record takes no neighbour along.
+    /// Sends the raw rows of a mapped source through its expressions.
     pub(super) fn flush(&mut self, block: &Block, bytes: Option<&[u8]>, assembly: &mut Assembly) {
         let Some(raw) = &mut self.raw else { return };
         if raw.filled == 0 {
@@ -236,34 +240,9 @@ impl Onward {
         let batch = raw.finish();
         let places = std::mem::take(&mut raw.places);
         let mapping = self.plan.mapping.as_ref().expect("a raw stage has a mapping");
-        if let Ok(arrays) = mapping.evaluate(&batch) {
-            let values: Vec<Values> = arrays.iter().map(Values::new).collect();
-            self.push_rows(&values, places.into_iter(), bytes, block, assembly);
-            return;
-        }
-        for (row, (place, range)) in places.into_iter().enumerate() {
-            let mapping = self.plan.mapping.as_ref().expect("a raw stage has a mapping");
-            let result = mapping.evaluate(&batch.slice(row, 1)).and_then(|arrays| {
-                let values: Vec<Values> = arrays.iter().map(Values::new).collect();
-                self.push_row(&values, 0, place, block, assembly)
-            });
-            if let Err(cause) = result {
-                let raw = bytes.zip(range).map(|(bytes, range)| &bytes[range.start as usize..range.end as usize]);
-                self.refusals.note(raw, place, cause, block, assembly);
-            }
-        }
-    }
-
-    fn push_row(
-        &mut self,
-        values: &[Values],
-        row: usize,
-        place: Place,
-        block: &Block,
-        assembly: &mut Assembly,
-    ) -> Result<(), Cause> {
-        let origin = self.origin(block);
-        push_canonical(&self.plan, &mut self.time, |slot| values[slot].field(row), origin, place, assembly)
+        let (arrays, refused) = mapping.evaluate(&batch);
+        let values: Vec<Values> = arrays.iter().map(Values::new).collect();
+        self.push_rows(&values, places.into_iter(), refused, bytes, block, assembly);
     }
 }
 

@@ -1,9 +1,12 @@
 //! The records of a block, one by one, into the assembly.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use memchr::memrchr;
 
 use super::arrays::Values;
 use super::assembly::{Assembly, Place};
@@ -15,6 +18,9 @@ use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
 use crate::limits::IPC_MESSAGE_BYTES_MAX;
 use crate::record::{Cause, Field, KindId, Layouts, Pseudonyms, Reason, Symbols};
 use crate::source::{Block, Format, Payload, records_of};
+
+/// Why a line is refused that is no text.
+const NOT_UTF8: Reason = Reason::NotUtf8 { at: 0 };
 
 /// Decodes the blocks of one source on one shard.
 pub(crate) struct SourceDecoder {
@@ -102,8 +108,9 @@ impl SourceDecoder {
 
     /// NDJSON: one record a line, blank lines aside. A record's number is that of its line.
     fn lines(&mut self, index: u32, bytes: &[u8], block: &Block, assembly: &mut Assembly) {
-        let text = simdutf8::basic::from_utf8(bytes).ok();
-        self.json.look_through(bytes);
+        let (text, spoiled) = legible(bytes);
+        let (text, mut spoiled) = (text.as_ref(), spoiled.into_iter().peekable());
+        self.json.look_through(text.as_bytes());
         let (mut at, mut number, mut received) = (0, 0, 0);
         while at < bytes.len() {
             if bytes[at] == b'\n' {
@@ -111,23 +118,32 @@ impl SourceDecoder {
                 continue;
             }
             let place = Place { block: index, record: number };
-            let looks_good = text.filter(|_| may_begin_record(bytes[at]));
-            let end = match looks_good.and_then(|text| self.usual(text, at, |end| line_end(bytes, end))) {
+            if let Some(line) = spoiled.next_if(|line| line.start == at) {
+                let raw = bytes[line.clone()].strip_suffix(b"\r").unwrap_or(&bytes[line.clone()]);
+                if !self.onward.refusals.note_again(raw, number, &NOT_UTF8) {
+                    self.unusual(None, raw, line.start..line.start + raw.len(), place, block, assembly);
+                }
+                (at, number, received) = (line.end + 1, number + 1, received + 1);
+                continue;
+            }
+            let looks_good = may_begin_record(bytes[at]);
+            let usual = if looks_good { self.usual(text, at, |end| line_end(bytes, end)) } else { None };
+            let end = match usual {
                 Some(end) => {
                     received += 1;
                     let without_return = end - usize::from(bytes[..end].ends_with(b"\r"));
-                    self.take(text.unwrap_or_default(), at..without_return, place, block, assembly);
+                    self.take(text, at..without_return, place, block, assembly);
                     end
                 }
                 None => {
                     let end = line_at(bytes, at).end;
                     let raw = bytes[at..end].strip_suffix(b"\r").unwrap_or(&bytes[at..end]);
-                    let is_rubbish = text.is_some() && looks_good.is_none() && raw.len() <= self.record_bytes_max;
+                    let is_rubbish = !looks_good && raw.len() <= self.record_bytes_max;
                     if is_rubbish && self.onward.refusals.note_again(raw, number, &NO_OBJECT) {
                         received += 1;
                     } else if !raw.iter().all(u8::is_ascii_whitespace) {
                         received += 1;
-                        self.unusual(text, raw, at..at + raw.len(), place, block, assembly);
+                        self.unusual(Some(text), raw, at..at + raw.len(), place, block, assembly);
                     }
                     end
                 }
@@ -135,19 +151,12 @@ impl SourceDecoder {
             at = end + 1;
             number += 1;
         }
-        self.hand_on(text.unwrap_or_default(), block, assembly);
+        self.hand_on(text, block, assembly);
         assembly.receive(self.plan.id, received);
     }
 
     /// Objects that a source has found in something larger.
-    fn objects(
-        &mut self,
-        index: u32,
-        bytes: &[u8],
-        ranges: &[std::ops::Range<u32>],
-        block: &Block,
-        assembly: &mut Assembly,
-    ) {
+    fn objects(&mut self, index: u32, bytes: &[u8], ranges: &[Range<u32>], block: &Block, assembly: &mut Assembly) {
         let text = simdutf8::basic::from_utf8(bytes).ok();
         self.json.look_through(bytes);
         for (number, range) in ranges.iter().enumerate() {
@@ -174,14 +183,7 @@ impl SourceDecoder {
 
     /// Takes the record at `range` of `text` that has just been read as usual.
     #[inline]
-    fn take(
-        &mut self,
-        text: &str,
-        range: std::ops::Range<usize>,
-        place: Place,
-        block: &Block,
-        assembly: &mut Assembly,
-    ) {
+    fn take(&mut self, text: &str, range: Range<usize>, place: Place, block: &Block, assembly: &mut Assembly) {
         let result = if self.plan.mapping.is_some() {
             let fields = self.json.fields(text);
             self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly)
@@ -211,7 +213,7 @@ impl SourceDecoder {
         &mut self,
         text: Option<&str>,
         raw: &[u8],
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         place: Place,
         block: &Block,
         assembly: &mut Assembly,
@@ -323,6 +325,24 @@ impl SourceDecoder {
     }
 }
 
+/// A block as text, and the lines of it that are none, which are blank there: what they cost is theirs, and no line beside
+/// them is read in another way.
+fn legible(bytes: &[u8]) -> (Cow<'_, str>, Vec<Range<usize>>) {
+    if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
+        return (Cow::Borrowed(text), Vec::new());
+    }
+    let (mut blanked, mut spoiled, mut from) = (bytes.to_vec(), Vec::new(), 0);
+    while let Err(error) = simdutf8::compat::from_utf8(&bytes[from..]) {
+        let at = from + error.valid_up_to();
+        let start = memrchr(b'\n', &bytes[from..at]).map_or(from, |before| from + before + 1);
+        let line = line_at(bytes, start);
+        blanked[line.clone()].fill(b' ');
+        from = line.end;
+        spoiled.push(line);
+    }
+    (Cow::Owned(String::from_utf8(blanked).expect("what is no text is blank")), spoiled)
+}
+
 /// Whether a record may begin with a byte: what does not is told without being scanned.
 #[inline]
 fn may_begin_record(byte: u8) -> bool {
@@ -341,4 +361,40 @@ fn wanted(plan: &SourcePlan, assembly: &Assembly) -> Vec<bool> {
         needed.filter_map(|column| slot_of[*column]).for_each(|slot| wanted[slot] = true);
     }
     wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against each line by itself: what is text stays where it is, and nothing else does.
+        #[test]
+        fn lines_that_are_no_text_are_found(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(any::<u8>().prop_filter("a line", |byte| *byte != b'\n'), 0..20),
+                    "[a-z\u{4e00}-\u{9fff}]{0,40}".prop_map(String::into_bytes),
+                ],
+                0..30,
+            ),
+        ) {
+            let bytes = lines.join(&b'\n');
+            let (text, spoiled) = legible(&bytes);
+            prop_assert_eq!(text.len(), bytes.len());
+            let (mut start, mut expected) = (0, Vec::new());
+            for line in &lines {
+                let range = start..start + line.len();
+                if std::str::from_utf8(line).is_ok() {
+                    prop_assert_eq!(&text.as_bytes()[range.clone()], &line[..]);
+                } else {
+                    expected.push(range.clone());
+                }
+                start = range.end + 1;
+            }
+            prop_assert_eq!(spoiled, expected);
+        }
+    }
 }

@@ -12,18 +12,17 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, BooleanArray, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Float64Type, Int32Type};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
-use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::utils::collect_columns;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 use weir_rules::expr::{Comparison, Expression, Shape};
 use weir_rules::schema::ColumnType;
 
+use crate::computed::{Computed, Values};
 use crate::record::{KindLayout, Layouts, SymbolId};
 
 #[derive(Debug)]
@@ -37,7 +36,7 @@ enum Test {
     /// The value at a position is there, or is not.
     Present(usize, bool),
     /// Whatever the expression engine says.
-    Expression(Arc<dyn PhysicalExpr>),
+    Expression(Computed),
     /// Never: it asks for a symbol that can have no number because the table is full.
     Never,
 }
@@ -119,6 +118,10 @@ impl Predicates {
 }
 
 fn compile(part: &Expression, layout: &KindLayout, layouts: &Layouts) -> Result<Test, DataFusionError> {
+    let computed = |part: &Expression| {
+        let expression = part.physical(&layout.schema)?;
+        Ok::<_, DataFusionError>(Test::Expression(Computed::new(expression, &layout.schema)))
+    };
     let place = |name: &str| {
         let column = layout.kind.column(name)?;
         Some((layout.position_of(name)?, column.ty))
@@ -132,17 +135,17 @@ fn compile(part: &Expression, layout: &KindLayout, layouts: &Layouts) -> Result<
                 if ids.is_empty() { Test::Never } else { Test::Symbols(position, ids) }
             }
             Some((position, ColumnType::Text)) => Test::Texts(position, values.into_iter().collect()),
-            _ => Test::Expression(part.physical(&layout.schema)?),
+            _ => computed(part)?,
         },
         Shape::Compare { column, comparison, number } => match place(&column) {
             Some((position, ColumnType::Number)) => Test::Number(position, comparison, number),
-            _ => Test::Expression(part.physical(&layout.schema)?),
+            _ => computed(part)?,
         },
         Shape::Present { column, present } => match place(&column) {
             Some((position, _)) => Test::Present(position, present),
-            None => Test::Expression(part.physical(&layout.schema)?),
+            None => computed(part)?,
         },
-        Shape::Constant(_) | Shape::Other => Test::Expression(part.physical(&layout.schema)?),
+        Shape::Constant(_) | Shape::Other => computed(part)?,
     })
 }
 
@@ -268,7 +271,7 @@ impl<'a> Matcher<'a> {
                 Test::Expression(expression) => {
                     let some = take_record_batch(self.batch, &UInt32Array::from(rows.clone()))
                         .expect("they are rows of the batch");
-                    let (yes, failed) = evaluate_each(expression, &some);
+                    let (yes, failed) = truths(expression, &some);
                     errors += failed.len() as u64;
                     let mut at = 0;
                     rows.retain(|_| {
@@ -300,7 +303,7 @@ impl<'a> Matcher<'a> {
         }
         let found = Arc::new(match &self.predicates.all[id].test {
             Test::Expression(expression) => {
-                let (yes, failed) = evaluate_each(expression, self.batch);
+                let (yes, failed) = truths(expression, self.batch);
                 Answers { yes, failed }
             }
             test => {
@@ -380,49 +383,15 @@ fn is_true(mask: &BooleanArray, row: usize) -> bool {
     mask.is_valid(row) && mask.value(row)
 }
 
-/// Evaluates over a batch; if that fails, row by row, so that a division by zero in one record hides no
-/// other. Gives the rows that could not be computed.
-fn evaluate_each(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> (BooleanArray, Vec<u32>) {
-    if let Some(yes) = evaluate(expression, batch) {
-        return (yes, Vec::new());
-    }
-    // A symbol column holds the texts of all records there have been, and to cast it is to cast each of them.
-    let own = with_own_texts(expression, batch);
-    if let Some(yes) = evaluate(expression, &own) {
-        return (yes, Vec::new());
-    }
-    let mut failed = Vec::new();
-    let yes = (0..batch.num_rows())
-        .map(|row| {
-            let single = evaluate(expression, &with_own_texts(expression, &own.slice(row, 1)));
-            if single.is_none() {
-                failed.push(row as u32);
-            }
-            Some(single.is_some_and(|mask| is_true(&mask, 0)))
-        })
-        .collect();
-    (yes, failed)
-}
-
-/// The same rows, where the symbol columns that are asked for hold the texts of these rows and no others.
-fn with_own_texts(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> RecordBatch {
-    let mut columns = batch.columns().to_vec();
-    for asked in collect_columns(expression) {
-        let column = &mut columns[asked.index()];
-        if let DataType::Dictionary(_, texts) = column.data_type().clone() {
-            let plain = cast(column, &texts).expect("symbols are texts");
-            *column = cast(&plain, column.data_type()).expect("texts are symbols");
+/// The rows that pass, and those that could not be computed.
+fn truths(expression: &Computed, batch: &RecordBatch) -> (BooleanArray, Vec<u32>) {
+    let Values { array, failed } = expression.evaluate(batch);
+    match array.as_boolean_opt() {
+        Some(yes) => (yes.clone(), failed.into_iter().map(|(row, _)| row).collect()),
+        // Always unknown, or no condition at all.
+        None if *array.data_type() == DataType::Null => {
+            (BooleanArray::new_null(batch.num_rows()), failed.into_iter().map(|(row, _)| row).collect())
         }
-    }
-    RecordBatch::try_new(batch.schema(), columns).expect("types and rows are the same")
-}
-
-fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Option<BooleanArray> {
-    let value = expression.evaluate(batch).ok()?;
-    let array = value.into_array(batch.num_rows()).ok()?;
-    match array.data_type() {
-        DataType::Boolean => array.as_boolean_opt().cloned(),
-        DataType::Null => Some(BooleanArray::new_null(batch.num_rows())),
-        _ => None,
+        None => (BooleanArray::new_null(batch.num_rows()), (0..batch.num_rows() as u32).collect()),
     }
 }

@@ -5,6 +5,10 @@
 //! that moment: what it brings from before is late. (Idea: per-partition watermarks with idleness,
 //! Flink FLIP-27; the floor is ours.)
 
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +65,8 @@ pub(crate) struct Devices {
     /// By source and symbol, both counted from 0: position in `all`.
     numbers: Vec<Vec<Option<NonZeroU32>>>,
     all: Vec<Device>,
+    /// For each kind: who sends it.
+    senders: Vec<Senders>,
     /// Watermark before lateness, for each kind.
     watermark_ms: Vec<i64>,
     idle_after_ms: i64,
@@ -69,6 +75,47 @@ pub(crate) struct Devices {
     newest_of_source: Vec<i64>,
     /// Not yet told.
     faults: Vec<Fault>,
+}
+
+/// Who sends a kind. Whoever makes up devices must not make everybody's watermark dear: no question looks at all of them.
+#[derive(Debug, Default)]
+struct Senders {
+    /// The slowest first: a progress that the device had at least when it was looked at last, and its position. Whoever is
+    /// not idle is in here once; who is idle may be.
+    by_progress: BinaryHeap<Reverse<(i64, u32)>>,
+    /// By position: whether the device is in there.
+    is_in: Vec<bool>,
+    /// Last arrival and newest event time of all of them, once everybody is idle and somebody has asked.
+    quiet_since_ms: Cell<Option<(i64, i64)>>,
+}
+
+impl Senders {
+    fn add(&mut self, at: usize, progress_ms: i64) {
+        if self.is_in.len() <= at {
+            self.is_in.resize(at + 1, false);
+        }
+        if !std::mem::replace(&mut self.is_in[at], true) {
+            self.by_progress.push(Reverse((progress_ms, at as u32)));
+        }
+        self.quiet_since_ms.set(None);
+    }
+
+    /// The least progress of those that are not idle. Each step beyond the first is paid for by a record that moved a device
+    /// on, or by its silence.
+    fn least_ms(&mut self, all: &[Device], kind: KindId) -> Option<i64> {
+        while let Some(mut slowest) = self.by_progress.peek_mut() {
+            let Reverse((known_ms, at)) = *slowest;
+            match all[at as usize].progress(kind).filter(|_| !all[at as usize].idle) {
+                Some(progress_ms) if progress_ms == known_ms => return Some(progress_ms),
+                Some(progress_ms) => *slowest = Reverse((progress_ms, at)),
+                None => {
+                    PeekMut::pop(slowest);
+                    self.is_in[at as usize] = false;
+                }
+            }
+        }
+        None
+    }
 }
 
 /// [`Devices`] as they are kept in a checkpoint.
@@ -96,6 +143,7 @@ impl Devices {
         Self {
             numbers: Vec::new(),
             all: Vec::new(),
+            senders: (0..kinds).map(|_| Senders::default()).collect(),
             watermark_ms: vec![NEVER; kinds],
             idle_after_ms,
             ended: false,
@@ -230,15 +278,21 @@ impl Devices {
             }
         }
         self.all[at].idle = false;
+        self.count_in(at);
     }
 
-    /// The watermark of a kind, before lateness. O(devices).
+    /// A device that is not idle is among the senders of its kinds.
+    fn count_in(&mut self, at: usize) {
+        for (kind, senders) in self.senders.iter_mut().enumerate() {
+            if let Some(progress_ms) = self.all[at].progress(kind as KindId) {
+                senders.add(at, progress_ms);
+            }
+        }
+    }
+
+    /// The watermark of a kind, before lateness.
     pub(crate) fn advance(&mut self, kind: KindId) -> i64 {
-        let least = if self.ended {
-            Some(FOREVER)
-        } else {
-            self.all.iter().filter(|device| !device.idle).filter_map(|device| device.progress(kind)).min()
-        };
+        let least = if self.ended { Some(FOREVER) } else { self.senders[usize::from(kind)].least_ms(&self.all, kind) };
         let watermark_ms = &mut self.watermark_ms[usize::from(kind)];
         *watermark_ms = (*watermark_ms).max(least.unwrap_or(NEVER));
         *watermark_ms
@@ -263,12 +317,17 @@ impl Devices {
     /// the newest record, and the wall clock since, less the time after which a device counts as silent. A
     /// deadline passes by it, but no window closes: one wrong clock would close everybody's.
     pub(crate) fn silent_until(&self, kind: KindId, now_ms: i64) -> Option<i64> {
-        let senders = || self.all.iter().filter(|device| device.floor_ms[usize::from(kind)].is_some());
-        if self.ended || senders().any(|device| !device.idle) {
+        let senders = &self.senders[usize::from(kind)];
+        if self.ended || senders.by_progress.iter().any(|Reverse((_, at))| !self.all[*at as usize].idle) {
             return None;
         }
-        let last_ms = senders().map(|device| device.last_arrival_ms).max()?;
-        let newest_ms = senders().map(|device| device.newest_ms).max()?;
+        let quiet_since_ms = || {
+            let all = || self.all.iter().filter(|device| device.floor_ms[usize::from(kind)].is_some());
+            all().map(|device| device.last_arrival_ms).max().zip(all().map(|device| device.newest_ms).max())
+        };
+        let known = senders.quiet_since_ms.get().or_else(quiet_since_ms);
+        senders.quiet_since_ms.set(known);
+        let (last_ms, newest_ms) = known?;
         Some(newest_ms + (now_ms - last_ms - self.idle_after_ms).max(0))
     }
 
@@ -290,8 +349,12 @@ impl Devices {
             let newest = &mut self.newest_of_source;
             newest.resize(newest.len().max(usize::from(source) + 1), NEVER);
             newest[usize::from(source)] = newest[usize::from(source)].max(device.newest_ms);
+            let is_idle = device.idle;
             self.all.push(device);
             self.note_number(source, symbol);
+            if !is_idle {
+                self.count_in(self.all.len() - 1);
+            }
         }
     }
 
@@ -337,7 +400,85 @@ impl Devices {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Event {
+        Record { device: SymbolId, kind: KindId, ts_ms: i64 },
+        Tick,
+        Advance(KindId),
+        Reload,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            6 => (0_u32..6, 0_u16..3, 0_i64..400).prop_map(|(device, kind, ts_ms)| Event::Record { device, kind, ts_ms }),
+            2 => Just(Event::Tick),
+            3 => (0_u16..3).prop_map(Event::Advance),
+            1 => Just(Event::Reload),
+        ]
+    }
+
+    /// The same by looking at everybody.
+    fn least_ms(devices: &Devices, kind: KindId) -> Option<i64> {
+        devices.all.iter().filter(|device| !device.idle).filter_map(|device| device.progress(kind)).min()
+    }
+
+    fn silent_until_ms(devices: &Devices, kind: KindId, now_ms: i64) -> Option<i64> {
+        let senders = || devices.all.iter().filter(|device| device.floor_ms[usize::from(kind)].is_some());
+        if senders().any(|device| !device.idle) {
+            return None;
+        }
+        let last_ms = senders().map(|device| device.last_arrival_ms).max()?;
+        let newest_ms = senders().map(|device| device.newest_ms).max()?;
+        Some(newest_ms + (now_ms - last_ms - devices.idle_after_ms).max(0))
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_is_slowest_is_known_without_looking_at_all(events in prop::collection::vec((event(), 0_i64..60), 0..120)) {
+            let mut devices = Devices::new(3, 100);
+            let mut watermark_ms = [NEVER; 3];
+            let mut now_ms = 0;
+            for (event, later_ms) in events {
+                now_ms += later_ms;
+                match event {
+                    Event::Record { device, kind, ts_ms } => {
+                        // A device that starts does so at the watermark of the moment.
+                        let starts = devices
+                            .number(0, device)
+                            .is_none_or(|at| devices.all[at].idle || devices.all[at].floor_ms[usize::from(kind)].is_none());
+                        let known = devices.number(0, device).map(|at| devices.all[at].floor_ms.clone());
+                        for other in (0..3_u16).filter(|_| starts) {
+                            let sends = known.as_ref().is_some_and(|known| known[usize::from(other)].is_some());
+                            if sends || other == kind {
+                                let at = usize::from(other);
+                                watermark_ms[at] = watermark_ms[at].max(least_ms(&devices, other).unwrap_or(NEVER));
+                            }
+                        }
+                        devices.record(0, device, kind, ts_ms, now_ms);
+                    }
+                    Event::Tick => devices.tick(now_ms),
+                    Event::Advance(kind) => {
+                        let at = usize::from(kind);
+                        watermark_ms[at] = watermark_ms[at].max(least_ms(&devices, kind).unwrap_or(NEVER));
+                        prop_assert_eq!(devices.advance(kind), watermark_ms[at]);
+                    }
+                    Event::Reload => {
+                        let saved = devices.save();
+                        devices = Devices::new(3, 100);
+                        devices.load(saved);
+                    }
+                }
+                for kind in 0..3 {
+                    prop_assert_eq!(devices.silent_until(kind, now_ms), silent_until_ms(&devices, kind, now_ms));
+                }
+                prop_assert_eq!(&devices.watermark_ms, &watermark_ms.to_vec());
+            }
+        }
+    }
 
     #[test]
     fn a_device_that_says_that_it_is_there_is_not_silent_and_holds_nobody_up() {
