@@ -332,19 +332,19 @@ mod tests {
                 prop_assert_eq!(values.array.len(), rows.len());
                 let failed: BTreeSet<u32> = values.failed.iter().map(|(row, _)| *row).collect();
                 prop_assert_eq!(failed.len(), values.failed.len());
-                for row in 0..rows.len() {
+                for (row, given) in rows.iter().enumerate() {
                     let alone = own_row(&batch, row);
                     match array_of(&computed.exact, &alone) {
                         Ok(value) => {
                             let found = values.array.slice(row, 1);
-                            prop_assert_eq!(&found.to_data(), &value.to_data(), "{} of {:?}", sql, &rows[row]);
-                            prop_assert!(!failed.contains(&(row as u32)), "{} of {:?}", sql, &rows[row]);
+                            prop_assert_eq!(&found.to_data(), &value.to_data(), "{} of {:?}", sql, given);
+                            prop_assert!(!failed.contains(&(row as u32)), "{} of {:?}", sql, given);
                         }
                         Err(_) => {
                             let is_no = values.array.data_type() == &DataType::Boolean
                                 && values.array.is_valid(row) && !values.array.as_boolean().value(row);
                             let is_null = values.array.is_null(row);
-                            prop_assert!(failed.contains(&(row as u32)) && is_null || is_no, "{} of {:?}", sql, &rows[row]);
+                            prop_assert!(failed.contains(&(row as u32)) && is_null || is_no, "{} of {:?}", sql, given);
                         }
                     }
                 }

@@ -88,3 +88,22 @@ fn what_is_told_together_is_what_is_told_alone() {
         }
     }
 }
+
+/// Behind those that are told alone, what is shorter than any record is told so; the shortest records are not.
+#[test]
+fn the_shortest_record_is_a_record() {
+    let shortest = |at: usize| format!(r#"{{"kind":"vehicle","event_id":{at},"ts":{NOW_MS},"device":1,"site":1}}"#);
+    let short = r#"{"kind":"id","event_id":1,"ts":1"#;
+    let mut lines: Vec<String> = (0..20).map(|at| if at < 10 { "{}".to_owned() } else { short.to_owned() }).collect();
+    lines.extend((0..20).map(shortest));
+    lines.push(format!("{short}}}"));
+    let (outputs, summary) = run(&parse_pack(PACK), Vec::new(), "", &lines, way(usize::MAX, 1));
+    let letters = outputs.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told: Vec<(String, u64)> = letters
+        .filter(|it| it.get("message").is_some())
+        .map(|it| (it["message"].as_str().unwrap().to_owned(), it.get("records").map_or(1, |it| it.as_u64().unwrap())))
+        .collect();
+    let of = |part: &str| told.iter().filter(|(it, _)| it.contains(part)).map(|(_, records)| records).sum::<u64>();
+    assert_eq!((of("no `kind`"), of("shorter than any record can be (33 bytes)")), (8, 12), "{told:?}");
+    assert_eq!((summary.total().received, summary.total().rejected), (41, 21), "{told:?}");
+}

@@ -1,7 +1,7 @@
 //! What hostile lines cost: each kind of them is strewn among good records, and the time that they add is compared with
 //! that of as many bytes, and as many lines, of good ones.
 //!
-//! Usage: `adversarial [ROUNDS] [PART OF A NAME]` (5; the least of so many counts, of a stream without and one with hostile lines
+//! Usage: `adversarial [ROUNDS] [PART OF A NAME] [APART]` (5; all; good records before a hostile line: 2; the least of so many counts, of a stream without and one with hostile lines
 //! in turn). One shard; the stream goes through the framer in pieces of 64 KiB, as from a socket; dead letters go to a sink that
 //! drops them.
 #![forbid(unsafe_code)]
@@ -37,7 +37,7 @@ const COMPUTED: &str = "  - { id: computed, kind: match, from: vehicle, where: c
 
 /// Good records in a stream.
 const GOOD: u64 = 400_000;
-/// A hostile line comes after so many good records at least.
+/// A hostile line comes after so many good records at least, unless told otherwise.
 const APART: u64 = 2;
 /// Hostile bytes in a stream, and hostile lines, at most: so many that what they add stands out of the noise.
 const HOSTILE_BYTES: usize = 50 << 20;
@@ -48,7 +48,8 @@ fn main() {
     weir_memory::steady_memory();
     let rounds: usize = std::env::args().nth(1).map_or(5, |text| text.parse().expect("a number"));
     let wanted = std::env::args().nth(2).unwrap_or_default();
-    let good = Strewn::new(|_| None);
+    let apart: u64 = std::env::args().nth(3).map_or(APART, |text| text.parse().expect("a number"));
+    let good = Strewn::new(|_| None, apart);
     println!(
         "{:<44} {:>9} {:>12} {:>12} {:>10} {:>10} {:>14}",
         "hostile lines", "bytes", "refused", "ns/good line", "ns/byte", "ns/line", "times good ones"
@@ -56,8 +57,8 @@ fn main() {
     let all = kinds().into_iter().map(|(name, line)| (name, Setting::Plain, line));
     let all = all.chain(kinds_of_settings());
     for (name, setting, line) in all.filter(|(name, ..)| name.contains(&wanted)) {
-        let strewn = Strewn::new(|number| Some(line(number)));
-        let ([good_s, s], summary) = least(&setting, [&good, &strewn], rounds);
+        let strewn = Strewn::new(|number| Some(line(number)), apart);
+        let ([good_s, s], summary) = least(setting, [&good, &strewn], rounds);
         let (byte_ns, line_ns) = (good_s * 1e9 / good.good_bytes as f64, good_s * 1e9 / GOOD as f64);
         let added_ns = (s - good_s) * 1e9;
         let (of_byte, of_line) = (added_ns / strewn.bytes as f64, added_ns / strewn.lines as f64);
@@ -81,6 +82,7 @@ enum Setting {
 }
 
 type Hostile = Box<dyn Fn(usize) -> Vec<u8>>;
+type HostileText = Box<dyn Fn(usize) -> String>;
 
 /// Kinds of hostile lines by name.
 fn kinds() -> Vec<(&'static str, Hostile)> {
@@ -90,7 +92,7 @@ fn kinds() -> Vec<(&'static str, Hostile)> {
         )
     };
     let whole = move |number: usize, tail: &str| format!("{},{tail}}}", head(number));
-    let text: Vec<(&str, Box<dyn Fn(usize) -> String>)> = vec![
+    let text: Vec<(&str, HostileText)> = vec![
         ("nested 100,000 deep", Box::new(|_| "[".repeat(100_000))),
         (
             "nested 60 deep, in a field nobody declared",
@@ -154,6 +156,8 @@ fn kinds() -> Vec<(&'static str, Hostile)> {
         ("an empty object", Box::new(|_| "{}".to_owned())),
         ("one letter", Box::new(|_| "x".to_owned())),
         ("a number", Box::new(|_| "1".to_owned())),
+        ("a thousand letters in a row", Box::new(|_| ["x"; 1_000].join("\n"))),
+        ("a thousand empty objects in a row", Box::new(|_| ["{}"; 1_000].join("\n"))),
         ("an object of one field", Box::new(|n| format!("{{\"a\":{}}}", n % 10))),
         ("a kind and nothing else", Box::new(|n| format!("{{\"kind\":\"vehicle\",\"event_id\":\"{n}\"}}"))),
         ("a device of its own", Box::new(|n| own(n, "device"))),
@@ -214,24 +218,24 @@ struct Strewn {
 }
 
 impl Strewn {
-    fn new(hostile: impl Fn(usize) -> Option<Vec<u8>>) -> Self {
+    fn new(hostile: impl Fn(usize) -> Option<Vec<u8>>, apart: u64) -> Self {
         let mut strewn = Self { text: Vec::new(), good_bytes: 0, bytes: 0, lines: 0 };
         let mut line = Line::default();
         let size = hostile(0).map_or(1, |text| text.len() + 1);
         let lines = (HOSTILE_BYTES / size).clamp(1, HOSTILE_LINES) as u64;
-        let apart = (GOOD / lines).max(APART);
+        let apart = (GOOD / lines).max(apart);
         for number in 0..GOOD {
             let before = strewn.text.len();
             // One that is on no list: not the first of a hundred.
             line.write(number * 100 + 1, number / 1_000, &mut strewn.text);
             strewn.good_bytes += strewn.text.len() - before;
             if number.is_multiple_of(apart)
-                && let Some(text) = hostile(strewn.lines)
+                && let Some(text) = hostile((number / apart) as usize)
             {
                 strewn.text.extend_from_slice(&text);
                 strewn.text.push(b'\n');
                 strewn.bytes += text.len() + 1;
-                strewn.lines += 1;
+                strewn.lines += text.split(|byte| *byte == b'\n').count();
             }
         }
         strewn
@@ -239,7 +243,7 @@ impl Strewn {
 }
 
 /// Seconds of the fastest of some runs of each, in turn, and the account of one of the second.
-fn least(setting: &Setting, streams: [&Strewn; 2], rounds: usize) -> ([f64; 2], Summary) {
+fn least(setting: Setting, streams: [&Strewn; 2], rounds: usize) -> ([f64; 2], Summary) {
     let mut least = [f64::INFINITY; 2];
     let mut account = None;
     for _ in 0..rounds {
@@ -255,9 +259,9 @@ fn least(setting: &Setting, streams: [&Strewn; 2], rounds: usize) -> ([f64; 2], 
     (least, account.expect("a round at least"))
 }
 
-fn run(setting: &Setting, text: Vec<u8>) -> Summary {
-    let pack = parse(&if *setting == Setting::Computed { format!("{PACK}{COMPUTED}") } else { PACK.to_owned() });
-    let map = (*setting == Setting::Mapped).then(mapping);
+fn run(setting: Setting, text: Vec<u8>) -> Summary {
+    let pack = parse(&if setting == Setting::Computed { format!("{PACK}{COMPUTED}") } else { PACK.to_owned() });
+    let map = (setting == Setting::Mapped).then(mapping);
     let sink = SinkSpec { streams: vec![Stream::Windows, Stream::DeadLetters], ..SinkSpec::alerts("drop", ["p"]) };
     Pipeline::builder(Catalog::builtin())
         .shared_pack(pack, Vec::new())

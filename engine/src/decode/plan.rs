@@ -39,6 +39,8 @@ pub struct SourcePlan {
     pub symbol: SymbolId,
     /// Zone of times that state none.
     pub timezone: Option<TimeZone>,
+    /// Bytes that a record has at least that comes as JSON; 0 where that is not known.
+    pub(crate) json_bytes_min: usize,
     /// How the kind is found.
     pub(crate) kind: KindChoice,
     /// The fields that are decoded; their positions are the slots.
@@ -107,12 +109,13 @@ impl SourcePlan {
         }
         let mapping = map.map(|map| MappingPlan::new(name, map, &slots)).transpose()?;
         let symbol = layouts.symbols["source"].intern(name).unwrap_or(0);
-        let kinds = catalog.kinds().iter().map(|kind| kind.name.clone()).collect();
+        let kinds: Vec<String> = catalog.kinds().iter().map(|kind| kind.name.clone()).collect();
         Ok(Self {
             id,
             name: Arc::from(name),
             symbol,
             timezone,
+            json_bytes_min: if mapping.is_some() { 0 } else { json_bytes_min(kind, &kinds) },
             kind,
             slots,
             slot_of,
@@ -131,4 +134,11 @@ impl SourcePlan {
     pub(crate) fn kind_slot(&self) -> Option<(usize, &[String])> {
         (self.kind == KindChoice::Field && self.mapping.is_none()).then_some((KIND_SLOT, &self.kinds))
     }
+}
+
+/// A record of fewer bytes has no kind, identifier or time.
+fn json_bytes_min(kind: KindChoice, kinds: &[String]) -> usize {
+    let shortest = kinds.iter().map(String::len).min().unwrap_or(0);
+    let kind = if kind == KindChoice::Field { r#""kind":"","#.len() + shortest } else { 0 };
+    kind + r#"{"event_id":0,"ts":0}"#.len()
 }

@@ -1,26 +1,23 @@
 //! The records of a block, one by one, into the assembly.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 
 use super::arrays::Values;
 use super::assembly::{Assembly, Place};
 use super::csv::{Row, parse_row};
 use super::found::{Found, Waiting};
-use super::json::{FieldReader, NO_OBJECT, line_at, line_end};
+use super::json::{FieldReader, line_at, line_end};
 use super::onward::{Onward, kind_of};
 use super::plan::{KIND_SLOT, KindChoice, SourcePlan};
+use super::refusals::Flaw;
 use crate::limits::IPC_MESSAGE_BYTES_MAX;
 use crate::record::{Cause, Field, KindId, Layouts, Pseudonyms, Reason, Symbols};
 use crate::source::{Block, Format, Payload, records_of};
-
-/// Why a line is refused that is no text.
-const NOT_UTF8: Reason = Reason::NotUtf8 { at: 0 };
 
 /// Decodes the blocks of one source on one shard.
 pub(crate) struct SourceDecoder {
@@ -108,8 +105,9 @@ impl SourceDecoder {
 
     /// NDJSON: one record a line, blank lines aside. A record's number is that of its line.
     fn lines(&mut self, index: u32, bytes: &[u8], block: &Block, assembly: &mut Assembly) {
-        let (text, spoiled) = legible(bytes);
-        let (text, mut spoiled) = (text.as_ref(), spoiled.into_iter().peekable());
+        let mut blanked = Vec::new();
+        let (text, spoiled) = legible(bytes, &mut blanked);
+        let mut spoiled = spoiled.into_iter().peekable();
         self.json.look_through(text.as_bytes());
         let (mut at, mut number, mut received) = (0, 0, 0);
         while at < bytes.len() {
@@ -119,16 +117,18 @@ impl SourceDecoder {
             }
             let place = Place { block: index, record: number };
             if let Some(line) = spoiled.next_if(|line| line.start == at) {
-                let raw = bytes[line.clone()].strip_suffix(b"\r").unwrap_or(&bytes[line.clone()]);
-                if !self.onward.refusals.note_again(raw, number, &NOT_UTF8) {
-                    self.unusual(None, raw, line.start..line.start + raw.len(), place, block, assembly);
-                }
+                self.spoiled_line(bytes, &line, place, block, assembly);
                 (at, number, received) = (line.end + 1, number + 1, received + 1);
                 continue;
             }
-            let looks_good = may_begin_record(bytes[at]);
-            let usual = if looks_good { self.usual(text, at, |end| line_end(bytes, end)) } else { None };
-            let end = match usual {
+            if !may_begin_record(bytes[at])
+                && let Some(told) = self.rubbish(text.as_bytes(), at)
+                && self.onward.refusals.note_lines(&bytes[at..told.end], place, told.lines, Flaw::NoObject)
+            {
+                (at, number, received) = (told.next, number + told.lines, received + u64::from(told.lines));
+                continue;
+            }
+            let end = match self.usual(text, at, |end| line_end(bytes, end)) {
                 Some(end) => {
                     received += 1;
                     let without_return = end - usize::from(bytes[..end].ends_with(b"\r"));
@@ -136,12 +136,16 @@ impl SourceDecoder {
                     end
                 }
                 None => {
+                    if let Some(told) = self.short_lines(text.as_bytes(), at)
+                        && let flaw = Flaw::TooShort(self.plan.json_bytes_min)
+                        && self.onward.refusals.note_lines(&bytes[at..told.end], place, told.lines, flaw)
+                    {
+                        (at, number, received) = (told.next, number + told.lines, received + u64::from(told.lines));
+                        continue;
+                    }
                     let end = line_at(bytes, at).end;
-                    let raw = bytes[at..end].strip_suffix(b"\r").unwrap_or(&bytes[at..end]);
-                    let is_rubbish = !looks_good && raw.len() <= self.record_bytes_max;
-                    if is_rubbish && self.onward.refusals.note_again(raw, number, &NO_OBJECT) {
-                        received += 1;
-                    } else if !raw.iter().all(u8::is_ascii_whitespace) {
+                    let raw = without_return(&bytes[at..end]);
+                    if !raw.iter().all(u8::is_ascii_whitespace) {
                         received += 1;
                         self.unusual(Some(text), raw, at..at + raw.len(), place, block, assembly);
                     }
@@ -153,6 +157,70 @@ impl SourceDecoder {
         }
         self.hand_on(text, block, assembly);
         assembly.receive(self.plan.id, received);
+    }
+
+    /// A line that is no text.
+    fn spoiled_line(
+        &mut self,
+        bytes: &[u8],
+        line: &Range<usize>,
+        place: Place,
+        block: &Block,
+        assembly: &mut Assembly,
+    ) {
+        let raw = without_return(&bytes[line.clone()]);
+        if !self.onward.refusals.note_lines(raw, place, 1, Flaw::NotUtf8) {
+            self.unusual(None, raw, line.start..line.start + raw.len(), place, block, assembly);
+        }
+    }
+
+    /// The lines from a position on that begin like no record.
+    #[inline]
+    fn rubbish(&self, text: &[u8], at: usize) -> Option<AtAGlance> {
+        let ends = |at| Some(self.json.line_end(text, at)).filter(|end| end - at <= self.record_bytes_max);
+        self.lines_of(text, at, |byte| !may_begin_record(byte), ends)
+    }
+
+    /// The lines from a position on that have so few bytes that they are no records.
+    #[inline]
+    fn short_lines(&self, text: &[u8], at: usize) -> Option<AtAGlance> {
+        let bytes_min = self.plan.json_bytes_min;
+        let ends = |at: usize| {
+            let piece = &text[at..text.len().min(at + bytes_min)];
+            memchr(b'\n', piece).or_else(|| (piece.len() < bytes_min).then_some(piece.len())).map(|length| at + length)
+        };
+        self.lines_of(text, at, |byte| byte == b'{', ends)
+    }
+
+    /// The lines from a position on that begin so, as long as `ends` tells where one does.
+    #[inline]
+    fn lines_of(
+        &self,
+        text: &[u8],
+        from: usize,
+        begins: impl Fn(u8) -> bool,
+        ends: impl Fn(usize) -> Option<usize>,
+    ) -> Option<AtAGlance> {
+        if !self.onward.refusals.tells_together() {
+            return None;
+        }
+        let lines_max = if self.onward.refusals.keeps() { 1 } else { u32::MAX };
+        let (mut end, mut lines, mut next) = (from, 0, from);
+        while lines < lines_max
+            && let Some(byte) = text.get(next)
+            && begins(*byte)
+            && let Some(line_end) = ends(next)
+        {
+            // A return at its end is not the line's: one that has it is told for itself.
+            if text[line_end - 1] == b'\r' {
+                if lines == 0 {
+                    (end, lines, next) = (line_end - 1, 1, line_end + 1);
+                }
+                break;
+            }
+            (end, lines, next) = (line_end, lines + 1, line_end + 1);
+        }
+        (lines > 0).then_some(AtAGlance { end, lines, next })
     }
 
     /// Objects that a source has found in something larger.
@@ -175,6 +243,9 @@ impl SourceDecoder {
     /// Reads the record at a position of a text, if it looks like one before it.
     #[inline]
     fn usual(&mut self, text: &str, at: usize, ends: impl FnOnce(usize) -> Option<usize>) -> Option<usize> {
+        if text.as_bytes().get(at + 1) == Some(&b'}') {
+            return None;
+        }
         if self.plan.mapping.is_some() {
             return self.json.usual(text, at, self.record_bytes_max, ends);
         }
@@ -325,13 +396,27 @@ impl SourceDecoder {
     }
 }
 
+/// Lines one behind the other that have the same flaw.
+struct AtAGlance {
+    /// Where the last one ends.
+    end: usize,
+    lines: u32,
+    /// Where the line behind it begins.
+    next: usize,
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// A block as text, and the lines of it that are none, which are blank there: what they cost is theirs, and no line beside
 /// them is read in another way.
-fn legible(bytes: &[u8]) -> (Cow<'_, str>, Vec<Range<usize>>) {
+fn legible<'a>(bytes: &'a [u8], blanked: &'a mut Vec<u8>) -> (&'a str, Vec<Range<usize>>) {
     if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
-        return (Cow::Borrowed(text), Vec::new());
+        return (text, Vec::new());
     }
-    let (mut blanked, mut spoiled, mut from) = (bytes.to_vec(), Vec::new(), 0);
+    blanked.extend_from_slice(bytes);
+    let (mut spoiled, mut from) = (Vec::new(), 0);
     while let Err(error) = simdutf8::compat::from_utf8(&bytes[from..]) {
         let at = from + error.valid_up_to();
         let start = memrchr(b'\n', &bytes[from..at]).map_or(from, |before| from + before + 1);
@@ -340,7 +425,7 @@ fn legible(bytes: &[u8]) -> (Cow<'_, str>, Vec<Range<usize>>) {
         from = line.end;
         spoiled.push(line);
     }
-    (Cow::Owned(String::from_utf8(blanked).expect("what is no text is blank")), spoiled)
+    (simdutf8::basic::from_utf8(blanked).expect("what is no text is blank"), spoiled)
 }
 
 /// Whether a record may begin with a byte: what does not is told without being scanned.
@@ -382,7 +467,8 @@ mod tests {
             ),
         ) {
             let bytes = lines.join(&b'\n');
-            let (text, spoiled) = legible(&bytes);
+            let mut blanked = Vec::new();
+            let (text, spoiled) = legible(&bytes, &mut blanked);
             prop_assert_eq!(text.len(), bytes.len());
             let (mut start, mut expected) = (0, Vec::new());
             for line in &lines {

@@ -3,11 +3,13 @@
 //! bytes on a disk.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use memchr::memchr;
 
 use super::assembly::{Assembly, Place, Rejected};
+use super::json::NO_OBJECT;
 use crate::record::{Cause, Pseudonyms, Reason, Sealer, SourceId};
 use crate::rng::OsRng;
 use crate::source::{Block, Payload};
@@ -21,6 +23,38 @@ const HASHED_BYTES: usize = 16 << 10;
 /// Most bytes that are kept with a letter. A longer record is told alone, and its bytes are not kept.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
+/// What is wrong with a line at a glance.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Flaw {
+    /// It begins with no bracket.
+    NoObject,
+    /// It is no text.
+    NotUtf8,
+    /// No record has so few bytes: so many are the least.
+    TooShort(usize),
+}
+
+/// How many there are.
+const FLAWS: usize = 3;
+
+impl Flaw {
+    fn number(self) -> usize {
+        match self {
+            Self::NoObject => 0,
+            Self::NotUtf8 => 1,
+            Self::TooShort(_) => 2,
+        }
+    }
+
+    fn reason(self) -> Reason {
+        match self {
+            Self::NoObject => NO_OBJECT,
+            Self::NotUtf8 => Reason::NotUtf8 { at: 0 },
+            Self::TooShort(bytes_min) => Reason::TooShort { bytes_min },
+        }
+    }
+}
+
 /// Refused records of the block that is being read, of one source.
 pub(super) struct Refusals {
     source: SourceId,
@@ -30,6 +64,8 @@ pub(super) struct Refusals {
     /// How many were told one by one.
     singly: usize,
     together: Vec<Together>,
+    /// By flaw: with which lines that have it are told, once that is known.
+    of_flaw: [Option<usize>; FLAWS],
 }
 
 /// Records that are told together.
@@ -56,8 +92,8 @@ impl Together {
         !keeps || self.bytes.len() + bytes < KEPT_BYTES_MAX
     }
 
-    fn add(&mut self, number: u32, raw: Option<&[u8]>, keeps: bool) {
-        self.others.push(number);
+    fn add(&mut self, numbers: Range<u32>, raw: Option<&[u8]>, keeps: bool) {
+        self.others.extend(numbers);
         if let Some(raw) = raw {
             self.bytes.push(b'\n');
             self.take(raw, keeps);
@@ -85,7 +121,7 @@ impl Together {
 impl Refusals {
     pub(super) fn new(source: SourceId, keeps: bool, pseudonyms: Pseudonyms) -> Self {
         let sealer = keeps.then(|| pseudonyms.sealer_of_refused(&mut OsRng));
-        Self { source, pseudonyms, sealer, singly: 0, together: Vec::new() }
+        Self { source, pseudonyms, sealer, singly: 0, together: Vec::new(), of_flaw: [None; FLAWS] }
     }
 
     /// Notes a record that is refused; `raw` are its bytes, if it came as bytes.
@@ -117,7 +153,7 @@ impl Refusals {
             return;
         };
         if self.together[at].has_room(len, keeps) {
-            self.together[at].add(place.record, raw, keeps);
+            self.together[at].add(place.record..place.record + 1, raw, keeps);
         } else {
             let next = Together::begin(cause, place, raw, &self.pseudonyms, keeps);
             let full = std::mem::replace(&mut self.together[at], next);
@@ -125,21 +161,43 @@ impl Refusals {
         }
     }
 
-    /// Notes a record that is refused for the same reason as one before it, and is told with it: the short way for what
-    /// can be told at a glance. `false` if it is not noted.
-    pub(super) fn note_again(&mut self, raw: &[u8], number: u32, reason: &Reason) -> bool {
+    /// Notes lines, one behind the other, of which it shows at a glance what is wrong; the first has this place. `false` if
+    /// they are not noted, because those that are told one by one say exactly what is wrong with them.
+    pub(super) fn note_lines(&mut self, raw: &[u8], first: Place, lines: u32, flaw: Flaw) -> bool {
         let keeps = self.keeps();
-        let known = self.together.iter_mut().find(|it| it.cause.reason().is_alike(reason));
-        match known.filter(|it| it.has_room(raw.len(), keeps)) {
-            Some(known) => {
-                known.add(number, Some(raw), keeps);
-                true
-            }
-            None => false,
+        if !self.tells_together() {
+            return false;
         }
+        let number = flaw.number();
+        let known = self.of_flaw[number].or_else(|| {
+            let reason = flaw.reason();
+            let known = self.together.iter().position(|it| it.cause.reason().is_alike(&reason));
+            self.of_flaw[number] = known;
+            known
+        });
+        let Some(known) = known.map(|at| &mut self.together[at]) else {
+            let has_room = self.together.len() < CAUSES_MAX && (!keeps || raw.len() < KEPT_BYTES_MAX);
+            if has_room {
+                let mut it = Together::begin(flaw.reason().into(), first, Some(raw), &self.pseudonyms, keeps);
+                it.others.extend(first.record + 1..first.record + lines);
+                self.together.push(it);
+            }
+            return has_room;
+        };
+        let has_room = known.has_room(raw.len(), keeps);
+        if has_room {
+            known.add(first.record..first.record + lines, Some(raw), keeps);
+        }
+        has_room
     }
 
-    fn keeps(&self) -> bool {
+    /// Whether those that may be told one by one have been.
+    pub(super) fn tells_together(&self) -> bool {
+        self.singly >= SINGLY_MAX
+    }
+
+    /// Whether the bytes of what is refused are kept.
+    pub(super) fn keeps(&self) -> bool {
         self.sealer.is_some()
     }
 
@@ -154,6 +212,7 @@ impl Refusals {
     /// Ends a block.
     pub(super) fn finish(&mut self, block: &Block, assembly: &mut Assembly) {
         self.singly = 0;
+        self.of_flaw = [None; FLAWS];
         for it in std::mem::take(&mut self.together) {
             self.tell(it, block, assembly);
         }
@@ -217,21 +276,34 @@ mod tests {
     use crate::limits::Limits;
     use crate::record::Layouts;
 
+    const FLAWS_SEEN: [Flaw; FLAWS] = [Flaw::NoObject, Flaw::NotUtf8, Flaw::TooShort(33)];
+
     fn pseudonyms() -> Pseudonyms {
         Pseudonyms::from_root(&[1; 32])
     }
 
-    /// What is told of a block with these lines, all of which are refused; some records came before the block.
-    fn told(keeps: bool, lines: &[(Vec<u8>, Cause)], blocks: usize) -> Vec<(Place, Rejected)> {
+    /// What is told of a block with these lines, all of which are refused, those at a glance that can be; some records came
+    /// before the block.
+    fn told(keeps: bool, at_a_glance: bool, lines: &[(Vec<u8>, Cause)], blocks: usize) -> Vec<(Place, Rejected)> {
         let layouts = Layouts::new(&Catalog::builtin(), &BTreeMap::new(), &Limits::default());
         let mut assembly = Assembly::new(&layouts, &pseudonyms());
         let mut refusals = Refusals::new(0, keeps, pseudonyms());
         for index in 0..blocks {
             let mut block = Block::plain(0, "a", Payload::Alive(Vec::new()));
             block.first_record = 1_000 * index as u64;
-            for (number, (line, cause)) in lines.iter().enumerate() {
+            let mut number = 0;
+            while let Some((line, cause)) = lines.get(number) {
                 let place = Place { block: index as u32, record: number as u32 };
-                refusals.note(Some(line), place, cause.clone(), &block, &mut assembly);
+                let alike = lines[number..].iter().take_while(|(_, other)| other == cause && !keeps).count().max(1);
+                let raw = lines[number..number + alike].iter().map(|(line, _)| line.as_slice()).collect::<Vec<_>>();
+                let flaw = FLAWS_SEEN.into_iter().find(|flaw| at_a_glance && flaw.reason() == *cause.reason());
+                let is_noted = |flaw| refusals.note_lines(&raw.join(&b'\n'), place, alike as u32, flaw);
+                if flaw.is_some_and(is_noted) {
+                    number += alike;
+                } else {
+                    refusals.note(Some(line), place, cause.clone(), &block, &mut assembly);
+                    number += 1;
+                }
             }
             refusals.finish(&block, &mut assembly);
         }
@@ -250,7 +322,7 @@ mod tests {
     fn cause() -> impl Strategy<Value = Cause> {
         prop_oneof![
             (0_usize..9).prop_map(|at| Reason::Json { at, what: "it ends early" }),
-            (0_usize..9).prop_map(|at| Reason::Json { at, what: "a record is an object" }),
+            prop::sample::select(FLAWS_SEEN.to_vec()).prop_map(Flaw::reason),
             (0_usize..60).prop_map(column),
             (0_i64..9, 0_u32..9).prop_map(|(ahead_ms, device)| Reason::ClockAhead { ahead_ms, device }),
             Just(Reason::UnknownKind),
@@ -265,13 +337,14 @@ mod tests {
         fn each_record_is_told_once(
             lines in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..300), cause()), 0..300),
             keeps: bool,
+            at_a_glance: bool,
             long in 0_usize..300,
         ) {
             let mut lines = lines;
             if let Some((line, _)) = lines.get_mut(long) {
                 line.resize(40_000 + long * 100, b'l');
             }
-            let told = told(keeps, &lines, 2);
+            let told = told(keeps, at_a_glance, &lines, 2);
             let mut seen = [BTreeSet::new(), BTreeSet::new()];
             for (place, it) in &told {
                 prop_assert_eq!(it.record, u64::from(place.block) * 1_000 + u64::from(place.record) + 1);
@@ -299,7 +372,7 @@ mod tests {
     fn the_first_are_told_alone_and_others_by_cause() {
         let mut lines: Vec<_> = (0..20).map(|at| line(at, Reason::NoKind)).collect();
         lines.extend((20..30).map(|at| line(at, column(at % 2))));
-        let told = told(false, &lines, 1);
+        let told = told(false, false, &lines, 1);
         let groups: Vec<(u64, &[u32], String)> =
             told.iter().map(|(_, it)| (it.record, it.others.as_slice(), it.cause.to_string())).collect();
         assert!(groups[..8].iter().zip(1..).all(|((record, others, _), at)| *record == at && others.is_empty()));
@@ -317,7 +390,7 @@ mod tests {
     fn ever_other_causes_are_told_by_their_word() {
         let mut lines: Vec<_> = (0..200).map(|at| line(at, column(at))).collect();
         lines.push(line(200, Reason::NoKind));
-        let told = told(false, &lines, 1);
+        let told = told(false, false, &lines, 1);
         // One behind the other: alone, by columns, and the rest with the first of their word.
         let records: Vec<u64> = told.iter().map(|(_, it)| it.records()).collect();
         assert_eq!(records.len(), SINGLY_MAX + CAUSES_MAX + 1);
@@ -329,7 +402,7 @@ mod tests {
     #[test]
     fn bytes_are_kept_by_so_many() {
         let lines: Vec<_> = (0..SINGLY_MAX + 200).map(|_| (vec![b'x'; 1 << 10], Reason::NoKind.into())).collect();
-        let told = told(true, &lines, 1);
+        let told = told(true, false, &lines, 1);
         let together: Vec<u64> = told[SINGLY_MAX..].iter().map(|(_, it)| it.records()).collect();
         assert_eq!(together, [63, 63, 63, 11]);
     }

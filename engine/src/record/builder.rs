@@ -165,7 +165,7 @@ impl KindBuilder {
             }
         }
         if !refused.is_empty() {
-            self.let_go(first, records, fields, origin.source, refused);
+            self.let_go(first, records, refused);
         }
         self.note_tracks(first, records, fields, origin.source, refused);
         self.source.resize(self.ts.len(), origin.source);
@@ -211,13 +211,16 @@ impl KindBuilder {
         let events = &mut self.events;
         let event_ids = fields.column(index.event_id);
         for record in 0..records {
+            // One that is refused is forgotten later, and keeps its place until then.
             if refused.holds(record) {
+                events.push(origin.source, "");
                 continue;
             }
             let pushed = converter.with_required_text("event_id", event_ids(record), |text| {
                 events.push(origin.source, text);
             });
             if let Err(cause) = pushed {
+                events.push(origin.source, "");
                 refused.note(record, cause);
             }
         }
@@ -262,15 +265,10 @@ impl KindBuilder {
 
     /// Forgets what is known of records that are refused, from the record `first` on.
     #[cold]
-    fn let_go<'a>(&mut self, first: usize, records: usize, fields: &impl Offered<'a>, source: u16, refused: &Refused) {
-        self.events.truncate(first);
+    fn let_go(&mut self, first: usize, records: usize, refused: &Refused) {
+        self.events.retain(first, |record| !refused.holds(record));
         let mut kept = first;
-        let event_ids = fields.column(self.index.event_id);
         for record in (0..records).filter(|record| !refused.holds(*record)) {
-            let events = &mut self.events;
-            let push = |text: &str| events.push(source, text);
-            let pushed = self.columns.converter.with_required_text("event_id", event_ids(record), push);
-            debug_assert!(pushed.is_ok(), "it has been looked at");
             (self.ts[kept], self.device[kept]) = (self.ts[first + record], self.device[first + record]);
             kept += 1;
         }

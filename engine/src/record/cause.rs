@@ -72,6 +72,9 @@ pub enum Reason {
     },
     NoKind,
     UnknownKind,
+    TooShort {
+        bytes_min: usize,
+    },
     Missing {
         column: String,
     },
@@ -172,7 +175,7 @@ impl Reason {
             Self::Csv { .. } => "bad_csv",
             Self::NoKind => "no_kind",
             Self::UnknownKind => "unknown_kind",
-            Self::Missing { .. } => "missing_field",
+            Self::Missing { .. } | Self::TooShort { .. } => "missing_field",
             Self::Unreadable { .. } | Self::NoSuchUnNumber => "bad_value",
             Self::OutOfRange { .. } | Self::NotAValue { .. } => "out_of_range",
             Self::TimeOutOfRange | Self::TimeInSeconds => "bad_time",
@@ -198,6 +201,9 @@ impl fmt::Display for Reason {
             Self::Csv { what } => write!(f, "not CSV: {what}"),
             Self::NoKind => write!(f, "no `kind`, and the source declares none"),
             Self::UnknownKind => write!(f, "`kind` is none of the declared kinds"),
+            Self::TooShort { bytes_min } => {
+                write!(f, "shorter than any record can be ({bytes_min} bytes); fields are missing")
+            }
             Self::Missing { column } => write!(f, "`{column}` is missing"),
             Self::Unreadable { column, wanted } => write!(f, "`{column}` is not {wanted}"),
             Self::OutOfRange { column } => write!(f, "`{column}` is outside its declared range"),

@@ -60,12 +60,21 @@ impl ShortTexts {
         self.blocks.len()
     }
 
-    /// Forgets all but the first ones.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.blocks.truncate(len);
-        while self.long.last().is_some_and(|(at, _)| *at as usize >= self.blocks.len()) {
-            self.long.pop();
+    /// Forgets those behind the first ones of which `keeps` does not tell to keep them, by their position there. O(all of
+    /// them), at what it takes to move a block.
+    pub(crate) fn retain(&mut self, first: usize, keeps: impl Fn(usize) -> bool) {
+        let mut kept = first;
+        let long = self.long.partition_point(|(at, _)| (*at as usize) < first);
+        let mut long = self.long.split_off(long).into_iter().peekable();
+        for at in first..self.blocks.len() {
+            let message = long.next_if(|(long, _)| *long as usize == at);
+            if keeps(at - first) {
+                self.long.extend(message.map(|(_, message)| (kept as u32, message)));
+                self.blocks[kept] = self.blocks[at];
+                kept += 1;
+            }
         }
+        self.blocks.truncate(kept);
     }
 
     /// Digests all of them, in their order.
@@ -137,11 +146,18 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_forgotten() {
-        let mut short = ShortTexts::default();
-        short.push(1, "a");
-        short.push(1, &"long".repeat(50));
-        short.truncate(1);
-        short.push(1, "b");
-        assert_eq!(short.take(&[1; 32]), [reference(&[1; 32], 1, "a"), reference(&[1; 32], 1, "b")]);
+        let texts: Vec<String> = (0..40).map(|at| format!("{at}").repeat(1 + at % 3 * 30)).collect();
+        for (first, every) in [(0, 2), (7, 3), (40, 1), (39, 1), (0, 1), (5, 50)] {
+            let mut short = ShortTexts::default();
+            for text in &texts {
+                short.push(1, text);
+            }
+            short.retain(first, |at| !at.is_multiple_of(every));
+            short.push(2, "b");
+            let kept = texts.iter().enumerate().filter(|(at, _)| *at < first || !(at - first).is_multiple_of(every));
+            let mut expected: Vec<Digest> = kept.map(|(_, text)| reference(&[1; 32], 1, text)).collect();
+            expected.push(reference(&[1; 32], 2, "b"));
+            assert_eq!(short.take(&[1; 32]), expected, "{first} {every}");
+        }
     }
 }

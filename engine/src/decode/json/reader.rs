@@ -8,6 +8,9 @@ use weir_memory::SpecialBytes;
 use super::{FieldTree, Known, Rows, Templates, Token, Tokens, scan_and_learn};
 use crate::record::{Cause, Field};
 
+/// Special bytes that are looked at one by one for the end of a line; a line that has more of them is searched.
+const SPECIALS_MAX: usize = 4;
+
 /// Reads chosen fields out of records of one source, as its decoder does.
 ///
 /// ```
@@ -67,6 +70,21 @@ impl FieldReader {
     /// Another text comes. It holds whole records, each on a line of its own.
     pub(crate) fn look_through(&mut self, text: &[u8]) {
         self.specials.look_through(text);
+    }
+
+    /// The end of the line at a position of the text that was looked through last.
+    #[inline]
+    pub(crate) fn line_end(&self, text: &[u8], from: usize) -> usize {
+        let mut at = from;
+        for _ in 0..SPECIALS_MAX {
+            at = self.specials.next(at);
+            match text.get(at) {
+                Some(b'\n') => return at,
+                Some(_) => at += 1,
+                None => return text.len(),
+            }
+        }
+        line_at(text, at).end
     }
 
     /// Reads the record at a position of the text, if it looks like one before it. `ends` says where the record's line

@@ -93,7 +93,7 @@ impl WrittenKeys {
         self.keys.push(WrittenKey { word, mask, length: text.len() as u16, slot, next });
     }
 
-    #[inline(always)]
+    #[inline]
     fn find(&self, text: &[u8; WRITTEN]) -> Option<(u16, usize)> {
         let word = u128::from_le_bytes(*text);
         let mut at = self.heads[Self::beginning(word)];
@@ -164,7 +164,7 @@ impl Node {
 
     /// The slot of the key that begins with this quote, and its length with quotes and colon; `None` says only that the key
     /// has to be read.
-    #[inline(always)]
+    #[inline]
     pub(super) fn written(&self, text: &[u8; WRITTEN]) -> Option<(u16, usize)> {
         self.written.find(text)
     }
