@@ -2,13 +2,13 @@
 //!
 //! What the expression engine cannot compute of one record (a cast of a text that is no number, a division by zero) it
 //! cannot compute of the whole batch. The others must not pay for that one, or whoever sends it slows everybody's records
-//! down. So an expression that has failed once is computed leniently from there on, where that comes to the same: a cast that
+//! down. So an expression that has failed is computed leniently for a while, where that comes to the same: a cast that
 //! fails gives null, and a second expression says of which rows one did. What cannot be told so is sought in ever smaller parts
 //! of the batch.
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, UInt32Array, new_null_array};
 use arrow::compute::{CastOptions, concat, nullif, take};
@@ -37,9 +37,12 @@ pub(crate) struct Computed {
     lenient: Option<Lenient>,
     /// Columns it reads that have numbered texts.
     symbols: Vec<usize>,
-    /// Whether it has failed of some row.
-    has_failed: AtomicBool,
+    /// Batches that are computed leniently before it is tried as it is again.
+    wary_for: AtomicU32,
 }
+
+/// So many batches after the last one of which it failed. One try that fails costs less than lenient computing of so many.
+const WARY_FOR: u32 = 64;
 
 /// The same with casts that give null where they fail.
 #[derive(Debug)]
@@ -69,19 +72,22 @@ impl Computed {
         let value = lenient(&exact, schema, &mut casts);
         let fails = casts.into_iter().reduce(|a, b| Arc::new(BinaryExpr::new(a, Operator::Or, b)));
         let lenient = value.zip(fails).map(|(value, fails)| Lenient { value, fails });
-        Self { exact, lenient, symbols, has_failed: AtomicBool::new(false) }
+        Self { exact, lenient, symbols, wary_for: AtomicU32::new(0) }
     }
 
     /// Computes it of every row.
     pub(crate) fn evaluate(&self, batch: &RecordBatch) -> Values {
         let batch = &self.with_own_texts(batch, batch.num_rows());
-        if !self.has_failed.load(Ordering::Relaxed) {
-            if let Ok(array) = array_of(&self.exact, batch) {
-                return Values { array, failed: Vec::new() };
-            }
-            self.has_failed.store(true, Ordering::Relaxed);
+        let wary_for = self.wary_for.load(Ordering::Relaxed);
+        if wary_for == 0
+            && let Ok(array) = array_of(&self.exact, batch)
+        {
+            return Values { array, failed: Vec::new() };
         }
-        self.leniently(batch).unwrap_or_else(|| self.in_parts(batch))
+        let values = self.leniently(batch).unwrap_or_else(|| self.in_parts(batch));
+        let has_failed = wary_for == 0 || !values.failed.is_empty();
+        self.wary_for.store(if has_failed { WARY_FOR } else { wary_for - 1 }, Ordering::Relaxed);
+        values
     }
 
     /// `None` if it fails for another reason than a cast.
@@ -322,12 +328,12 @@ mod tests {
         fn a_batch_is_computed_like_its_rows(
             rows in prop::collection::vec(row(), 1..40),
             texts in prop::collection::vec(text(), 1..60),
-            failed_before: bool,
+            wary_for in 0..3_u32,
         ) {
             let batch = batch(&rows, &texts);
             for (sql, _) in EXPRESSIONS {
                 let computed = computed(sql);
-                computed.has_failed.store(failed_before, Ordering::Relaxed);
+                computed.wary_for.store(wary_for, Ordering::Relaxed);
                 let values = computed.evaluate(&batch);
                 prop_assert_eq!(values.array.len(), rows.len());
                 let failed: BTreeSet<u32> = values.failed.iter().map(|(row, _)| *row).collect();
@@ -377,5 +383,18 @@ mod tests {
         let lane = own.column(0).as_dictionary::<Int32Type>();
         assert_eq!(lane.values().as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["t7", "t93"]);
         assert_eq!(lane.keys().iter().collect::<Vec<_>>(), [Some(0), None, Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn one_that_fails_no_longer_is_computed_as_it_is_again() {
+        let computed = computed("cast(text as int) > 2");
+        let of = |text: &str| {
+            computed.evaluate(&batch(&[(None, Some(text.to_owned()), None)], &["t".to_owned()])).failed.len()
+        };
+        assert_eq!((of("3"), computed.wary_for.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!((of("x"), computed.wary_for.load(Ordering::Relaxed)), (1, WARY_FOR));
+        assert_eq!((0..WARY_FOR).map(|_| of("3")).sum::<usize>(), 0);
+        assert_eq!(computed.wary_for.load(Ordering::Relaxed), 0);
+        assert_eq!((of("3"), computed.wary_for.load(Ordering::Relaxed)), (0, 0));
     }
 }

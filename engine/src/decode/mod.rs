@@ -7,6 +7,7 @@
 
 mod arrays;
 mod assembly;
+mod at_a_glance;
 mod csv;
 mod found;
 pub mod json;

@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use memchr::{memchr, memrchr};
 
 use super::arrays::Values;
 use super::assembly::{Assembly, Place};
+use super::at_a_glance::{AtAGlance, legible, may_begin_record, short_line_end, without_return};
 use super::csv::{Row, parse_row};
 use super::found::{Found, Waiting};
 use super::json::{FieldReader, line_at, line_end};
@@ -174,53 +174,18 @@ impl SourceDecoder {
         }
     }
 
-    /// The lines from a position on that begin like no record.
+    /// The lines from a position on that begin like no record, if those may be told together.
     #[inline]
     fn rubbish(&self, text: &[u8], at: usize) -> Option<AtAGlance> {
         let ends = |at| Some(self.json.line_end(text, at)).filter(|end| end - at <= self.record_bytes_max);
-        self.lines_of(text, at, |byte| !may_begin_record(byte), ends)
+        AtAGlance::of_lines(text, at, self.onward.refusals.lines_max(), |byte| !may_begin_record(byte), ends)
     }
 
-    /// The lines from a position on that have so few bytes that they are no records.
+    /// The lines from a position on that have so few bytes that they are no records, if those may be told together.
     #[inline]
     fn short_lines(&self, text: &[u8], at: usize) -> Option<AtAGlance> {
-        let bytes_min = self.plan.json_bytes_min;
-        let ends = |at: usize| {
-            let piece = &text[at..text.len().min(at + bytes_min)];
-            memchr(b'\n', piece).or_else(|| (piece.len() < bytes_min).then_some(piece.len())).map(|length| at + length)
-        };
-        self.lines_of(text, at, |byte| byte == b'{', ends)
-    }
-
-    /// The lines from a position on that begin so, as long as `ends` tells where one does.
-    #[inline]
-    fn lines_of(
-        &self,
-        text: &[u8],
-        from: usize,
-        begins: impl Fn(u8) -> bool,
-        ends: impl Fn(usize) -> Option<usize>,
-    ) -> Option<AtAGlance> {
-        if !self.onward.refusals.tells_together() {
-            return None;
-        }
-        let lines_max = if self.onward.refusals.keeps() { 1 } else { u32::MAX };
-        let (mut end, mut lines, mut next) = (from, 0, from);
-        while lines < lines_max
-            && let Some(byte) = text.get(next)
-            && begins(*byte)
-            && let Some(line_end) = ends(next)
-        {
-            // A return at its end is not the line's: one that has it is told for itself.
-            if text[line_end - 1] == b'\r' {
-                if lines == 0 {
-                    (end, lines, next) = (line_end - 1, 1, line_end + 1);
-                }
-                break;
-            }
-            (end, lines, next) = (line_end, lines + 1, line_end + 1);
-        }
-        (lines > 0).then_some(AtAGlance { end, lines, next })
+        let ends = |at| short_line_end(text, at, self.plan.json_bytes_min);
+        AtAGlance::of_lines(text, at, self.onward.refusals.lines_max(), |byte| byte == b'{', ends)
     }
 
     /// Objects that a source has found in something larger.
@@ -396,44 +361,6 @@ impl SourceDecoder {
     }
 }
 
-/// Lines one behind the other that have the same flaw.
-struct AtAGlance {
-    /// Where the last one ends.
-    end: usize,
-    lines: u32,
-    /// Where the line behind it begins.
-    next: usize,
-}
-
-fn without_return(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
-
-/// A block as text, and the lines of it that are none, which are blank there: what they cost is theirs, and no line beside
-/// them is read in another way.
-fn legible<'a>(bytes: &'a [u8], blanked: &'a mut Vec<u8>) -> (&'a str, Vec<Range<usize>>) {
-    if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
-        return (text, Vec::new());
-    }
-    blanked.extend_from_slice(bytes);
-    let (mut spoiled, mut from) = (Vec::new(), 0);
-    while let Err(error) = simdutf8::compat::from_utf8(&bytes[from..]) {
-        let at = from + error.valid_up_to();
-        let start = memrchr(b'\n', &bytes[from..at]).map_or(from, |before| from + before + 1);
-        let line = line_at(bytes, start);
-        blanked[line.clone()].fill(b' ');
-        from = line.end;
-        spoiled.push(line);
-    }
-    (simdutf8::basic::from_utf8(blanked).expect("what is no text is blank"), spoiled)
-}
-
-/// Whether a record may begin with a byte: what does not is told without being scanned.
-#[inline]
-fn may_begin_record(byte: u8) -> bool {
-    byte == b'{' || byte.is_ascii_whitespace()
-}
-
 /// By slot of a source, or field of its mapping: whether anything depends on it.
 fn wanted(plan: &SourcePlan, assembly: &Assembly) -> Vec<bool> {
     if let Some(mapping) = &plan.mapping {
@@ -446,41 +373,4 @@ fn wanted(plan: &SourcePlan, assembly: &Assembly) -> Vec<bool> {
         needed.filter_map(|column| slot_of[*column]).for_each(|slot| wanted[slot] = true);
     }
     wanted
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// Against each line by itself: what is text stays where it is, and nothing else does.
-        #[test]
-        fn lines_that_are_no_text_are_found(
-            lines in prop::collection::vec(
-                prop_oneof![
-                    prop::collection::vec(any::<u8>().prop_filter("a line", |byte| *byte != b'\n'), 0..20),
-                    "[a-z\u{4e00}-\u{9fff}]{0,40}".prop_map(String::into_bytes),
-                ],
-                0..30,
-            ),
-        ) {
-            let bytes = lines.join(&b'\n');
-            let mut blanked = Vec::new();
-            let (text, spoiled) = legible(&bytes, &mut blanked);
-            prop_assert_eq!(text.len(), bytes.len());
-            let (mut start, mut expected) = (0, Vec::new());
-            for line in &lines {
-                let range = start..start + line.len();
-                if std::str::from_utf8(line).is_ok() {
-                    prop_assert_eq!(&text.as_bytes()[range.clone()], &line[..]);
-                } else {
-                    expected.push(range.clone());
-                }
-                start = range.end + 1;
-            }
-            prop_assert_eq!(spoiled, expected);
-        }
-    }
 }

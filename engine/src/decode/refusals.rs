@@ -165,7 +165,7 @@ impl Refusals {
     /// they are not noted, because those that are told one by one say exactly what is wrong with them.
     pub(super) fn note_lines(&mut self, raw: &[u8], first: Place, lines: u32, flaw: Flaw) -> bool {
         let keeps = self.keeps();
-        if !self.tells_together() {
+        if self.lines_max() == 0 {
             return false;
         }
         let number = flaw.number();
@@ -191,13 +191,17 @@ impl Refusals {
         has_room
     }
 
-    /// Whether those that may be told one by one have been.
-    pub(super) fn tells_together(&self) -> bool {
-        self.singly >= SINGLY_MAX
+    /// How many lines may be noted at once; 0 while refused records are told one by one.
+    pub(super) fn lines_max(&self) -> u32 {
+        match (self.singly < SINGLY_MAX, self.keeps()) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => u32::MAX,
+        }
     }
 
     /// Whether the bytes of what is refused are kept.
-    pub(super) fn keeps(&self) -> bool {
+    fn keeps(&self) -> bool {
         self.sealer.is_some()
     }
 
