@@ -96,8 +96,8 @@ impl Partition {
         }
     }
 
-    /// Applies one batch. Its turn has come.
-    pub(crate) fn apply(&mut self, mut judged: Judged) {
+    /// Applies one batch. Its turn has come. `passed` is called before anybody is answered for it.
+    pub(crate) fn apply(&mut self, mut judged: Judged, passed: impl FnOnce()) {
         if judged.plan.generation != self.plan.generation {
             self.turn_to(Arc::clone(&judged.plan));
         }
@@ -141,6 +141,7 @@ impl Partition {
         let received: u64 = judged.received.values().sum();
         self.progress.add(received, 0);
         let (idle, replayed) = (judged.blocks.is_empty() && judged.shed.is_empty(), judged.turn.replayed);
+        passed();
         self.reply(judged, &fates);
         if !replayed {
             self.save_if_due(idle);

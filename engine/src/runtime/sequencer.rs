@@ -90,7 +90,7 @@ impl Sequencer {
             (waiting.last, waiting.last_is_judging) = (shard, false);
             drop(waiting);
             if let Some(partition) = self.partition.lock().as_mut() {
-                partition.apply(judged);
+                partition.apply(judged, || self.intake.passed());
             }
             self.intake.applied(turn + 1);
             waiting = self.waiting.lock();

@@ -132,7 +132,7 @@ impl Trial {
         let taken = self.taken(self.turn, block);
         self.turn += 1;
         let judged = self.bench.judge(taken);
-        self.partition.apply(judged);
+        self.partition.apply(judged, || ());
     }
 
     fn taken(&self, number: u64, block: Block) -> Taken {

@@ -88,7 +88,7 @@ struct State {
     bytes: usize,
     /// Of those bytes, by source.
     bytes_of: Vec<usize>,
-    /// Bytes of the turns that have been taken and not yet applied.
+    /// Bytes of the turns that have been taken and not yet passed.
     taken: VecDeque<usize>,
     pace: Pace,
     shed: ShedTally,
@@ -454,16 +454,22 @@ impl Intake {
         self.state.lock().bytes
     }
 
-    /// Says how many turns have been applied, so that others may be taken.
-    pub(crate) fn applied(&self, turns: u64) {
+    /// Nothing waits for the turn that is being applied any more: whoever has been answered for it, and brings more at once,
+    /// does not find it in his way.
+    pub(crate) fn passed(&self) {
         let now_ns = self.clock.monotonic_ns();
         let mut state = self.state.lock();
-        state.applied_turns = turns;
         // Turns are applied in the order in which they were taken.
         let bytes = state.taken.pop_front().unwrap_or_default();
         let busy = !state.queue.is_empty() || !state.taken.is_empty();
         let full = bytes >= self.batch_bytes_max(&state) / 2;
         state.pace.applied(bytes, full, now_ns, busy);
+    }
+
+    /// Says how many turns have been applied, so that others may be taken.
+    pub(crate) fn applied(&self, turns: u64) {
+        let mut state = self.state.lock();
+        state.applied_turns = turns;
         // A shard that waits for records need not hear of it.
         let somebody_waits = !state.queue.is_empty() || !state.again.waiting.is_empty() || state.sources_open == 0;
         drop(state);
@@ -553,6 +559,7 @@ mod tests {
         // What has been taken waits no less until it is applied.
         while let Some((taken, ())) = intake.take(Duration::ZERO, || ()) {
             assert!(intake.least_admitted(0, 1).is_none() || taken.turn.number > 0);
+            intake.passed();
             intake.applied(taken.turn.number + 1);
             if taken.blocks.is_empty() {
                 break;
@@ -609,6 +616,7 @@ mod tests {
         intake.source_ended();
         let (taken, ()) = intake.take(Duration::ZERO, || ()).unwrap();
         assert_eq!(taken.shed.iter().map(|(.., shed)| shed.count).sum::<u64>(), 2);
+        intake.passed();
         intake.applied(1);
         assert!(intake.take(Duration::ZERO, || ()).is_none());
     }

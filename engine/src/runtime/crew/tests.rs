@@ -105,6 +105,24 @@ fn what_has_no_room_is_given_back() {
     assert!(crew.bring(block(1, 2_000).0, Room::Offered).is_some());
 }
 
+#[test]
+fn who_has_been_answered_is_not_turned_away_for_what_he_was_answered_for() {
+    let crew = Arc::new(crew());
+    // More than may wait, as long as nothing is known of the pace.
+    let (mut block, _) = block(200_000, 1_000);
+    let (asked, is_busy) = (Arc::downgrade(&crew), Arc::new(AtomicBool::new(false)));
+    let found_busy = Arc::clone(&is_busy);
+    block.reply = Some(Box::new(move |_| {
+        let crew = asked.upgrade().expect("it is there");
+        found_busy.store(!crew.intake.has_room(), Ordering::Relaxed);
+    }));
+    assert!(crew.bring(block, Room::Offered).is_none());
+    let judged = judge(&crew, 0);
+    assert!(!crew.intake.has_room());
+    crew.sequencer.submit(0, judged);
+    assert!(!is_busy.load(Ordering::Relaxed));
+}
+
 /// Turns of which the second is ready before the first, and a shard may be judging a third. How many are applied once
 /// somebody who lends a hand has handed in the first.
 fn applied_by_a_hand(crew: &Crew, another_is_judging: bool) -> u64 {
