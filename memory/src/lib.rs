@@ -1,5 +1,5 @@
 //! The things of weir that Rust calls unsafe, kept apart from all that is not: mapping a file
-//! into memory ([`Mapping`]), asking the processor to fetch ahead ([`prefetch`]), looking at many
+//! into memory ([`Mapping`]), sharing texts while more are written behind them ([`GrowingTexts`]), asking the processor to fetch ahead ([`prefetch`]), looking at many
 //! bytes of text at once ([`SpecialBytes`], [`plain_prefix`], [`equal_bytes`]), asking the system for
 //! a core at once ([`go_first`]) and, for tests, counting what is allocated ([`CountingAllocator`]).
 
@@ -8,12 +8,14 @@
 #[cfg(feature = "mimalloc")]
 mod allocator;
 mod counting;
+mod growing;
 mod text;
 mod turns;
 
 #[cfg(feature = "mimalloc")]
 pub use allocator::{purge_delay_ms, steady_memory};
 pub use counting::CountingAllocator;
+pub use growing::GrowingTexts;
 pub use text::{SpecialBytes, equal_bytes, plain_prefix};
 pub use turns::go_first;
 

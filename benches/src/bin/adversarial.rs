@@ -31,6 +31,10 @@ rules:
   - { id: lanes, kind: window, from: vehicle, key: [site], measure: distinct(plate), window: { last: 60s, every: 5s }, emit: windows, purpose: p }
 ";
 
+/// How a window is told, and how it is not.
+const TOLD: &str = "emit: windows";
+const NOT_TOLD: &str = "levels: [{ name: full, enter: 1000000, exit: 900000, severity: high }]";
+
 /// A rule that cannot be computed of a lane that is no number.
 const COMPUTED: &str = "  - { id: computed, kind: match, from: vehicle, where: cast(lane as int) > 99999, purpose: p }
 ";
@@ -43,6 +47,8 @@ const APART: u64 = 2;
 const HOSTILE_BYTES: usize = 50 << 20;
 const HOSTILE_LINES: usize = 200_000;
 const PIECE: usize = 64 << 10;
+/// Values of a column that good records have, and more.
+const SYMBOLS_OF_GOOD: usize = 8;
 
 fn main() {
     weir_memory::steady_memory();
@@ -79,6 +85,12 @@ enum Setting {
     Computed,
     /// A source whose records are mapped, which cannot be done with every record.
     Mapped,
+    /// No site, device or lane is refused.
+    Roomy,
+    /// Each that is new is.
+    Full,
+    /// Windows are not told, but for a level that none reaches; nothing is refused either.
+    Levels,
 }
 
 type Hostile = Box<dyn Fn(usize) -> Vec<u8>>;
@@ -93,6 +105,7 @@ fn kinds() -> Vec<(&'static str, Hostile)> {
     };
     let whole = move |number: usize, tail: &str| format!("{},{tail}}}", head(number));
     let text: Vec<(&str, HostileText)> = vec![
+        ("no hostile line but a good one", Box::new(|n| own(n, "event_id"))),
         ("nested 100,000 deep", Box::new(|_| "[".repeat(100_000))),
         (
             "nested 60 deep, in a field nobody declared",
@@ -160,8 +173,6 @@ fn kinds() -> Vec<(&'static str, Hostile)> {
         ("a thousand empty objects in a row", Box::new(|_| ["{}"; 1_000].join("\n"))),
         ("an object of one field", Box::new(|n| format!("{{\"a\":{}}}", n % 10))),
         ("a kind and nothing else", Box::new(|n| format!("{{\"kind\":\"vehicle\",\"event_id\":\"{n}\"}}"))),
-        ("a device of its own", Box::new(|n| own(n, "device"))),
-        ("a site of its own", Box::new(|n| own(n, "site"))),
         ("a time long ago", Box::new(|n| own(n, "event_id").replace("1795000000000", "1700000000000"))),
         (
             "a time of its own within an hour",
@@ -191,7 +202,7 @@ fn own(number: usize, column: &str) -> String {
     )
 }
 
-/// The same where rules or sources compute something.
+/// The same where something else is asked for, or there is other room.
 fn kinds_of_settings() -> Vec<(&'static str, Setting, Hostile)> {
     let with_lane = |number: usize, lane: &str| {
         format!("{{\"kind\":\"vehicle\",\"event_id\":\"h{number}\",\"ts\":1795000000000,\"site\":\"s\",\"device\":\"d\",\"lane\":\"{lane}\",\"plate\":\"陕A12345\",\"confidence\":0.9}}")
@@ -206,6 +217,11 @@ fn kinds_of_settings() -> Vec<(&'static str, Setting, Hostile)> {
             Box::new(move |n| with_lane(n, &format!("L{n}"))),
         ),
         ("a source computes: a lane that is no number", Setting::Mapped, Box::new(move |n| with_lane(n, "L"))),
+        ("a device of its own", Setting::Roomy, Box::new(|n| own(n, "device").into_bytes())),
+        ("a device for which there is no room", Setting::Full, Box::new(|n| own(n, "device").into_bytes())),
+        ("a site of its own, in windows that are told", Setting::Roomy, Box::new(|n| own(n, "site").into_bytes())),
+        ("a site of its own, in windows that are not", Setting::Levels, Box::new(|n| own(n, "site").into_bytes())),
+        ("a site for which there is no room", Setting::Full, Box::new(|n| own(n, "site").into_bytes())),
     ]
 }
 
@@ -260,12 +276,21 @@ fn least(setting: Setting, streams: [&Strewn; 2], rounds: usize) -> ([f64; 2], S
 }
 
 fn run(setting: Setting, text: Vec<u8>) -> Summary {
-    let pack = parse(&if setting == Setting::Computed { format!("{PACK}{COMPUTED}") } else { PACK.to_owned() });
+    let pack = parse(&match setting {
+        Setting::Computed => format!("{PACK}{COMPUTED}"),
+        Setting::Levels => PACK.replace(TOLD, NOT_TOLD),
+        _ => PACK.to_owned(),
+    });
+    let symbols_max = match setting {
+        Setting::Roomy | Setting::Levels => HOSTILE_LINES + SYMBOLS_OF_GOOD,
+        Setting::Full => SYMBOLS_OF_GOOD,
+        _ => Limits::default().symbols_max,
+    };
     let map = (setting == Setting::Mapped).then(mapping);
     let sink = SinkSpec { streams: vec![Stream::Windows, Stream::DeadLetters], ..SinkSpec::alerts("drop", ["p"]) };
     Pipeline::builder(Catalog::builtin())
         .shared_pack(pack, Vec::new())
-        .limits(Limits { max_ahead_ms: i64::MAX / 2, ..Limits::default() })
+        .limits(Limits { max_ahead_ms: i64::MAX / 2, symbols_max, ..Limits::default() })
         .shards(1)
         .source(SourceSpec { map, ..SourceSpec::new("text", Format::Ndjson) }, Text(text))
         .sink(sink, Drop)

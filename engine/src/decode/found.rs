@@ -68,9 +68,7 @@ impl FoundKind {
     /// An empty row behind those that have been kept.
     #[inline]
     fn row(&mut self) -> Row<'_> {
-        let row = self.room();
-        row.fill(Token::default());
-        Row::new(row)
+        Row::new(self.room())
     }
 
     /// Room for a row there, with what others have left behind.
@@ -83,13 +81,12 @@ impl FoundKind {
         &mut self.tokens[range]
     }
 
-    /// Puts a record there whose values `token` gives by slot.
-    fn fill(&mut self, token: impl Fn(usize) -> Token) {
+    /// Puts a record there, whose values lie in their slots.
+    #[inline]
+    fn fill(&mut self, values: &Tokens) {
         self.room();
         let from = self.records * self.width();
-        for (place, slot) in self.tokens[from..].iter_mut().zip(&self.slots) {
-            *place = token(usize::from(*slot));
-        }
+        values.copy(&self.slots, &mut self.tokens[from..]);
     }
 }
 
@@ -133,8 +130,7 @@ impl Found {
             Some(kind) => kind,
             None => {
                 let kind = usize::from(kind_of(plan, || self.other.field(KIND_SLOT, text))?);
-                let other = &self.other;
-                self.kinds[kind].fill(|slot| other.token(slot));
+                self.kinds[kind].fill(&self.other);
                 kind
             }
         };
@@ -143,10 +139,10 @@ impl Found {
         Ok(())
     }
 
-    /// Takes a record whose values `token` gives by slot.
-    pub(super) fn push(&mut self, waiting: Waiting, token: impl Fn(usize) -> Token) {
+    /// Takes a record whose values lie in their slots.
+    pub(super) fn push(&mut self, waiting: Waiting, values: &Tokens) {
         let kind = &mut self.kinds[usize::from(waiting.kind)];
-        kind.fill(token);
+        kind.fill(values);
         kind.records += 1;
         self.order.push(waiting);
     }

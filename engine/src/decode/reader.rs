@@ -254,27 +254,52 @@ impl SourceDecoder {
         block: &Block,
         assembly: &mut Assembly,
     ) {
-        let record = match text {
-            Some(text) => self.short_enough(range.len()).map(|()| (text, range.clone(), 0)),
-            None => self.line(raw).map(|line| (line, 0..line.len(), range.start)),
+        let result = match text {
+            Some(text) => self.scanned(text, &range, place, block, assembly),
+            None => self.alone(raw, &range, place, block, assembly),
         };
-        let result = record.and_then(|(within, piece, base)| {
-            self.json.scan(within, piece, base)?;
-            let fields = self.json.fields(within);
-            if text.is_none() || self.plan.mapping.is_some() {
-                return self.onward.push(|slot| fields.field(slot), place, Some(&range), block, assembly);
-            }
-            let kind = kind_of(&self.plan, || fields.field(KIND_SLOT))?;
-            let waiting = Waiting { kind, place, range: range.start as u32..range.end as u32 };
-            self.found.push(waiting, |slot| self.json.token(slot));
-            Ok(())
-        });
         if let Err(cause) = result {
             self.onward.refusals.note(Some(raw), place, cause, block, assembly);
         }
         if self.found.is_full() {
             self.hand_on(text.unwrap_or_default(), block, assembly);
         }
+    }
+
+    /// A piece of a text.
+    fn scanned(
+        &mut self,
+        text: &str,
+        range: &Range<usize>,
+        place: Place,
+        block: &Block,
+        assembly: &mut Assembly,
+    ) -> Result<(), Cause> {
+        self.short_enough(range.len())?;
+        self.json.scan(text, range.clone())?;
+        let fields = self.json.fields(text);
+        if self.plan.mapping.is_some() {
+            return self.onward.push(|slot| fields.field(slot), place, Some(range), block, assembly);
+        }
+        let kind = kind_of(&self.plan, || fields.field(KIND_SLOT))?;
+        let waiting = Waiting { kind, place, range: range.start as u32..range.end as u32 };
+        self.found.push(waiting, self.json.tokens());
+        Ok(())
+    }
+
+    /// Bytes that may be no text; where they are, others behind them may not be.
+    fn alone(
+        &mut self,
+        raw: &[u8],
+        range: &Range<usize>,
+        place: Place,
+        block: &Block,
+        assembly: &mut Assembly,
+    ) -> Result<(), Cause> {
+        let line = self.line(raw)?;
+        self.json.scan_alone(line)?;
+        let fields = self.json.fields(line);
+        self.onward.push(|slot| fields.field(slot), place, Some(range), block, assembly)
     }
 
     fn csv(&mut self, index: u32, bytes: &[u8], slots: &[Option<usize>], block: &Block, assembly: &mut Assembly) {

@@ -92,9 +92,13 @@ impl<'a> Prober<'a> {
             let reading = Reading { text: Some(texts.value(value)), ..Reading::default() };
             probe.list.look_up(&reading, probe.min_grade, i64::MIN).is_some()
         };
-        let hits: Vec<bool> = (0..texts.len()).map(is_hit).collect();
+        // There may be far more symbols than rows: those are looked up that a row has.
+        let mut hits: Vec<Option<bool>> = vec![None; texts.len()];
         (0..symbols.len())
-            .filter(|row| symbols.keys().is_valid(*row) && hits[symbols.keys().value(*row) as usize])
+            .filter(|row| {
+                let value = symbols.keys().is_valid(*row).then(|| symbols.keys().value(*row) as usize);
+                value.is_some_and(|value| *hits[value].get_or_insert_with(|| is_hit(value)))
+            })
             .map(|row| row as u32)
             .collect()
     }

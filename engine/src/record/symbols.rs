@@ -7,12 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
-use arrow::buffer::{Buffer, OffsetBuffer};
+use arrow::array::ArrayRef;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
-
+use weir_memory::GrowingTexts;
 use weir_rules::schema::Column;
 
 use super::Layouts;
@@ -30,14 +29,13 @@ struct Table {
     texts: Vec<Arc<str>>,
     /// What the texts take, here and in caches and arrays.
     bytes: usize,
-    /// The texts one behind the other, and where each ends: to make an array of them is to copy two pieces of memory. One
-    /// text after the other takes a millisecond for sixty thousand, with every batch that brings a new one.
-    joined: Vec<u8>,
-    ends: Vec<i32>,
+    /// The same texts, of which an array is made with every batch that brings a new one: whoever makes up names must not make
+    /// the batches of all others dear.
+    joined: GrowingTexts,
     values: Option<ArrayRef>,
 }
 
-/// Places that hold a symbol's text: the table twice, its dictionary array of now and before, and caches.
+/// Places that hold a symbol's text: the table, twice with the room that it grows into, and caches.
 const COPIES: usize = 6;
 /// What a symbol takes besides its text.
 const ENTRY_BYTES: usize = 200;
@@ -69,12 +67,11 @@ impl Symbols {
         if table.texts.len() >= self.entries_max || bytes > self.bytes_max || text.len() > SYMBOL_BYTES_MAX {
             return None;
         }
+        if !table.joined.push(text) {
+            return None;
+        }
         table.bytes = bytes;
         let id = table.texts.len() as SymbolId;
-        let end = table.joined.len() + text.len();
-        let Ok(end) = i32::try_from(end) else { return None };
-        table.joined.extend_from_slice(text.as_bytes());
-        table.ends.push(end);
         let shared: Arc<str> = Arc::from(text);
         table.texts.push(Arc::clone(&shared));
         table.ids.insert(shared, id);
@@ -111,9 +108,7 @@ impl Symbols {
             return (Arc::clone(values), values.len());
         }
         let mut table = self.table.write();
-        let offsets: Vec<i32> = std::iter::once(0).chain(table.ends.iter().copied()).collect();
-        let offsets = OffsetBuffer::new(offsets.into());
-        let values: ArrayRef = Arc::new(StringArray::new(offsets, Buffer::from_vec(table.joined.clone()), None));
+        let values: ArrayRef = Arc::new(table.joined.array());
         table.values = Some(Arc::clone(&values));
         let len = values.len();
         (values, len)

@@ -35,8 +35,6 @@ pub(crate) struct Token {
     sort: Sort,
     start: u32,
     end: u32,
-    /// The record it was found in.
-    record: u32,
 }
 
 /// As wide as a position, so that a token is copied in one go.
@@ -56,7 +54,7 @@ enum Sort {
 impl Token {
     #[inline]
     fn new(sort: Sort, start: usize, end: usize) -> Self {
-        Self { sort, start: start as u32, end: end as u32, record: 0 }
+        Self { sort, start: start as u32, end: end as u32 }
     }
 
     /// The value, if it is a plain text.
@@ -91,21 +89,21 @@ pub(crate) const NOWHERE: u16 = u16::MAX;
 /// Where the values of a record go that is being read.
 pub(crate) struct Row<'a> {
     tokens: &'a mut [Token],
-    /// Number of the record, where tokens of others may be left behind.
-    record: u32,
 }
 
 impl<'a> Row<'a> {
-    /// A row of its own.
+    /// A row without a value.
+    #[inline]
     pub(crate) fn new(tokens: &'a mut [Token]) -> Self {
-        Self { tokens, record: 0 }
+        tokens.fill(Token::default());
+        Self { tokens }
     }
 
     /// Puts a value into its place, if that is somewhere.
     #[inline]
     fn set(&mut self, place: u16, token: Token) {
         if let Some(known) = self.tokens.get_mut(usize::from(place)) {
-            *known = Token { record: self.record, ..token };
+            *known = token;
         }
     }
 
@@ -126,39 +124,32 @@ pub(crate) trait Rows {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tokens {
     slots: Vec<Token>,
-    /// Number of the record they are of: what others have left behind is not there.
-    record: u32,
 }
 
 impl Rows for Tokens {
     fn row(&mut self, _: Option<usize>) -> Row<'_> {
-        self.record = self.record.wrapping_add(1);
-        if self.record == 0 {
-            self.slots.fill(Token::default());
-            self.record = 1;
-        }
-        Row { tokens: &mut self.slots, record: self.record }
+        Row::new(&mut self.slots)
     }
 }
 
 impl Tokens {
     /// Room for so many fields.
     pub(crate) fn new(slots: usize) -> Self {
-        Self { slots: vec![Token::default(); slots], record: 0 }
+        Self { slots: vec![Token::default(); slots] }
     }
 
     /// A value, borrowed from the text it was read in.
     #[inline]
     pub(crate) fn field<'a>(&self, slot: usize, text: &'a str) -> Field<'a> {
-        self.token(slot).field(text)
+        self.slots[slot].field(text)
     }
 
-    /// Where a value lies.
+    /// Copies the values of some slots into a row.
     #[inline]
-    pub(crate) fn token(&self, slot: usize) -> Token {
-        let token = self.slots[slot];
-        // Where a value would lie that is missing is of no interest.
-        Token { sort: if token.record == self.record { token.sort } else { Sort::Missing }, ..token }
+    pub(crate) fn copy(&self, slots: &[u16], row: &mut [Token]) {
+        for (place, slot) in row.iter_mut().zip(slots) {
+            *place = self.slots[usize::from(*slot)];
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use memchr::memchr;
 use weir_memory::SpecialBytes;
 
-use super::{FieldTree, Known, Rows, Templates, Token, Tokens, scan_and_learn};
+use super::{FieldTree, Known, Rows, Templates, Tokens, scan, scan_and_learn};
 use crate::record::{Cause, Field};
 
 /// Special bytes that are looked at one by one for the end of a line; a line that has more of them is searched.
@@ -115,16 +115,21 @@ impl FieldReader {
         ends(end).filter(|end| end - at <= bytes_max)
     }
 
-    /// Reads the record that is a piece of a text. The text begins at `base` of the one that was looked through last.
-    pub(crate) fn scan(&mut self, text: &str, piece: Range<usize>, base: usize) -> Result<(), Cause> {
-        let marks = Known { specials: &self.specials, base };
+    /// Reads the record that is a piece of the text that was looked through last.
+    pub(crate) fn scan(&mut self, text: &str, piece: Range<usize>) -> Result<(), Cause> {
+        let marks = Known(&self.specials);
         scan_and_learn(text, piece, marks, &self.tree, &mut self.tokens, &mut self.templates)
     }
 
-    /// Where a field of the record that was read last lies in the text it was read in.
+    /// Reads a record that lies anywhere.
+    pub(crate) fn scan_alone(&mut self, line: &str) -> Result<(), Cause> {
+        scan(line, &self.tree, &mut self.tokens)
+    }
+
+    /// Where the fields of the record that was read last lie in the text it was read in.
     #[inline]
-    pub(crate) fn token(&self, slot: usize) -> Token {
-        self.tokens.token(slot)
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The fields of the record that was read last, in the text it was read in.
@@ -145,7 +150,7 @@ impl FieldReader {
             if usual.is_some() {
                 each(record, Ok(self.fields(text)));
             } else if !record.bytes().all(|byte| byte.is_ascii_whitespace()) {
-                let result = self.scan(text, line.start..line.start + record.len(), 0);
+                let result = self.scan(text, line.start..line.start + record.len());
                 each(record, result.map(|()| self.fields(text)));
             }
             at = line.end + 1;

@@ -26,16 +26,13 @@ impl Marks for Sought {
     }
 }
 
-/// Marks of a larger text, in which this one begins at `base`.
-pub(super) struct Known<'a> {
-    pub(super) specials: &'a SpecialBytes,
-    pub(super) base: usize,
-}
+/// Marks that have been made of the text.
+pub(super) struct Known<'a>(pub(super) &'a SpecialBytes);
 
 impl Marks for Known<'_> {
     #[inline]
     fn next(&self, _: &[u8], at: usize) -> usize {
-        self.specials.next(self.base + at) - self.base
+        self.0.next(at)
     }
 }
 

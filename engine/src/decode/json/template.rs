@@ -23,6 +23,32 @@ const HEAD: usize = 32;
 /// The byte of a literal in which most differ: it lies in the key, behind `","` or `{"`.
 const TELLING: usize = 3;
 
+/// What records may begin with, as far as two bytes of their first keys tell: a bit for each hash of those.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Beginnings(u64);
+
+impl Beginnings {
+    pub(super) fn insert(&mut self, literal: &Literal) {
+        self.0 |= if literal.length as usize > TELLING { Self::bit(&literal.head) } else { u64::MAX };
+    }
+
+    /// Whether a record may begin at `at`; `false` is certain.
+    #[inline]
+    pub(super) fn may_stand(self, bytes: &[u8], at: usize) -> bool {
+        bytes
+            .get(at..)
+            .and_then(|text| text.first_chunk::<{ TELLING + 1 }>())
+            .is_none_or(|text| self.0 & Self::bit(text) != 0)
+    }
+
+    #[inline]
+    fn bit<const N: usize>(text: &[u8; N]) -> u64 {
+        let word = u32::from(text[TELLING - 1]) | u32::from(text[TELLING]) << 8;
+        // Fibonacci hashing (Knuth, TAOCP 3, 6.4).
+        1 << (word.wrapping_mul(0x9e37_79b9) >> 26)
+    }
+}
+
 /// A text that stands in every record of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Literal {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use weir_memory::SpecialBytes;
 
 use super::scanner::Leaf;
-use super::template::{Alike, Literal, Reader, Template};
+use super::template::{Alike, Beginnings, Literal, Reader, Template};
 use super::{Row, Rows, Sort, Token};
 use crate::record::{pack, pack_within};
 
@@ -156,6 +156,8 @@ pub(crate) struct Templates {
     names: Vec<u128>,
     /// Records that do not say their kind first, and then one for each kind.
     choices: Vec<Choice>,
+    /// What a record begins with that is like any template.
+    beginnings: Beginnings,
     /// Room for the values of one record.
     leaves: Vec<Leaf>,
 }
@@ -173,6 +175,7 @@ impl Templates {
             openings: Vec::new(),
             names: names.map(|(_, name)| name).collect(),
             choices: std::iter::once(choice(None)).chain(named).collect(),
+            beginnings: Beginnings::default(),
             leaves: Vec::new(),
         }
     }
@@ -180,6 +183,7 @@ impl Templates {
     /// Reads the record that begins at a position of a text into a row of its kind; gives the position behind its closing
     /// bracket. `None` says only that this record has to be scanned. `specials` are those of the text, which may hold other records
     /// behind this one, each on a line of its own.
+    #[inline]
     pub(crate) fn read(
         &mut self,
         text: &str,
@@ -187,7 +191,12 @@ impl Templates {
         specials: &SpecialBytes,
         rows: &mut impl Rows,
     ) -> Option<usize> {
-        let reader = Reader { text, bytes: text.as_bytes(), specials };
+        let may_stand = self.beginnings.may_stand(text.as_bytes(), at);
+        if may_stand { self.read_any(&Reader { text, bytes: text.as_bytes(), specials }, at, rows) } else { None }
+    }
+
+    /// The same of a record that begins like one of them.
+    fn read_any(&mut self, reader: &Reader<'_>, at: usize, rows: &mut impl Rows) -> Option<usize> {
         // Nearly all records begin like the last one of their kind.
         for number in 1..self.choices.len() {
             let Some(Template { lead: Some((lead, kind)), .. }) = self.choices[number].templates.first() else {
@@ -196,18 +205,18 @@ impl Templates {
             let Some(start) = lead.behind(reader.bytes, at) else { continue };
             let [from, to] = kind.map(|place| at + place as usize);
             let kind = (self.chooser?, Token::new(Sort::Text, from, to));
-            return self.choices[number].read_as_last(&reader, rows, kind, start);
+            return self.choices[number].read_as_last(reader, rows, kind, start);
         }
         let mut openings = self.openings.iter().filter(|opening| !opening.differs(reader.bytes, at));
         let opened = openings.find_map(|opening| opening.behind(reader.bytes, at));
         let (Some(start), Some(slot)) = (opened, self.chooser) else {
-            return self.choices[0].read(&reader, rows, None, at);
+            return self.choices[0].read(reader, rows, None, at);
         };
         let token = reader.text_at(start)?;
         let end = token.end as usize;
         let name = pack_within(reader.bytes, start..end)?;
         let choice = self.names.iter().position(|known| *known == name)?;
-        self.choices[choice + 1].read(&reader, rows, Some((slot, token)), end)
+        self.choices[choice + 1].read(reader, rows, Some((slot, token)), end)
     }
 
     /// Begins to watch how a record of a text is scanned.
@@ -248,6 +257,10 @@ impl Templates {
         }
         choice.passing = choice.patience;
         choice.templates.insert(0, template);
+        self.beginnings = Beginnings::default();
+        for template in self.choices.iter().flat_map(|choice| &choice.templates) {
+            self.beginnings.insert(template.before(0));
+        }
     }
 }
 
