@@ -11,8 +11,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::Value;
 use weir_benches::paced::Line;
 use weir_benches::parse;
+use weir_engine::credential::Issuers;
 use weir_engine::decode::{MapSpec, MappedField};
 use weir_engine::{
     Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream, Summary,
@@ -38,6 +40,13 @@ const NOT_TOLD: &str = "levels: [{ name: full, enter: 1000000, exit: 900000, sev
 /// A rule that cannot be computed of a lane that is no number.
 const COMPUTED: &str = "  - { id: computed, kind: match, from: vehicle, where: cast(lane as int) > 99999, purpose: p }
 ";
+
+/// A rule that asks what a credential is worth.
+const VERIFIED: &str = "  - { id: verified, kind: match, from: code, where: outcome = 'revoked', purpose: p }
+";
+
+/// Credentials and the certificates of who signed them.
+const CREDENTIALS: &str = include_str!("../../../testdata/identifiers/dcc_testdata.ndjson");
 
 /// Good records in a stream.
 const GOOD: u64 = 400_000;
@@ -85,6 +94,8 @@ enum Setting {
     Computed,
     /// A source whose records are mapped, which cannot be done with every record.
     Mapped,
+    /// Credentials are verified.
+    Verified,
     /// No site, device or lane is refused.
     Roomy,
     /// Each that is new is.
@@ -208,6 +219,7 @@ fn kinds_of_settings() -> Vec<(&'static str, Setting, Hostile)> {
         format!("{{\"kind\":\"vehicle\",\"event_id\":\"h{number}\",\"ts\":1795000000000,\"site\":\"s\",\"device\":\"d\",\"lane\":\"{lane}\",\"plate\":\"陕A12345\",\"confidence\":0.9}}")
             .into_bytes()
     };
+    let credential = credential();
     vec![
         ("a rule computes: a lane that is no number", Setting::Computed, Box::new(move |n| with_lane(n, "L"))),
         ("a rule computes: a new lane each", Setting::Computed, Box::new(move |n| with_lane(n, &format!("{n}")))),
@@ -217,6 +229,14 @@ fn kinds_of_settings() -> Vec<(&'static str, Setting, Hostile)> {
             Box::new(move |n| with_lane(n, &format!("L{n}"))),
         ),
         ("a source computes: a lane that is no number", Setting::Mapped, Box::new(move |n| with_lane(n, "L"))),
+        (
+            "a credential that has to be verified",
+            Setting::Verified,
+            Box::new(move |n| {
+                let text = &credential["prefix"];
+                format!("{{\"kind\":\"code\",\"event_id\":\"h{n}\",\"ts\":1795000000000,\"site\":\"s\",\"device\":\"d\",\"credential\":{text}}}").into_bytes()
+            }),
+        ),
         ("a device of its own", Setting::Roomy, Box::new(|n| own(n, "device").into_bytes())),
         ("a device for which there is no room", Setting::Full, Box::new(|n| own(n, "device").into_bytes())),
         ("a site of its own, in windows that are told", Setting::Roomy, Box::new(|n| own(n, "site").into_bytes())),
@@ -279,6 +299,7 @@ fn run(setting: Setting, text: Vec<u8>) -> Summary {
     let pack = parse(&match setting {
         Setting::Computed => format!("{PACK}{COMPUTED}"),
         Setting::Levels => PACK.replace(TOLD, NOT_TOLD),
+        Setting::Verified => format!("{PACK}{VERIFIED}"),
         _ => PACK.to_owned(),
     });
     let symbols_max = match setting {
@@ -290,6 +311,7 @@ fn run(setting: Setting, text: Vec<u8>) -> Summary {
     let sink = SinkSpec { streams: vec![Stream::Windows, Stream::DeadLetters], ..SinkSpec::alerts("drop", ["p"]) };
     Pipeline::builder(Catalog::builtin())
         .shared_pack(pack, Vec::new())
+        .issuers(issuers())
         .limits(Limits { max_ahead_ms: i64::MAX / 2, symbols_max, ..Limits::default() })
         .shards(1)
         .source(SourceSpec { map, ..SourceSpec::new("text", Format::Ndjson) }, Text(text))
@@ -298,6 +320,20 @@ fn run(setting: Setting, text: Vec<u8>) -> Summary {
         .expect("a pipeline")
         .run()
         .expect("a run")
+}
+
+/// The first credential of the test data.
+fn credential() -> Value {
+    let first = CREDENTIALS.lines().next().expect("there are some");
+    serde_json::from_str(first).expect("a credential, and who signed it")
+}
+
+/// Who signed it.
+fn issuers() -> Issuers {
+    let mut issuers = Issuers::default();
+    let certificates = serde_json::json!({ "certificates": [credential()["certificate_b64"]] });
+    issuers.add(&certificates.to_string()).expect("a certificate");
+    issuers
 }
 
 /// The records as they are, but for a lane that is counted from another end.

@@ -1,5 +1,7 @@
 //! The grammar of RFC 8259 over one line.
 
+mod nested;
+
 use std::ops::Range;
 
 use weir_memory::{SpecialBytes, plain_prefix};
@@ -9,6 +11,8 @@ use super::tree::{FieldTree, Node, Target, WRITTEN};
 use super::{AN_OBJECT, Row, Sort, Token, unescaped};
 use crate::limits::JSON_DEPTH_MAX;
 use crate::record::{Cause, Reason};
+
+const TOO_DEEP: Reason = Reason::TooDeep { depth_max: JSON_DEPTH_MAX };
 
 /// Tells where a text stops being plain.
 pub(super) trait Marks {
@@ -125,7 +129,7 @@ impl<'a, M: Marks> Scanner<'a, M> {
     fn enter(&mut self) -> Result<(), Cause> {
         self.at += 1;
         self.depth += 1;
-        if self.depth > JSON_DEPTH_MAX { Err(Reason::TooDeep { depth_max: JSON_DEPTH_MAX }.into()) } else { Ok(()) }
+        if self.depth > JSON_DEPTH_MAX { Err(TOO_DEEP.into()) } else { Ok(()) }
     }
 
     /// An object some of whose fields are wanted. Recursion is bounded by the depth of the tree.
@@ -373,65 +377,6 @@ impl<'a, M: Marks> Scanner<'a, M> {
                 }
             }
             _ => Err(bad()),
-        }
-    }
-
-    /// An array or object nobody wants: validated without recursion.
-    fn nested(&mut self) -> Result<(), Cause> {
-        let floor = self.depth;
-        // Bit d says whether the container at depth d is an object.
-        let mut objects = 0_u128;
-        loop {
-            // A value starts here.
-            match self.peek() {
-                Some(open @ (b'{' | b'[')) => {
-                    self.enter()?;
-                    let bit = 1_u128 << self.depth;
-                    objects = if open == b'{' { objects | bit } else { objects & !bit };
-                    self.space();
-                    let close = if open == b'{' { b'}' } else { b']' };
-                    if self.peek() == Some(close) {
-                        self.at += 1;
-                        self.depth -= 1;
-                    } else {
-                        if open == b'{' {
-                            self.string()?;
-                            self.colon()?;
-                        }
-                        continue;
-                    }
-                }
-                _ => {
-                    self.scalar()?;
-                }
-            }
-            // A value ended here.
-            loop {
-                if self.depth == floor {
-                    return Ok(());
-                }
-                self.space();
-                let in_object = objects & (1 << self.depth) != 0;
-                match (self.peek(), in_object) {
-                    (Some(b','), true) => {
-                        self.at += 1;
-                        self.space();
-                        self.string()?;
-                        self.colon()?;
-                        break;
-                    }
-                    (Some(b','), false) => {
-                        self.at += 1;
-                        self.space();
-                        break;
-                    }
-                    (Some(b'}'), true) | (Some(b']'), false) => {
-                        self.at += 1;
-                        self.depth -= 1;
-                    }
-                    _ => return Err(self.error("`,` or a closing bracket expected")),
-                }
-            }
         }
     }
 }
