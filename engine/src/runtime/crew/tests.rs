@@ -110,17 +110,17 @@ fn who_has_been_answered_is_not_turned_away_for_what_he_was_answered_for() {
     let crew = Arc::new(crew());
     // More than may wait, as long as nothing is known of the pace.
     let (mut block, _) = block(200_000, 1_000);
-    let (asked, is_busy) = (Arc::downgrade(&crew), Arc::new(AtomicBool::new(false)));
-    let found_busy = Arc::clone(&is_busy);
+    let (asked, found_room) = (Arc::downgrade(&crew), Arc::new(AtomicBool::new(false)));
+    let found = Arc::clone(&found_room);
     block.reply = Some(Box::new(move |_| {
         let crew = asked.upgrade().expect("it is there");
-        found_busy.store(!crew.intake.has_room(), Ordering::Relaxed);
+        found.store(crew.intake.has_room(), Ordering::Relaxed);
     }));
     assert!(crew.bring(block, Room::Offered).is_none());
     let judged = judge(&crew, 0);
     assert!(!crew.intake.has_room());
     crew.sequencer.submit(0, judged);
-    assert!(!is_busy.load(Ordering::Relaxed));
+    assert!(found_room.load(Ordering::Relaxed), "he was answered, and found room");
 }
 
 /// Turns of which the second is ready before the first, and a shard may be judging a third. How many are applied once
