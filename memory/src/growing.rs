@@ -11,6 +11,8 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 /// those that come later are not in it.
 ///
 /// ```
+/// use arrow::array::Array;
+///
 /// let mut texts = weir_memory::GrowingTexts::default();
 /// assert!(texts.push("gate"));
 /// let then = texts.array();
