@@ -3,7 +3,7 @@
 use weir_rules::schema::{Column, ColumnType, Normaliser};
 
 use super::symbols::SymbolCache;
-use super::{Cause, Field, Reason, SymbolId};
+use super::{Cause, Field, Reason, SymbolId, decimal};
 use crate::decode::json;
 use crate::limits::{NORMALISED_BYTES_MAX, SCORED_TEXTS_MAX, ZONES_PER_RECORD_MAX};
 use crate::normalise::{self, TimeReader};
@@ -210,9 +210,7 @@ impl Converter {
     fn number(column: &Column, field: Field<'_>) -> Result<Option<f64>, Cause> {
         let number = match field {
             Field::Missing | Field::Text("") => return Ok(None),
-            Field::Number(text) | Field::Text(text) => {
-                text.trim().parse().ok().filter(|number: &f64| number.is_finite())
-            }
+            Field::Number(text) | Field::Text(text) => decimal::number(text.trim()).filter(|number| number.is_finite()),
             Field::Float(number) => Some(number).filter(|number| number.is_finite()),
             Field::Integer(number) => Some(number as f64),
             _ => None,
@@ -225,7 +223,7 @@ impl Converter {
     fn integer(column: &Column, field: Field<'_>) -> Result<Option<i64>, Cause> {
         let number = match field {
             Field::Missing | Field::Text("") => return Ok(None),
-            Field::Number(text) | Field::Text(text) => text.trim().parse().ok(),
+            Field::Number(text) | Field::Text(text) => decimal::whole(text.trim()),
             Field::Integer(number) => Some(number),
             Field::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => Some(number as i64),
             _ => None,
@@ -256,7 +254,7 @@ impl Converter {
         let ms = match field {
             Field::Text(text) => time.read_ms(text),
             Field::Integer(ms) => Some(ms),
-            Field::Number(text) => text.parse().ok(),
+            Field::Number(text) => decimal::whole(text),
             Field::Float(ms) if ms.fract() == 0.0 && ms.abs() < 9e15 => Some(ms as i64),
             field => Self::plain(&mut self.spare, field).and_then(|text| time.read_ms(text)),
         };

@@ -9,6 +9,7 @@ mod cause;
 mod columns;
 mod common;
 mod convert;
+mod decimal;
 mod field;
 mod kind_rows;
 mod layout;

@@ -21,8 +21,10 @@ use crate::state::checkpoint::FreshIds;
 const BUCKET_MS: i64 = 1_000;
 /// Seconds before a new one that tell how much room it will need.
 const LOOK_BACK: usize = 8;
-/// Seconds whose table is found without a search.
-const RECENT: usize = 16;
+/// Seconds beyond the horizon that are kept until the newest one moves on: whoever sends old times makes a table with each.
+const BEYOND_MAX: usize = 1_024;
+/// Seconds whose table is found without a search: all that are remembered by default, 32 KiB.
+const RECENT: usize = 2_048;
 /// Places of the smallest table.
 const PLACES_MIN: usize = 64;
 
@@ -158,7 +160,7 @@ pub(crate) struct EventIds {
     /// The table of the newest second.
     newest_table: usize,
     /// Seconds found last, with the positions of their tables; each second has one place.
-    recent: [(i64, usize); RECENT],
+    recent: Box<[(i64, usize)]>,
     entries: usize,
     entries_max: usize,
     horizon_seconds: i64,
@@ -195,7 +197,7 @@ impl EventIds {
             free: Vec::new(),
             next: Next::default(),
             newest_table: 0,
-            recent: [NOTHING; RECENT],
+            recent: vec![NOTHING; RECENT].into(),
             entries: 0,
             entries_max,
             horizon_seconds: for_ms / BUCKET_MS + 1,
@@ -239,6 +241,9 @@ impl EventIds {
             while self.seconds.first_key_value().is_some_and(|(oldest, _)| *oldest < from) {
                 self.drop_oldest();
             }
+        }
+        while self.seconds.len() > 2 * self.horizon_seconds as usize + BEYOND_MAX {
+            self.drop_oldest();
         }
         while self.entries > self.entries_max {
             self.evicted += self.drop_oldest();
@@ -362,6 +367,23 @@ mod tests {
         assert_eq!((ids.evicted, ids.entries), (2, 2));
         assert!(ids.insert(5, 1_000_000_000));
         assert_eq!(ids.entries, 1);
+    }
+
+    #[test]
+    fn old_times_take_no_more_room_than_there_is_for_them() {
+        let mut ids = EventIds::new(1_000_000, 10_000);
+        let now_ms = 1_795_000_000_000;
+        assert!((0..10).all(|n| ids.insert(n + 1, now_ms - n as i64 * 1_000)));
+        for n in 0..100_000 {
+            assert!(ids.insert(n + 100, now_ms - 1_000_000 - n as i64 * 1_000));
+        }
+        let places: usize = ids.tables.iter().map(|table| table.places.capacity()).sum();
+        assert!(places <= PLACES_MIN * (22 + BEYOND_MAX + 1), "{places} places");
+        assert!(
+            (0..10).all(|n| !ids.insert(n + 1, now_ms - n as i64 * 1_000)),
+            "what lies within the horizon is known"
+        );
+        assert_eq!(ids.evicted, 0);
     }
 
     #[test]

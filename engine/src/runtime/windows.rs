@@ -1,6 +1,7 @@
 //! All window state of a partition: reporters and panes, shared between rules, and each rule's levels.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::{Body, Measure};
@@ -180,12 +181,12 @@ impl WindowSet {
         let clocks: Vec<PaneClock> = self.reporters.keys().filter(|clock| clock.kind == rows.kind).copied().collect();
         for clock in clocks {
             let reporters = self.reporters.get_mut(&clock).expect("it was just listed");
-            // By record: by how much it is late, and how far its device had come.
-            let mut late: BTreeMap<usize, (i64, i64)> = BTreeMap::new();
+            // Record by record: by how much it is late, and how far its device had come.
+            let mut late: Vec<(usize, i64, i64)> = Vec::new();
             for (record, fate) in fates.iter().enumerate() {
                 let Some(progress_ms) = fate.progress_ms() else { continue };
                 match clock.late_by_ms(rows.ts[record], progress_ms) {
-                    Some(late_by_ms) => drop(late.insert(record, (late_by_ms, progress_ms - clock.lateness_ms))),
+                    Some(late_by_ms) => late.push((record, late_by_ms, progress_ms - clock.lateness_ms)),
                     None => reporters.report(rows.ts[record], rows.device[record]),
                 }
             }
@@ -193,6 +194,8 @@ impl WindowSet {
                 let store = &mut self.stores[input.panes];
                 let mut waiting = Vec::with_capacity(TOGETHER);
                 let digests = input.digests(&judged.digests);
+                // Rows are in the order of their records.
+                let mut late = late.as_slice();
                 for row in input.selection.iter(rows.record_of_row.len()) {
                     let record = rows.record_of_row[row] as usize;
                     if matches!(fates[record], Fate::Duplicate) {
@@ -204,17 +207,22 @@ impl WindowSet {
                         inherited: rows.is_inherited(row),
                         contribution: input.contribution(row, rows.device[record], digests),
                     };
-                    match (late.get(&record), &mut *store) {
+                    while late.first().is_some_and(|(earlier, ..)| *earlier < record) {
+                        late = &late[1..];
+                    }
+                    match (late.first().filter(|(it, ..)| *it == record), &mut *store) {
                         (None, store) => {
                             waiting.push(observation());
                             if waiting.len() == TOGETHER {
                                 store.observe(&mut waiting);
                             }
                         }
-                        (Some((late_by_ms, passed_ms)), Store::Panes(panes)) if *late_by_ms <= clock.revise_for_ms => {
+                        (Some((_, late_by_ms, passed_ms)), Store::Panes(panes))
+                            if *late_by_ms <= clock.revise_for_ms =>
+                        {
                             panes.revise(&observation(), *passed_ms);
                         }
-                        (Some((late_by_ms, _)), _) => {
+                        (Some((_, late_by_ms, _)), _) => {
                             let told = late_for
                                 .last()
                                 .is_some_and(|it: &LateFor| it.panes == input.panes && it.record == record);
@@ -271,7 +279,12 @@ impl WindowSet {
                 }
             }
             for (length, mut all) in of_length {
-                closed.entry((at, length)).or_default().append(&mut all);
+                match closed.entry((at, length)) {
+                    Entry::Vacant(place) => {
+                        place.insert(all);
+                    }
+                    Entry::Occupied(before) => before.into_mut().append(&mut all),
+                }
             }
         }
         for ((at, _), closed) in &mut closed {

@@ -33,6 +33,7 @@ pub(crate) use fault::{Fault, FaultKind, TOLD_AGAIN_MS};
 pub(crate) use forecast::{Forecaster, normal_quantile};
 pub(crate) use level::{Change, LevelState, Thresholds};
 pub(crate) use measure::{Contribution, Direction, ONE, to_micro};
+pub(crate) use numbers::Numbers;
 pub(crate) use panes::{Closed, GroupKey, Observation, Panes, PanesSpec, Room, SavedPanes};
 pub(crate) use reporters::{PaneClock, Reporters, SavedReporters};
 pub(crate) use roster::{ZoneDevices, ZoneRoster};

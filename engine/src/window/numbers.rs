@@ -12,7 +12,7 @@ const NONE: u32 = u32::MAX;
 
 /// Numbers by key. A key that is one symbol, as a zone is, stands at that symbol's place: symbols are counted up from 0.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     near: Vec<u32>,
     others: HashMap<GroupKey, u32, RandomState>,
 }
@@ -25,7 +25,7 @@ fn place_of([symbol, rest @ ..]: &GroupKey) -> Option<usize> {
 
 impl Numbers {
     #[inline]
-    pub(super) fn get(&self, key: &GroupKey) -> Option<u32> {
+    pub(crate) fn get(&self, key: &GroupKey) -> Option<u32> {
         match place_of(key) {
             Some(place) => self.near.get(place).copied().filter(|number| *number != NONE),
             None => self.others.get(key).copied(),
@@ -33,7 +33,7 @@ impl Numbers {
     }
 
     /// Gives a key a number, another one if it has one.
-    pub(super) fn insert(&mut self, key: GroupKey, number: u32) {
+    pub(crate) fn insert(&mut self, key: GroupKey, number: u32) {
         let Some(place) = place_of(&key) else {
             self.others.insert(key, number);
             return;

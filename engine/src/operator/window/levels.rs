@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use weir_rules::pack::{Body, Level, Silence, WhenSilent, WindowSpec};
 
+use super::keys::{KeyState, KeyTexts, Keys, LastValue, SavedKey, Texts};
 use super::outlook::outlook;
 use super::outputs::{Told, WindowOutcome, tell};
 use super::placed::{PlacedZones, ZonesBySymbol};
-use crate::alert::Outlook;
 use crate::live::{LIVE_MAX, LiveValue};
 use crate::operator::PlannedRule;
 use crate::record::{Layouts, Symbols};
@@ -28,37 +26,20 @@ pub(crate) struct WindowOperator {
     zones: Arc<ZonesBySymbol>,
     /// Place of the zone in the key, if it is there.
     zone_place: Option<usize>,
-    keys: HashMap<GroupKey, KeyState, RandomState>,
+    keys: Keys,
     forecasts: usize,
     /// No key falls silent before this.
     quiet_from_ms: i64,
-    /// Texts of keys, as they are needed at every close.
-    texts: HashMap<GroupKey, KeyTexts, RandomState>,
+    texts: Texts,
     groups_max: usize,
     /// Values of zones that the zone table does not have, left out because nothing can divide them.
     pub(crate) without_figure: u64,
 }
 
-/// Texts of a key's values, in the order of its columns.
-pub(super) type KeyTexts = Arc<[Arc<str>]>;
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct KeyState {
-    levels: Vec<LevelState>,
-    last_end_ms: i64,
-    /// Up to where silence has been looked for; of a silent key, when it was told.
-    quiet_to_ms: i64,
-    silent: bool,
-    forecaster: Option<Box<Forecaster>>,
-    /// For whoever asks where the key stands.
-    #[serde(skip)]
-    last: Option<Box<(Closed, Option<Outlook>)>>,
-}
-
 /// A [`WindowOperator`] as it is kept in a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SavedLevels {
-    keys: Vec<(GroupKey, KeyState)>,
+    keys: Vec<(GroupKey, SavedKey)>,
     without_figure: u64,
 }
 
@@ -75,10 +56,10 @@ impl WindowOperator {
             symbols: spec.key.iter().map(|name| layouts.symbols[name].clone()).collect(),
             zones: Arc::clone(&zones.by_symbol),
             zone_place: spec.key.iter().position(|name| name == "zone"),
-            keys: HashMap::default(),
+            keys: Keys::new(spec.levels.len()),
             forecasts: 0,
             quiet_from_ms: i64::MIN,
-            texts: HashMap::default(),
+            texts: Texts::default(),
             groups_max,
             without_figure: 0,
         }
@@ -113,51 +94,73 @@ impl WindowOperator {
         planned: &PlannedRule,
         closed: &[Closed],
         quiet_to_ms: i64,
-        emit: impl FnMut(WindowOutcome),
+        mut emit: impl FnMut(WindowOutcome),
     ) {
         let Body::Window(spec) = &planned.rule.body else { return };
         // Windows of one key come in order of their ends. Most values change nothing and go nowhere; only those
         // that do need names and their place in the order.
         let mut told: Vec<Told<'_>> = Vec::new();
         let keeps_keys = !spec.levels.is_empty() || spec.forecast.is_some();
+        // Where they come in the order in which they are told, each is told before the next one is looked at.
+        let by_window = spec.silence.is_none() && closed.is_sorted_by_key(|closed| closed.end_ms);
         let mut keys = std::mem::take(&mut self.keys);
-        for closed in closed {
-            let mut closed = closed.clone();
-            let Some(figure) = self.figure(spec, &closed.key) else {
-                self.without_figure += 1;
-                continue;
-            };
-            closed.value /= figure;
-            closed.margin = closed.margin.map(|margin| margin / figure);
-            // What is told anew, or for the first time after later windows, is a value; levels have gone on.
-            let known = keys.get_mut(&closed.key);
-            let is_past = known.as_ref().is_some_and(|known| known.last_end_ms >= closed.end_ms) && !spec.session;
-            if closed.revision > 0 || is_past || !keeps_keys {
-                if closed.revision > 0 || is_past || spec.emit_windows {
-                    told.push(Told::value(self.texts_of(&closed.key), closed, None));
-                }
-            } else if let Some(state) = known {
-                self.step(spec, state, closed, &mut told);
-            } else {
-                let (key, mut state) = (closed.key, KeyState::new(spec, &closed));
-                self.step(spec, &mut state, closed, &mut told);
-                keys.insert(key, state);
+        for window in closed.chunk_by(|a, b| !by_window || a.end_ms == b.end_ms) {
+            for closed in window {
+                self.take_value(spec, &mut keys, closed.clone(), keeps_keys, &mut told);
+            }
+            if by_window {
+                tell(planned, spec, &told, &mut emit);
+                told.clear();
             }
         }
         self.keys = keys;
         if let Some(silence) = spec.silence {
             self.look_for_silence(spec, silence, quiet_to_ms, &mut told);
         }
-        tell(planned, spec, told, emit);
+        tell(planned, spec, &told, emit);
     }
 
-    /// A key's next value.
-    fn step<'s>(&mut self, spec: &'s WindowSpec, state: &mut KeyState, closed: Closed, told: &mut Vec<Told<'s>>) {
+    /// The value of a key in a window.
+    fn take_value<'s>(
+        &mut self,
+        spec: &'s WindowSpec,
+        keys: &mut Keys,
+        mut closed: Closed,
+        keeps_keys: bool,
+        told: &mut Vec<Told<'s>>,
+    ) {
+        let Some(figure) = self.figure(spec, &closed.key) else {
+            self.without_figure += 1;
+            return;
+        };
+        closed.value /= figure;
+        closed.margin = closed.margin.map(|margin| margin / figure);
+        // What is told anew, or for the first time after later windows, is a value; levels have gone on.
+        let known = keys.number_in_order(&closed.key);
+        let is_past = known.is_some_and(|it| keys.state(it).last_end_ms >= closed.end_ms) && !spec.session;
+        if closed.revision > 0 || is_past || !keeps_keys {
+            if closed.revision > 0 || is_past || spec.emit_windows {
+                told.push(Told::value(self.texts_of(&closed.key), closed, None));
+            }
+            return;
+        }
+        let number = known.unwrap_or_else(|| keys.add(closed.key, KeyState::new(spec, closed.end_ms)));
+        self.step(spec, keys.at(number), &closed, told);
+    }
+
+    /// A key's next value, of which its levels hear.
+    fn step<'s>(
+        &mut self,
+        spec: &'s WindowSpec,
+        (state, levels): (&mut KeyState, &mut [LevelState]),
+        closed: &Closed,
+        told: &mut Vec<Told<'s>>,
+    ) {
         let (key, end_ms) = (closed.key, closed.end_ms);
         if let Some(silence) = spec.silence
             && let Some(at_ms) = state.falls_silent(spec, silence, self.zone(&key), end_ms - 1)
         {
-            self.tell_silence(spec, silence, (key, at_ms), state, told);
+            self.tell_silence(spec, silence, (key, at_ms), (state, levels), told);
         }
         if std::mem::take(&mut state.silent) && spec.silence.is_some_and(|it| it.action == WhenSilent::Alert) {
             told.push(Told::change(self.texts_of(&key), closed.clone(), Change::Heard));
@@ -176,26 +179,26 @@ impl WindowOperator {
         let off_by = closed.margin.unwrap_or(0.0);
         let upper = closed.value + off_by;
         let looked = state.forecaster.as_deref().zip(spec.forecast).and_then(|(forecaster, forecast)| {
-            let enter = spec.levels.iter().zip(&state.levels).find(|(_, state)| !state.is_active());
+            let enter = spec.levels.iter().zip(&*levels).find(|(_, state)| !state.is_active());
             let enter = enter.map(|(level, _)| (level, self.thresholds(level, &key, end_ms).enter));
             outlook(forecaster, forecast, spec.every_ms, (closed.value, off_by), enter)
         });
         if spec.emit_windows {
-            told.push(Told::value(self.texts_of(&key), closed.clone(), looked.clone()));
+            told.push(Told::value(self.texts_of(&key), closed.clone(), looked.clone().map(Box::new)));
         }
-        for (at, level) in spec.levels.iter().enumerate() {
+        for (level, holds) in spec.levels.iter().zip(levels) {
             let thresholds = self.thresholds(level, &key, end_ms);
-            let told_early = state.levels[at].told_early.take() == Some(end_ms);
-            let changed = state.levels[at].step(level, thresholds, upper, follows);
+            let told_early = holds.told_early.take() == Some(end_ms);
+            let changed = holds.step(level, thresholds, upper, follows);
             let mut tell = |change, closed: Closed, revision| {
                 let texts = self.texts_of(&key);
-                let (level, outlook) = (Some((level, thresholds)), looked.clone());
+                let (level, outlook) = (Some((level, thresholds)), looked.clone().map(Box::new));
                 told.push(Told { level, revision, outlook, ..Told::change(texts, closed, change) });
             };
             match changed {
                 Some(Change::Enter) if spec.early => {
                     if !told_early {
-                        tell(Change::Enter, early(&closed, thresholds), 0);
+                        tell(Change::Enter, early(closed, thresholds), 0);
                     }
                     tell(Change::Enter, closed.clone(), 1);
                 }
@@ -205,37 +208,33 @@ impl WindowOperator {
             let comes = looked
                 .as_ref()
                 .is_some_and(|it| it.level.as_deref() == Some(&level.name) && it.minutes_to_level.is_some());
-            let state = &mut state.levels[at];
-            if state.is_active() || upper < thresholds.exit && !comes {
-                state.expected = false;
-            } else if comes && !state.expected && changed.is_none() {
-                state.expected = true;
+            if holds.is_active() || upper < thresholds.exit && !comes {
+                holds.expected = false;
+            } else if comes && !holds.expected && changed.is_none() {
+                holds.expected = true;
                 tell(Change::Expected, closed.clone(), 0);
             }
         }
-        match &mut state.last {
-            Some(last) => **last = (closed, looked),
-            None => state.last = Some(Box::new((closed, looked))),
-        }
+        state.last = Some(LastValue::of(closed, looked));
     }
 
     /// Where each key stands.
     pub(crate) fn live(&self, planned: &PlannedRule, values: &mut Vec<LiveValue>) {
         let Body::Window(spec) = &planned.rule.body else { return };
-        for (key, state) in &self.keys {
-            let Some(last) = state.last.as_deref().filter(|_| values.len() < LIVE_MAX) else { continue };
+        for (key, state, levels) in self.keys.iter() {
+            let Some(last) = state.last.as_ref().filter(|_| values.len() < LIVE_MAX) else { continue };
             let texts = self.symbols.iter().zip(key).map(|(symbols, id)| symbols.text(*id).to_string());
-            let holding = spec.levels.iter().zip(&state.levels).filter(|(_, state)| state.is_active());
+            let holding = spec.levels.iter().zip(levels).filter(|(_, state)| state.is_active());
             values.push(LiveValue {
                 rule: planned.rule.id.clone(),
                 key: spec.key.iter().cloned().zip(texts).collect(),
                 end_ms: state.last_end_ms,
-                value: last.0.value,
-                margin: last.0.margin,
-                completeness: last.0.completeness,
+                value: last.value,
+                margin: last.margin,
+                completeness: last.completeness,
                 levels: holding.map(|(level, _)| level.name.clone()).collect(),
                 silent: state.silent,
-                forecast: last.1.clone(),
+                forecast: last.outlook.as_deref().cloned(),
             });
         }
     }
@@ -261,9 +260,9 @@ impl WindowOperator {
             for (at, level) in spec.levels.iter().enumerate() {
                 let thresholds = self.thresholds(level, key, end_ms);
                 let fresh = LevelState::default();
-                let known = self.keys.get(key);
-                let state = known.map_or(&fresh, |known| &known.levels[at]);
-                let follows = known.is_none_or(|known| known.last_end_ms + spec.every_ms == end_ms);
+                let known = self.keys.number(key);
+                let state = known.map_or(&fresh, |known| &self.keys.levels(known)[at]);
+                let follows = known.is_none_or(|it| self.keys.state(it).last_end_ms + spec.every_ms == end_ms);
                 if state.told_early == Some(end_ms) || !state.would_enter(level, follows) {
                     continue;
                 }
@@ -279,19 +278,18 @@ impl WindowOperator {
                     completeness: None,
                     revision: 0,
                 };
-                let state = self.keys.entry(*key).or_insert_with(|| KeyState {
-                    last_end_ms: end_ms - spec.every_ms,
-                    quiet_to_ms: end_ms - spec.every_ms,
-                    ..KeyState::new(spec, &closed)
+                let number = known.unwrap_or_else(|| {
+                    let quiet_to_ms = end_ms - spec.every_ms;
+                    self.keys.add(*key, KeyState { quiet_to_ms, ..KeyState::new(spec, end_ms) })
                 });
-                state.levels[at].told_early = Some(end_ms);
+                self.keys.at(number).1[at].told_early = Some(end_ms);
                 self.expect_from(spec, end_ms - spec.every_ms);
                 let texts = self.texts_of(key);
                 let change = Told::change(texts, closed, Change::Enter);
                 told.push(Told { level: Some((level, thresholds)), ..change });
             }
         }
-        tell(planned, spec, told, emit);
+        tell(planned, spec, &told, emit);
     }
 
     /// A key had its last value then.
@@ -306,16 +304,21 @@ impl WindowOperator {
             return;
         }
         let waiting = |state: &KeyState| !state.silent && state.last_end_ms + silence.after_ms <= to_ms;
-        let keys: Vec<GroupKey> = self.keys.iter().filter(|(_, state)| waiting(state)).map(|(key, _)| *key).collect();
-        for key in keys {
-            let Some(mut state) = self.keys.remove(&key) else { continue };
+        let mut keys = std::mem::take(&mut self.keys);
+        let found: Vec<(usize, GroupKey)> = keys
+            .iter()
+            .enumerate()
+            .filter_map(|(number, (key, state, _))| waiting(state).then_some((number, *key)))
+            .collect();
+        for (number, key) in found {
+            let (state, levels) = keys.at(number);
             if let Some(at_ms) = state.falls_silent(spec, silence, self.zone(&key), to_ms) {
-                self.tell_silence(spec, silence, (key, at_ms), &mut state, told);
+                self.tell_silence(spec, silence, (key, at_ms), (state, levels), told);
             }
-            self.keys.insert(key, state);
         }
-        let heard = self.keys.values().filter(|state| !state.silent);
-        self.quiet_from_ms = heard.map(|state| state.quiet_to_ms + silence.after_ms).min().unwrap_or(i64::MAX);
+        self.keys = keys;
+        let heard = self.keys.iter().filter(|(_, state, _)| !state.silent);
+        self.quiet_from_ms = heard.map(|(_, state, _)| state.quiet_to_ms + silence.after_ms).min().unwrap_or(i64::MAX);
     }
 
     fn tell_silence<'s>(
@@ -323,7 +326,7 @@ impl WindowOperator {
         spec: &'s WindowSpec,
         silence: Silence,
         (key, at_ms): (GroupKey, i64),
-        state: &mut KeyState,
+        (state, levels): (&KeyState, &mut [LevelState]),
         told: &mut Vec<Told<'s>>,
     ) {
         let texts = self.texts_of(&key);
@@ -340,7 +343,7 @@ impl WindowOperator {
             WhenSilent::Hold => {}
             WhenSilent::Alert => told.push(Told::change(texts, nothing, Change::Silent)),
             WhenSilent::Clear => {
-                for (level, state) in spec.levels.iter().zip(&mut state.levels).filter(|(_, state)| state.is_active()) {
+                for (level, state) in spec.levels.iter().zip(levels).filter(|(_, state)| state.is_active()) {
                     state.clear();
                     let thresholds = self.thresholds(level, &key, at_ms);
                     let change = Told::change(Arc::clone(&texts), nothing.clone(), Change::Exit);
@@ -351,26 +354,18 @@ impl WindowOperator {
     }
 
     fn texts_of(&mut self, key: &GroupKey) -> KeyTexts {
-        if let Some(texts) = self.texts.get(key) {
-            return Arc::clone(texts);
-        }
-        if self.texts.len() >= self.groups_max {
-            self.texts.clear();
-        }
-        let texts: KeyTexts = self.symbols.iter().zip(key).map(|(symbols, id)| symbols.text(*id)).collect();
-        self.texts.insert(*key, Arc::clone(&texts));
-        texts
+        let symbols = &self.symbols;
+        let make = || symbols.iter().zip(key).map(|(symbols, id)| symbols.text(*id)).collect();
+        self.texts.of(key, self.groups_max, make)
     }
 
     pub(crate) fn save(&self) -> SavedLevels {
-        let mut keys: Vec<_> = self.keys.iter().map(|(key, it)| (*key, it.clone())).collect();
-        keys.sort_unstable_by_key(|(key, _)| *key);
-        SavedLevels { keys, without_figure: self.without_figure }
+        SavedLevels { keys: self.keys.save(), without_figure: self.without_figure }
     }
 
     pub(crate) fn load(&mut self, saved: SavedLevels) {
-        self.keys = saved.keys.into_iter().collect();
-        self.forecasts = self.keys.values().filter(|state| state.forecaster.is_some()).count();
+        self.keys.load(saved.keys);
+        self.forecasts = self.keys.iter().filter(|(_, state, _)| state.forecaster.is_some()).count();
         self.without_figure = saved.without_figure;
     }
 }
@@ -381,15 +376,9 @@ fn early(closed: &Closed, thresholds: Thresholds) -> Closed {
 }
 
 impl KeyState {
-    fn new(spec: &WindowSpec, closed: &Closed) -> Self {
-        Self {
-            levels: vec![LevelState::default(); spec.levels.len()],
-            last_end_ms: closed.end_ms - spec.every_ms,
-            quiet_to_ms: closed.end_ms,
-            silent: false,
-            forecaster: None,
-            last: None,
-        }
+    /// Of a key whose first window ends then.
+    fn new(spec: &WindowSpec, end_ms: i64) -> Self {
+        Self { last_end_ms: end_ms - spec.every_ms, quiet_to_ms: end_ms, silent: false, forecaster: None, last: None }
     }
 
     /// When the key fell silent, if it did by `to_ms`: no value for so long, while its zone was open.

@@ -4,6 +4,7 @@
 //! panes themselves are the runtime's; a [`WindowOperator`] is what a rule keeps for itself: it
 //! divides values, steps levels and tells which changed.
 
+mod keys;
 mod levels;
 mod outlook;
 mod outputs;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weir_rules::pack::{Level, Measure, WindowSpec};
 
-use super::levels::KeyTexts;
+use super::keys::KeyTexts;
 use crate::alert::{
     Alert, AlertIdentity, Outlook, Proposed, WindowRange, WindowValue, format_time, format_value, render,
 };
@@ -19,11 +19,11 @@ pub(super) struct Told<'s> {
     pub(super) change: Option<Change>,
     pub(super) level: Option<(&'s Level, Thresholds)>,
     pub(super) revision: u32,
-    pub(super) outlook: Option<Outlook>,
+    pub(super) outlook: Option<Box<Outlook>>,
 }
 
 impl Told<'_> {
-    pub(super) fn value(texts: KeyTexts, closed: Closed, outlook: Option<Outlook>) -> Self {
+    pub(super) fn value(texts: KeyTexts, closed: Closed, outlook: Option<Box<Outlook>>) -> Self {
         let revision = closed.revision;
         Self { texts, closed, change: None, level: None, revision, outlook }
     }
@@ -44,21 +44,17 @@ pub(crate) enum WindowOutcome {
 }
 
 /// Tells in order of window end and key text.
-pub(super) fn tell(
-    planned: &PlannedRule,
-    spec: &WindowSpec,
-    mut told: Vec<Told<'_>>,
-    mut emit: impl FnMut(WindowOutcome),
-) {
-    told.sort_by(|a, b| (a.closed.end_ms, &a.texts).cmp(&(b.closed.end_ms, &b.texts)));
-    for told in told {
+pub(super) fn tell(planned: &PlannedRule, spec: &WindowSpec, told: &[Told<'_>], mut emit: impl FnMut(WindowOutcome)) {
+    let mut windows = Windows::default();
+    for at in in_order(told) {
+        let told = &told[at];
         let key: BTreeMap<String, String> =
             spec.key.iter().cloned().zip(told.texts.iter().map(ToString::to_string)).collect();
         let Some(change) = told.change else {
-            emit(WindowOutcome::Value(Box::new(window_value(planned, spec, &told, key))));
+            emit(WindowOutcome::Value(Box::new(window_value(planned, spec, told, windows.range(&told.closed), key))));
             continue;
         };
-        let alert = level_alert(planned, spec, &told, change, &key);
+        let alert = level_alert(planned, spec, told, &windows.range(&told.closed), change, &key);
         let proposal = told.level.and_then(|(level, _)| level.propose.as_ref().map(|propose| (level, propose)));
         let proposal = proposal.filter(|_| change == Change::Enter && told.revision == 0);
         let proposal = proposal.map(|(level, propose)| Proposed {
@@ -81,14 +77,51 @@ pub(super) fn tell(
     }
 }
 
-fn range(closed: &Closed) -> WindowRange {
-    WindowRange { start: format_time(closed.start_ms), end: format_time(closed.end_ms) }
+/// Places of what is told, in order of window end and key text; what is said of one key stays as it is.
+fn in_order(told: &[Told<'_>]) -> impl Iterator<Item = usize> {
+    // Most keys differ in their first bytes, which lie side by side here, and their texts do not.
+    let beginning = |texts: &KeyTexts| {
+        let mut bytes = [0; 16];
+        let first = texts.first().map_or(&[][..], |text| text.as_bytes());
+        let len = first.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&first[..len]);
+        u128::from_be_bytes(bytes)
+    };
+    let mut places: Vec<(i64, u128, usize)> =
+        told.iter().enumerate().map(|(at, it)| (it.closed.end_ms, beginning(&it.texts), at)).collect();
+    places.sort_unstable_by(|a, b| {
+        let texts = || told[a.2].texts.cmp(&told[b.2].texts);
+        (a.0, a.1).cmp(&(b.0, b.1)).then_with(texts).then(a.2.cmp(&b.2))
+    });
+    places.into_iter().map(|(_, _, at)| at)
+}
+
+/// The moments of windows as texts: most of what is told together is of one window.
+#[derive(Default)]
+struct Windows {
+    last: Option<(i64, i64, WindowRange)>,
+}
+
+impl Windows {
+    fn range(&mut self, closed: &Closed) -> WindowRange {
+        match &self.last {
+            Some((start_ms, end_ms, range)) if (*start_ms, *end_ms) == (closed.start_ms, closed.end_ms) => {
+                range.clone()
+            }
+            _ => {
+                let range = WindowRange { start: format_time(closed.start_ms), end: format_time(closed.end_ms) };
+                self.last = Some((closed.start_ms, closed.end_ms, range.clone()));
+                range
+            }
+        }
+    }
 }
 
 fn window_value(
     planned: &PlannedRule,
     spec: &WindowSpec,
     told: &Told<'_>,
+    window: WindowRange,
     key: BTreeMap<String, String>,
 ) -> WindowValue {
     let closed = &told.closed;
@@ -96,7 +129,7 @@ fn window_value(
         rule: planned.rule.id.clone(),
         purpose: planned.rule.purpose.clone(),
         key,
-        window: range(closed),
+        window,
         start_ms: closed.start_ms,
         end_ms: closed.end_ms,
         revision: closed.revision,
@@ -104,7 +137,7 @@ fn window_value(
         value: closed.value,
         margin: closed.margin,
         completeness: closed.completeness,
-        forecast: told.outlook.clone(),
+        forecast: told.outlook.as_deref().cloned(),
     }
 }
 
@@ -131,12 +164,12 @@ fn level_alert(
     planned: &PlannedRule,
     spec: &WindowSpec,
     told: &Told<'_>,
+    window: &WindowRange,
     changed: Change,
     key: &BTreeMap<String, String>,
 ) -> Alert {
     let rule = &planned.rule;
     let Told { closed, level, outlook, .. } = told;
-    let window = range(closed);
     let value = Some(closed.value).filter(|value| !value.is_nan());
     let threshold = level.map(|(_, at)| if changed == Change::Exit { at.exit } else { at.enter });
     let level = level.map(|(level, _)| level);
@@ -186,10 +219,51 @@ fn level_alert(
         level: level.map(|level| level.name.clone()),
         change: Some(changed.word()),
         completeness: closed.completeness,
-        forecast: outlook.clone(),
+        forecast: outlook.as_deref().cloned(),
         say: rule.alerting.say.as_ref().map(|say| render(say, field)),
         window: Some(window.clone()),
         evidence,
         ..blank_alert(planned, identity(planned, key, closed, &ordinal), window.end.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// As a stable sort by window end and whole texts has it, however alike texts begin.
+        #[test]
+        fn what_is_told_comes_in_order_of_whole_texts(
+            keys in prop::collection::vec(
+                (0i64..3, prop::collection::vec("(a|b|\u{0}|site-of-one-city-)[ab\u{0}]{0,2}", 0..3)),
+                0..40,
+            )
+        ) {
+            let told: Vec<Told<'_>> = keys
+                .iter()
+                .enumerate()
+                .map(|(number, (end_ms, texts))| {
+                    let texts = texts.iter().map(|text| Arc::from(text.as_str())).collect();
+                    let closed = Closed {
+                        key: [0; 4],
+                        start_ms: 0,
+                        end_ms: *end_ms,
+                        value: number as f64,
+                        margin: None,
+                        completeness: None,
+                        revision: 0,
+                    };
+                    Told::value(texts, closed, None)
+                })
+                .collect();
+            let mut wanted: Vec<usize> = (0..told.len()).collect();
+            wanted.sort_by_key(|at| &keys[*at]);
+            prop_assert_eq!(in_order(&told).collect::<Vec<_>>(), wanted);
+        }
     }
 }
