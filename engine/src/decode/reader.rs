@@ -91,7 +91,7 @@ impl SourceDecoder {
             }
             Payload::Alive(devices) => {
                 // A device without a number has no room among the symbols, and has sent no record either.
-                let numbers = devices.iter().filter_map(|device| self.devices.intern(device));
+                let numbers = devices.iter().filter_map(|device| self.devices.intern_by(device, Some(self.plan.id)));
                 assembly.heard.extend(numbers.map(|device| (self.plan.id, device)));
             }
         }

@@ -130,6 +130,7 @@ impl KindBuilder {
     /// Appends so many records, but for those that break a rule of their schema.
     pub(crate) fn fill<'a>(&mut self, records: usize, fields: &impl Offered<'a>, means: &mut Means<'_>) {
         let first = self.ts.len();
+        means.caches.named_by(means.origin.source);
         self.common(records, fields, means);
         let Means { origin, time, caches, refused, .. } = means;
         let outcomes = self.outcomes(records, fields, first, origin.received_ms, refused);

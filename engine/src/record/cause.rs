@@ -218,7 +218,7 @@ impl fmt::Display for Reason {
             Self::TooManySymbols { column, max } => {
                 write!(
                     f,
-                    "`{column}` has had more than {max} distinct values, or has no room for their texts (limits.symbols, limits.memory)"
+                    "`{column}` has no room for another value: there are {max} at most, and some are kept for sources that have named few (limits.symbols, limits.memory)"
                 )
             }
             Self::TextTooLong { column, max } => {

@@ -33,6 +33,40 @@ struct Table {
     /// the batches of all others dear.
     joined: GrowingTexts,
     values: Option<ArrayRef>,
+    shares: Shares,
+}
+
+/// One part in so many of a table is kept for sources that have named few symbols, so that whoever makes up names does not
+/// lock others out.
+const KEPT_PARTS: usize = 8;
+/// Bytes that are kept for each of those symbols.
+const KEPT_BYTES: usize = ENTRY_BYTES + COPIES * 32;
+
+/// What is kept of a table for sources that have named few.
+#[derive(Debug, Default)]
+struct Shares {
+    /// Symbols for each source.
+    each: usize,
+    /// By source, how many of them it has named.
+    named: Vec<usize>,
+    /// Those that nobody has named yet, of all sources.
+    kept: usize,
+}
+
+impl Shares {
+    /// Symbols for which there must be room besides one that is named now. Rules and zones have no share and heed none.
+    fn kept_from(&self, source: Option<u16>) -> usize {
+        let named = source.and_then(|source| self.named.get(usize::from(source)));
+        if named.is_some_and(|named| *named == self.each) { self.kept } else { 0 }
+    }
+
+    fn note(&mut self, source: Option<u16>) {
+        let named = source.and_then(|source| self.named.get_mut(usize::from(source)));
+        if let Some(named) = named.filter(|named| **named < self.each) {
+            *named += 1;
+            self.kept -= 1;
+        }
+    }
 }
 
 /// Places that hold a symbol's text: the table, twice with the room that it grows into, and caches.
@@ -54,8 +88,22 @@ impl Symbols {
         Self { table: Arc::default(), entries_max, bytes_max }
     }
 
+    /// Keeps a share of the room for each of so many sources. What they have named so far counts.
+    pub(crate) fn share_among(&self, sources: usize) {
+        let mut table = self.table.write();
+        if table.shares.named.len() != sources {
+            let each = self.entries_max / KEPT_PARTS / sources.max(1);
+            table.shares = Shares { each, named: vec![0; sources], kept: each * sources };
+        }
+    }
+
     /// The number of a text, given out if it is new; `None` when the table is full or the text too long.
     pub fn intern(&self, text: &str) -> Option<SymbolId> {
+        self.intern_by(text, None)
+    }
+
+    /// The same of a text that a source names; `None` also when the room that is left is kept for others.
+    pub(crate) fn intern_by(&self, text: &str, source: Option<u16>) -> Option<SymbolId> {
         if let Some(id) = self.table.read().ids.get(text) {
             return Some(*id);
         }
@@ -64,13 +112,16 @@ impl Symbols {
             return Some(*id);
         }
         let bytes = table.bytes + ENTRY_BYTES + COPIES * text.len();
-        if table.texts.len() >= self.entries_max || bytes > self.bytes_max || text.len() > SYMBOL_BYTES_MAX {
+        let kept = table.shares.kept_from(source);
+        let has_room = table.texts.len() + kept < self.entries_max && bytes + kept * KEPT_BYTES <= self.bytes_max;
+        if !has_room || text.len() > SYMBOL_BYTES_MAX {
             return None;
         }
         if !table.joined.push(text) {
             return None;
         }
         table.bytes = bytes;
+        table.shares.note(source);
         let id = table.texts.len() as SymbolId;
         let shared: Arc<str> = Arc::from(text);
         table.texts.push(Arc::clone(&shared));
@@ -130,6 +181,8 @@ impl SymbolLookup<'_> {
 /// A shard's view of a table: its own map, and the values array it last saw.
 pub(super) struct SymbolCache {
     shared: Symbols,
+    /// Who names what is new.
+    source: Option<u16>,
     /// Texts of up to fifteen bytes, which is nearly all there are.
     short: ShortIds,
     long: HashMap<Box<str>, SymbolId, RandomState>,
@@ -140,7 +193,7 @@ pub(super) struct SymbolCache {
 impl SymbolCache {
     pub(super) fn new(shared: Symbols) -> Self {
         let max = shared.entries_max;
-        Self { shared, short: ShortIds::default(), long: HashMap::default(), values: None, max }
+        Self { shared, source: None, short: ShortIds::default(), long: HashMap::default(), values: None, max }
     }
 
     pub(super) fn lookup(&self) -> SymbolLookup<'_> {
@@ -174,7 +227,7 @@ impl SymbolCache {
 
     #[cold]
     fn learn(&mut self, text: &str) -> Option<SymbolId> {
-        let id = self.shared.intern(text)?;
+        let id = self.shared.intern_by(text, self.source)?;
         match pack(text.as_bytes()) {
             Some(word) => self.short.insert(word, id),
             None => drop(self.long.insert(text.into(), id)),
@@ -218,6 +271,11 @@ impl SymbolCaches {
             CacheId(self.caches.len() - 1)
         })
     }
+
+    /// What is new from here on is named by this source.
+    pub(super) fn named_by(&mut self, source: u16) {
+        self.caches.iter_mut().for_each(|cache| cache.source = Some(source));
+    }
 }
 
 impl std::ops::Index<CacheId> for SymbolCaches {
@@ -253,6 +311,30 @@ mod tests {
         }
         assert_eq!((cache.intern("b"), cache.intern("c")), (Some(3), None));
         assert!(matches!(cache.refusal("lane", "c"), Reason::TooManySymbols { max: 4, .. }));
+    }
+
+    #[test]
+    fn who_makes_up_names_does_not_lock_others_out() {
+        let symbols = Symbols::new(1_600, 1 << 20);
+        symbols.share_among(2);
+        let name = |by: u16, from: usize| {
+            let named = |number: &usize| symbols.intern_by(&format!("{by}-{number}"), Some(by)).is_some();
+            (from..from + 10_000).take_while(named).count()
+        };
+        // Of two hundred that are kept, a hundred for each.
+        assert_eq!(name(0, 0), 1_500);
+        symbols.share_among(2);
+        assert_eq!(symbols.intern_by("made up", Some(0)), None);
+        assert_eq!((name(1, 0), symbols.len()), (100, 1_600));
+        assert_eq!((symbols.intern_by("0-7", Some(1)), symbols.intern_by("one more", Some(1))), (Some(7), None));
+
+        // What rules and zones name takes what is kept; where others have named all of theirs, nothing is.
+        let symbols = Symbols::new(1_600, 1 << 20);
+        symbols.share_among(2);
+        assert!((0..100).all(|number| symbols.intern_by(&format!("1-{number}"), Some(1)).is_some()));
+        assert!((0..1_450).all(|number| symbols.intern_by(&format!("0-{number}"), Some(0)).is_some()));
+        assert!((0..50).all(|number| symbols.intern(&format!("zone {number}")).is_some()));
+        assert_eq!((symbols.len(), symbols.intern("zone 50")), (1_600, None));
     }
 
     #[test]

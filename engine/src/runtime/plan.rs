@@ -146,6 +146,7 @@ impl Blueprint {
         for (_, _, rule) in running() {
             read.entry(rule.from.clone()).or_default().extend(columns_read(rule));
         }
+        self.symbols.values().for_each(|symbols| symbols.share_among(self.sources.len()));
         let layouts = Layouts {
             verifier: Arc::new(Verifier::new(Arc::clone(&self.issuers), revocations(packs))),
             wholes: Arc::new(self.wholes()),

@@ -16,6 +16,9 @@ use crate::state::journal::{KeptBlock, KeptTurn, Queue};
 
 /// Batches for each shard that a source which can wait reads ahead.
 const READ_AHEAD_BATCHES: usize = 4;
+/// Parts of the latency bound that what is read ahead takes at most: where lines are dear, whoever else sends does not wait
+/// for more of them.
+const READ_AHEAD_PARTS_OF_THE_BOUND: u64 = 8;
 /// Smallest bound of a batch: below it, what a batch costs whatever it holds would weigh more.
 const BATCH_BYTES_MIN: usize = 16 << 10;
 /// Most bytes of a block that whoever brings it judges himself: more is for shards to share.
@@ -213,7 +216,15 @@ impl Intake {
     }
 
     fn must_wait(&self, state: &State) -> bool {
-        (state.bytes >= self.read_ahead_bytes_max || (state.held && !state.stopping)) && !state.failed
+        (state.bytes >= self.read_ahead_bytes(state) || (state.held && !state.stopping)) && !state.failed
+    }
+
+    /// What sources that can wait may read ahead: bounded by memory, and by the time that it is expected to take; no shard
+    /// is left without a batch.
+    fn read_ahead_bytes(&self, state: &State) -> usize {
+        let ns = self.latency_bound_ns * READ_AHEAD_PARTS_OF_THE_BOUND / PARTS_OF_THE_BOUND;
+        let least = 2 * BATCH_BYTES_MIN * self.shards as usize;
+        (state.pace.bytes_in(ns) as usize).max(least).min(self.read_ahead_bytes_max)
     }
 
     /// Whether something that is offered now would be taken.
@@ -326,7 +337,7 @@ impl Intake {
             self.arrived.notify_one();
         }
         // Woken for each batch, a source would push a shard off its core for every block that it reads.
-        if state.bytes <= self.read_ahead_bytes_max / 2 {
+        if state.bytes <= self.read_ahead_bytes(&state) / 2 {
             self.room.notify_all();
         }
         Some((taken, stamp()))
@@ -600,6 +611,27 @@ mod tests {
             intake.push_now(block(0, 1), Room::ReadAhead).is_none(),
             "nothing will be taken again, and nobody is left waiting"
         );
+    }
+
+    #[test]
+    fn where_lines_are_dear_less_is_read_ahead() {
+        let intake = intake(1);
+        let ahead = |intake: &Intake| intake.read_ahead_bytes(&intake.state.lock());
+        assert_eq!(ahead(&intake), READ_AHEAD_BATCHES * intake.batch_bytes_max);
+        let mut now_ns = 0;
+        let mut judge = |bytes_per_ms: usize| {
+            for _ in 0..100 {
+                now_ns += 10_000_000;
+                intake.state.lock().pace.applied(10 * bytes_per_ms, true, now_ns, true);
+            }
+        };
+        // 10 KB a millisecond, and a quarter of 50 ms.
+        judge(10 * KB);
+        assert!(ahead(&intake).abs_diff(125_000) < 15 * KB, "{}", ahead(&intake));
+        assert!(intake.push_now(block(0, 250 * KB), Room::ReadAhead).is_none());
+        assert!(intake.push_now(block(0, 1), Room::ReadAhead).is_some());
+        judge(KB / 10);
+        assert_eq!(ahead(&intake), 2 * BATCH_BYTES_MIN, "the shard has something to do");
     }
 
     #[test]
