@@ -6,6 +6,7 @@
 
 mod over_tcp;
 pub mod paced;
+pub mod signed;
 
 pub use over_tcp::{STAGES, Timed, over_tcp};
 

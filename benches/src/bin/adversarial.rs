@@ -11,10 +11,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::Value;
 use weir_benches::paced::Line;
 use weir_benches::parse;
-use weir_engine::credential::Issuers;
+use weir_benches::signed::{credential, issuers};
 use weir_engine::decode::{MapSpec, MappedField};
 use weir_engine::{
     Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream, Summary,
@@ -44,9 +43,6 @@ const COMPUTED: &str = "  - { id: computed, kind: match, from: vehicle, where: c
 /// A rule that asks what a credential is worth.
 const VERIFIED: &str = "  - { id: verified, kind: match, from: code, where: outcome = 'revoked', purpose: p }
 ";
-
-/// Credentials and the certificates of who signed them.
-const CREDENTIALS: &str = include_str!("../../../testdata/identifiers/dcc_testdata.ndjson");
 
 /// Good records in a stream.
 const GOOD: u64 = 400_000;
@@ -233,8 +229,7 @@ fn kinds_of_settings() -> Vec<(&'static str, Setting, Hostile)> {
             "a credential that has to be verified",
             Setting::Verified,
             Box::new(move |n| {
-                let text = &credential["prefix"];
-                format!("{{\"kind\":\"code\",\"event_id\":\"h{n}\",\"ts\":1795000000000,\"site\":\"s\",\"device\":\"d\",\"credential\":{text}}}").into_bytes()
+                format!("{{\"kind\":\"code\",\"event_id\":\"h{n}\",\"ts\":1795000000000,\"site\":\"s\",\"device\":\"d\",\"credential\":{credential}}}").into_bytes()
             }),
         ),
         ("a device of its own", Setting::Roomy, Box::new(|n| own(n, "device").into_bytes())),
@@ -320,20 +315,6 @@ fn run(setting: Setting, text: Vec<u8>) -> Summary {
         .expect("a pipeline")
         .run()
         .expect("a run")
-}
-
-/// The first credential of the test data.
-fn credential() -> Value {
-    let first = CREDENTIALS.lines().next().expect("there are some");
-    serde_json::from_str(first).expect("a credential, and who signed it")
-}
-
-/// Who signed it.
-fn issuers() -> Issuers {
-    let mut issuers = Issuers::default();
-    let certificates = serde_json::json!({ "certificates": [credential()["certificate_b64"]] });
-    issuers.add(&certificates.to_string()).expect("a certificate");
-    issuers
 }
 
 /// The records as they are, but for a lane that is counted from another end.

@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::Value;
 use weir_benches::paced::{quantile, sorted};
 use weir_benches::parse;
-use weir_engine::credential::Issuers;
+use weir_benches::signed::{credential, issuers};
 use weir_engine::{
     Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec, Stream, Summary,
 };
@@ -29,9 +28,6 @@ rules:
   - { id: verified, kind: match, from: code, where: outcome = 'revoked', purpose: p }
   - { id: full, kind: window, from: vehicle, key: [site], measure: count, window: { last: 60s, every: 5s }, levels: [{ name: full, enter: 1000000000, exit: 900000000, severity: high }], purpose: p }
 ";
-
-/// Credentials and the certificates of who signed them.
-const CREDENTIALS: &str = include_str!("../../../testdata/identifiers/dcc_testdata.ndjson");
 
 /// Between two records of whom nobody shall disturb.
 const EVERY: Duration = Duration::from_millis(5);
@@ -83,7 +79,7 @@ fn now_ms() -> u128 {
 
 /// What the other one sends; nothing, at first.
 fn kinds() -> Vec<(&'static str, Option<Line>)> {
-    let credential = credential()["prefix"].to_string();
+    let credential = credential();
     let verified: Line = Arc::new(move |n, text| {
         let ts = now_ms();
         let _ = writeln!(
@@ -120,20 +116,6 @@ fn run(line: Option<Line>, time: Duration) -> (Summary, Vec<f64>) {
     let summary = builder.build().expect("a pipeline").run().expect("a run");
     let alerts_ms = std::mem::take(&mut *alerts_ms.lock().expect("no sink panicked"));
     (summary, alerts_ms)
-}
-
-/// The first credential of the test data.
-fn credential() -> Value {
-    let first = CREDENTIALS.lines().next().expect("there are some");
-    serde_json::from_str(first).expect("a credential, and who signed it")
-}
-
-/// Who signed it.
-fn issuers() -> Issuers {
-    let mut issuers = Issuers::default();
-    let certificates = serde_json::json!({ "certificates": [credential()["certificate_b64"]] });
-    issuers.add(&certificates.to_string()).expect("a certificate");
-    issuers
 }
 
 /// Hits, each with its number.
