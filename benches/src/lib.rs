@@ -4,6 +4,7 @@
 //! on the same bytes. RESULTS.md holds the figures with the commands that produced them.
 #![forbid(unsafe_code)]
 
+pub mod cores;
 mod over_tcp;
 pub mod paced;
 pub mod signed;

@@ -14,6 +14,8 @@ use weir_engine::vfs::RealVfs;
 use weir_engine::watchlist::{Effort, Key, ListKeys, ListSpec, Loading, NewEntry, SnapshotBuilder, Watchlist, load};
 use weir_rules::Pack;
 
+use crate::cores::{first_cores, stay_on};
+
 /// One list, one rule, whose alerts tell the lane.
 pub const PACK: &str = "weir: 1
 pack: b
@@ -144,6 +146,8 @@ impl Line {
     }
 }
 
+/// Senders, a core each.
+const SENDERS: usize = 2;
 /// The schedule is looked at this often.
 const TICK: Duration = Duration::from_micros(100);
 
@@ -166,7 +170,7 @@ pub fn send(connection: &TcpStream, rate: f64, seconds: f64, starts: impl FnOnce
     starts(begin);
     let schedule =
         Mutex::new(Schedule { begin, rate, total, number: 0, line: Line::default(), lines: Vec::new(), sent });
-    let cores = cores();
+    let cores = first_cores(SENDERS);
     let every = TICK * cores.len() as u32;
     std::thread::scope(|scope| {
         for (sender, core) in (0..).zip(cores) {
@@ -193,32 +197,6 @@ pub fn send(connection: &TcpStream, rate: f64, seconds: f64, starts: impl FnOnce
     });
     schedule.into_inner().expect("nobody died").sent
 }
-
-/// Cores that senders stay on.
-const SENDERS: usize = 2;
-
-/// The first of those that this process may use.
-#[cfg(target_os = "linux")]
-fn cores() -> Vec<usize> {
-    let allowed = rustix::thread::sched_getaffinity(None).expect("Linux tells");
-    (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).take(SENDERS).collect()
-}
-
-#[cfg(target_os = "linux")]
-fn stay_on(core: usize) {
-    let mut only = rustix::thread::CpuSet::new();
-    only.set(core);
-    rustix::thread::sched_setaffinity(None, &only).expect("it is one of the allowed");
-}
-
-/// Elsewhere threads cannot be held to a core.
-#[cfg(not(target_os = "linux"))]
-fn cores() -> Vec<usize> {
-    (0..SENDERS).collect()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn stay_on(_core: usize) {}
 
 /// What is to be sent.
 struct Schedule {

@@ -6,7 +6,8 @@
 //! coordinated omission). Each round is run five times: to a thread that only counts lines (what the machine and its
 //! sockets take by themselves), with alerts going to the sink out of memory, with a journal of all records and an outbox of
 //! all alerts in FOLDER, with a checkpoint a second as well, and without one again, so that what a checkpoint costs stands
-//! beside what two runs differ by that are alike. One alert in a thousand is slower than p99.9: eight of a run of 8 s, which
+//! beside what two runs differ by that are alike. Before each round it is seen how often the machine takes a core away from a
+//! thread that only looks at the clock. One alert in a thousand is slower than p99.9: eight of a run of 8 s, which
 //! a single stall decides; a minute tells more.
 #![forbid(unsafe_code)]
 
@@ -18,7 +19,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use weir_benches::paced::{HIT_EVERY, PACK, build, open, quantile, send, sorted, spread};
-use weir_benches::{STAGES, Timed, over_tcp, parse};
+use weir_benches::{STAGES, Timed, cores, over_tcp, parse};
 use weir_engine::StateSpec;
 use weir_engine::watchlist::Watchlist;
 use weir_rules::Pack;
@@ -74,6 +75,7 @@ fn main() {
                 println!("{rate:.0} records/s, round {round}, {}: {}", RUNS[run], told(&timed));
                 timed
             };
+            println!("{rate:.0} records/s, round {round}, the machine: {}", cores::lost());
             measured.push((0..runs).map(one).collect());
         }
         for (run, what) in RUNS.iter().enumerate().take(runs) {

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir_benches::paced::{HIT_EVERY, LANES, Line, PACK, build, open, quantile, sorted};
-use weir_benches::parse;
+use weir_benches::{cores, parse};
 use weir_engine::watchlist::Watchlist;
 use weir_engine::{Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec};
 use weir_rules::{Catalog, Pack};
@@ -57,6 +57,7 @@ fn main() {
     );
     let [mut quiet, mut swapped] = [Vec::new(), Vec::new()];
     for round in 1..=ROUNDS {
+        println!("round {round}, the machine: {}", cores::lost());
         let outcome = run(&pack, &first, Some(&paths), rate, WARM_UP_S + 2.0 * seconds);
         println!(
             "round {round}: {} records, {} alerts, {} swaps, {} versions; torn {}, missing {}",

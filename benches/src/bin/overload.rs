@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use weir_benches::paced::{build, open, quantile, sorted};
-use weir_benches::parse;
+use weir_benches::{cores, parse};
 use weir_engine::source::Class;
 use weir_engine::watchlist::Watchlist;
 use weir_engine::{
@@ -78,6 +78,7 @@ fn main() {
     let pace: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a pace");
     println!("pace when the source waits: {pace:.0} records/s");
     let list_bytes = fs::metadata(&path).expect("the list is built").len();
+    println!("the machine: {}", cores::lost());
     burst(&pack, &open(&path, &pack), shards, &Load { pace, times, burst_s, list_bytes });
     fs::remove_file(path).expect("the file goes");
 }
