@@ -9,6 +9,9 @@ const LOOKED_AT: Duration = Duration::from_secs(2);
 
 /// How often a thread that only looks at the clock lost its core, on all cores at once. Whoever runs loses it as often: the
 /// kernel's own threads and the neighbours of a virtual machine take it, which no accounting of this machine tells of.
+///
+/// # Panics
+/// When a thread cannot be held to a core that this process may use.
 pub fn lost() -> String {
     let cores = first_cores(usize::MAX);
     let of_each: Vec<Vec<Duration>> = std::thread::scope(|scope| {
