@@ -7,8 +7,8 @@ const LOST: Duration = Duration::from_millis(1);
 /// How long the clock is looked at.
 const LOOKED_AT: Duration = Duration::from_secs(2);
 
-/// How often a thread that only looks at the clock lost its core, on all cores at once. Whoever runs loses it as often: the
-/// kernel's own threads and the neighbours of a virtual machine take it, which no accounting of this machine tells of.
+/// How often a thread that only looks at the clock lost its core, on all cores at once, whoever took it: other threads, the
+/// kernel's own, or the host of a virtual machine.
 ///
 /// # Panics
 /// When a thread cannot be held to a core that this process may use.
