@@ -30,8 +30,12 @@ const PLACES_MIN: usize = 64;
 
 /// Places that are moved with every insertion while a table grows: all have moved before it has to grow again.
 const MOVED_AT_ONCE: usize = 8;
-/// Places of the next table that are made with every insertion: all are there before a table is full.
-const MADE_AT_ONCE: usize = 32;
+/// Places of a larger table that are made with every insertion into one that is nearly full: all are there before it is full.
+const GROWN_AT_ONCE: usize = 32;
+/// Places of the next second's table that are made with every insertion: all are there after half as many ids as the seconds
+/// before held. Memory that has not been touched of late is dear: a page takes 10 us where the machine under this one has to
+/// find it, now and then 100 (seen in `latency`, `benches/RESULTS.md`), so that pages come one by one, all through a second.
+const MADE_AT_ONCE: usize = 6;
 
 /// The ids of one second: open addressing, linear probing, at most seven tenths full. A place without an id holds 0.
 #[derive(Debug, Default)]
@@ -78,7 +82,7 @@ impl Second {
         self.len += 1;
         if self.len * 10 > self.places.len() * 7 {
             debug_assert!(self.old.is_empty(), "the last growth is over");
-            let larger = next.take(self.places.len() * 2);
+            let larger = next.take_larger(self.places.len() * 2);
             self.old = std::mem::replace(&mut self.places, larger);
             self.moved = 0;
         }
@@ -104,48 +108,78 @@ impl Second {
     }
 }
 
-/// An empty table that is being made, and the memory of one that is not needed any more: to give it back, and to get as
+/// Empty tables that are being made, and the memory of one that is not needed any more: to give it back, and to get as
 /// much anew, takes the system 15 to 30 ms for a table of a million ids (seen in `overload`).
 #[derive(Debug, Default)]
 struct Next {
-    places: Vec<Digest>,
+    /// For the next second.
+    following: Vec<Digest>,
+    /// For the newest second, which outgrows its own.
+    larger: Vec<Digest>,
     spare: Vec<Digest>,
 }
 
 impl Next {
-    /// Makes a few more of so many places.
-    fn make_some(&mut self, places: usize) {
-        if self.places.len() < places {
-            if self.places.capacity() < places {
-                let smaller = std::mem::take(&mut self.places);
-                self.places = if self.spare.capacity() >= places {
-                    std::mem::take(&mut self.spare)
-                } else {
-                    // Nothing of it is touched yet, which is what takes long.
-                    Vec::with_capacity(places)
-                };
-                self.reuse(smaller);
-            }
-            self.places.resize((self.places.len() + MADE_AT_ONCE).min(places), 0);
+    /// Makes a little of what the newest second, `newest`, will need, and the one after it, with `wanted` places or as many.
+    fn make_some(&mut self, newest: &Second, wanted: usize) {
+        let places = newest.places.len();
+        if newest.len * 10 > places * 6 {
+            make(&mut self.larger, &mut self.spare, places * 2, GROWN_AT_ONCE);
         }
+        make(&mut self.following, &mut self.spare, wanted.max(places), MADE_AT_ONCE);
     }
 
-    /// So many places; what is not made yet is made now. A small table leaves a large one that is being made alone.
-    fn take(&mut self, places: usize) -> Vec<Digest> {
-        if self.places.capacity() > places * 2 {
+    /// A table that is full grows into one of so many places; what is not made yet is made now.
+    fn take_larger(&mut self, places: usize) -> Vec<Digest> {
+        if self.larger.capacity() > places * 2 {
             return vec![0; places];
         }
-        let mut taken = std::mem::take(&mut self.places);
+        let mut taken = std::mem::take(&mut self.larger);
         taken.resize(places, 0);
         taken
     }
 
-    /// A table that is not needed any more: its memory is at hand, the larger of two.
-    fn reuse(&mut self, mut places: Vec<Digest>) {
-        if places.capacity() > self.spare.capacity() {
-            places.clear();
-            self.spare = places;
+    /// Another second is the newest from here on.
+    fn newest_ended(&mut self) {
+        let larger = std::mem::take(&mut self.larger);
+        self.reuse(larger);
+    }
+
+    /// As many of the places that a second wants as are made, and few where none are: if it needs more it grows by and by.
+    /// A second that wants few leaves a large table alone.
+    fn take_following(&mut self, wanted: usize) -> Vec<Digest> {
+        if self.following.capacity() > wanted * 2 {
+            return vec![0; wanted];
         }
+        let made = self.following.len().clamp(PLACES_MIN, wanted);
+        let mut taken = std::mem::take(&mut self.following);
+        taken.resize(1 << made.ilog2(), 0);
+        taken
+    }
+
+    /// A table that is not needed any more: its memory is at hand, the larger of two.
+    fn reuse(&mut self, places: Vec<Digest>) {
+        keep_larger(&mut self.spare, places);
+    }
+}
+
+/// Makes a few more of so many places of a table, in spare memory if that has room for them.
+fn make(table: &mut Vec<Digest>, spare: &mut Vec<Digest>, places: usize, at_once: usize) {
+    if table.len() >= places {
+        return;
+    }
+    if table.capacity() < places {
+        // Nothing of new memory is touched yet, which is what takes long.
+        let larger = if spare.capacity() >= places { std::mem::take(spare) } else { Vec::with_capacity(places) };
+        keep_larger(spare, std::mem::replace(table, larger));
+    }
+    table.resize((table.len() + at_once).min(places), 0);
+}
+
+fn keep_larger(spare: &mut Vec<Digest>, mut places: Vec<Digest>) {
+    if places.capacity() > spare.capacity() {
+        places.clear();
+        *spare = places;
     }
 }
 
@@ -157,6 +191,8 @@ pub(crate) struct EventIds {
     /// Positions of tables that hold no second.
     free: Vec<usize>,
     next: Next,
+    /// Places that the second after the newest one will want, as far as can be told from those before.
+    wanted: usize,
     /// The table of the newest second.
     newest_table: usize,
     /// Seconds found last, with the positions of their tables; each second has one place.
@@ -196,6 +232,7 @@ impl EventIds {
             tables: Vec::new(),
             free: Vec::new(),
             next: Next::default(),
+            wanted: 0,
             newest_table: 0,
             recent: vec![NOTHING; RECENT].into(),
             entries: 0,
@@ -229,11 +266,7 @@ impl EventIds {
         if let (true, Some(fresh)) = (new, &mut self.fresh) {
             fresh[table].push(id);
         }
-        if table == self.newest_table {
-            // The next second will want it, or this one if it is getting full.
-            let Second { places, len, .. } = &self.tables[table];
-            self.next.make_some(if len * 10 > places.len() * 6 { places.len() * 2 } else { places.len() });
-        }
+        self.next.make_some(&self.tables[self.newest_table], self.wanted);
         if second > self.newest_second {
             self.newest_second = second;
             self.newest_table = table;
@@ -257,7 +290,12 @@ impl EventIds {
         let table = match self.seconds.get(&second) {
             Some(table) => *table,
             None => {
-                let places = self.next.take(places_for(self.room_for(second)));
+                let wanted = places_for(self.room_for(second));
+                if second > self.newest_second {
+                    self.wanted = wanted;
+                    self.next.newest_ended();
+                }
+                let places = self.next.take_following(wanted);
                 self.add(second, Second { places, ..Second::default() })
             }
         };
@@ -384,6 +422,29 @@ mod tests {
             "what lies within the horizon is known"
         );
         assert_eq!(ids.evicted, 0);
+    }
+
+    #[test]
+    fn no_second_waits_until_its_table_is_made() {
+        let mut ids = EventIds::new(10_000_000, 60_000);
+        let mut id = 0;
+        // Even, rising, falling, and all but silent seconds.
+        let counts = [1_000, 10_000, 10_000, 100_000, 90_000, 15_000, 100_000, 30, 100_000, 100_000];
+        for (second, count) in counts.iter().enumerate() {
+            let made = ids.next.following.len();
+            for n in 0..*count {
+                id += 1;
+                let before = (ids.next.following.len(), ids.next.larger.len());
+                assert!(ids.insert(id << 7, second as i64 * 1_000 + n % 1_000));
+                assert!(ids.next.following.len() <= before.0 + MADE_AT_ONCE);
+                assert!(ids.next.larger.len() <= before.1 + GROWN_AT_ONCE);
+                let table = &ids.tables[ids.newest_table];
+                assert!(n > 0 || table.places.len() <= made.max(PLACES_MIN), "{} of {made}", table.places.len());
+                assert!(table.old.is_empty() || second < counts.len() - 1, "none has to grow in an even second");
+            }
+        }
+        assert_eq!(ids.next.following.len(), places_for(112_500), "the next one's is made");
+        assert_eq!(ids.save().seconds.iter().map(|(_, ids)| ids.len()).sum::<usize>() as Digest, id);
     }
 
     #[test]
