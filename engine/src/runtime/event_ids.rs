@@ -32,9 +32,9 @@ const PLACES_MIN: usize = 64;
 const MOVED_AT_ONCE: usize = 8;
 /// Places of a larger table that are made with every insertion into one that is nearly full: all are there before it is full.
 const GROWN_AT_ONCE: usize = 32;
-/// Places of the next second's table that are made with every insertion: all are there after half as many ids as the seconds
-/// before held. Memory that has not been touched of late is dear: a page takes 10 us where the machine under this one has to
-/// find it, now and then 100 (seen in `latency`, `benches/RESULTS.md`), so that pages come one by one, all through a second.
+/// Places of the next second's table that are made with every insertion: all are there after little more than half as many ids
+/// as the seconds before held. Memory that has not been touched for seconds can be dear, 10 us a page and now and then 100
+/// (benches/RESULTS.md, "Memory that is not at hand"), so that pages come one by one, all through a second.
 const MADE_AT_ONCE: usize = 6;
 
 /// The ids of one second: open addressing, linear probing, at most seven tenths full. A place without an id holds 0.
