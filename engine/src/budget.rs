@@ -27,6 +27,10 @@ mod share {
 /// What a key in a pane takes.
 pub(crate) const KEY_IN_A_PANE_BYTES: usize = 400;
 
+/// What an event id that is remembered takes: its share of a segment that is half full at worst, 43, and the same once more
+/// where state is kept, until a checkpoint knows it, in a list that is copied as it grows.
+pub(crate) const EVENT_ID_BYTES: usize = 96;
+
 /// Bytes of one entry, tables that grow included. More than `weir explain` reckons with ([`crate::explain`]): a budget has
 /// to hold.
 mod each {
@@ -35,9 +39,7 @@ mod each {
     /// A block may hold twice what it uses of its buffer.
     pub(super) const INTAKE_FACTOR: usize = 2;
     pub(super) const OUTPUT: usize = 2_048;
-    /// Sixteen in a table that is a third full at worst, the table of the next second or the one it grows into, and one that is
-    /// spare. All of them at once have been seen to take 167 for a while (benches/RESULTS.md, "Overload"): other shares make up for it.
-    pub(super) const EVENT_ID: usize = 96;
+    pub(super) const EVENT_ID: usize = super::EVENT_ID_BYTES;
     pub(super) const WINDOW_GROUP: usize = super::KEY_IN_A_PANE_BYTES;
     pub(super) const WINDOW_VALUE: usize = 200;
     pub(super) const STEP_KEY: usize = 400;
