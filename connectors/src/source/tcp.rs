@@ -18,6 +18,9 @@ use super::{OnBound, STOP_POLL};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 200;
+/// Bytes that are read at once. What has piled up while somebody else had the core is judged in turns no larger than others:
+/// memory that only large turns need is not at hand.
+const READ_BYTES: usize = 16 << 10;
 /// A record must be complete this long after its last byte so far.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -102,7 +105,7 @@ async fn receive(
     idle_timeout: Duration,
 ) -> Result<(), SourceError> {
     let mut framer = feed.framer(format!("tcp {peer}"));
-    let mut buffer = vec![0; feed.block_bytes().min(64 * 1024)];
+    let mut buffer = vec![0; feed.block_bytes().min(READ_BYTES)];
     let mut silent = Duration::ZERO;
     while !feed.stopping() {
         let patience = if framer.pending() > 0 { RECORD_TIMEOUT.min(idle_timeout) } else { idle_timeout };

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Digest;
@@ -24,7 +22,8 @@ type Forget = (i64, usize, Digest);
 /// When each key alerted last.
 pub(crate) struct Suppression {
     alerted: Slots<Alerted>,
-    by_key: HashMap<(usize, Digest), u32, RandomState>,
+    /// A tree: a hash table that grows holds up everybody.
+    by_key: BTreeMap<(usize, Digest), u32>,
     forget: Slots<Forget>,
     by_time: BTreeMap<Forget, u32>,
     keys_max: usize,
@@ -55,7 +54,7 @@ impl Suppression {
     pub(crate) fn new(keys_max: usize) -> Self {
         Self {
             alerted: Slots::new(),
-            by_key: HashMap::default(),
+            by_key: BTreeMap::new(),
             forget: Slots::new(),
             by_time: BTreeMap::new(),
             keys_max,
@@ -114,7 +113,7 @@ impl Suppression {
     /// Rules have new places, or none any more.
     pub(crate) fn move_rules(&mut self, place: impl Fn(usize) -> Option<usize>) {
         let SavedSuppression { alerted, forget, .. } = self.save();
-        (self.alerted, self.by_key) = (Slots::new(), HashMap::default());
+        (self.alerted, self.by_key) = (Slots::new(), BTreeMap::new());
         for (rule, key, times) in alerted.iter() {
             if let Some(rule) = place(*rule) {
                 self.put((rule, *key, times.clone()));

@@ -25,8 +25,10 @@ pub type SymbolId = u32;
 
 #[derive(Default)]
 struct Table {
-    ids: HashMap<Arc<str>, SymbolId, RandomState>,
-    texts: Vec<Arc<str>>,
+    /// A tree: a hash table that grows holds up whoever waits for the lock, for 10 ms with sixteen thousand texts that are
+    /// not at hand.
+    ids: BTreeMap<Arc<str>, SymbolId>,
+    texts: Texts,
     /// What the texts take, here and in caches and arrays.
     bytes: usize,
     /// The same texts, of which an array is made with every batch that brings a new one: whoever makes up names must not make
@@ -34,6 +36,39 @@ struct Table {
     joined: GrowingTexts,
     values: Option<ArrayRef>,
     shares: Shares,
+}
+
+/// Texts by number, in chunks: a vector that grows moves all of them.
+#[derive(Default)]
+struct Texts(Vec<Vec<Arc<str>>>);
+
+/// Texts of a chunk.
+const CHUNK: usize = 1_024;
+
+impl Texts {
+    fn len(&self) -> usize {
+        self.0.last().map_or(0, |last| (self.0.len() - 1) * CHUNK + last.len())
+    }
+
+    fn push(&mut self, text: Arc<str>) {
+        if self.0.last().is_none_or(|last| last.len() == CHUNK) {
+            // A column with few symbols, as most are, takes room for few.
+            self.0.push(if self.0.is_empty() { Vec::new() } else { Vec::with_capacity(CHUNK) });
+        }
+        self.0.last_mut().expect("there is one").push(text);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().flatten()
+    }
+}
+
+impl std::ops::Index<SymbolId> for Texts {
+    type Output = Arc<str>;
+
+    fn index(&self, id: SymbolId) -> &Arc<str> {
+        &self.0[id as usize / CHUNK][id as usize % CHUNK]
+    }
 }
 
 /// One part in so many of a table is kept for sources that have named few symbols, so that whoever makes up names does not
@@ -135,7 +170,7 @@ impl Symbols {
     /// # Panics
     /// If the number was not given out by this table.
     pub fn text(&self, id: SymbolId) -> Arc<str> {
-        Arc::clone(&self.table.read().texts[id as usize])
+        Arc::clone(&self.table.read().texts[id])
     }
 
     /// All texts in the order of their numbers.
@@ -311,6 +346,16 @@ mod tests {
         }
         assert_eq!((cache.intern("b"), cache.intern("c")), (Some(3), None));
         assert!(matches!(cache.refusal("lane", "c"), Reason::TooManySymbols { max: 4, .. }));
+    }
+
+    #[test]
+    fn many_texts_are_found_by_their_numbers() {
+        let symbols = Symbols::new(usize::MAX, usize::MAX);
+        for number in 0..3_000 {
+            assert_eq!(symbols.intern(&number.to_string()), Some(number));
+            assert_eq!((symbols.len(), &*symbols.text(number / 2)), (number as usize + 1, &*(number / 2).to_string()));
+        }
+        assert!(symbols.texts().into_iter().eq((0..3_000).map(|number| number.to_string())));
     }
 
     #[test]

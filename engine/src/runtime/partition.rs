@@ -20,6 +20,7 @@ use super::summary::{RuleCounts, Summary};
 use super::told::Told;
 use super::windows::WindowSet;
 use crate::alert::{Alert, DeadLetter, Guards, LateRecord, Output, Router, Stream, Suppression, format_time};
+use crate::decode::Arrival;
 use crate::live::{LIVE_EVERY_MS, LIVE_MAX, Live, LiveDevice};
 use crate::metrics::{Buckets, Passage, Progress};
 use crate::operator::{PlannedRule, window::WindowOutcome};
@@ -157,10 +158,16 @@ impl Partition {
             fates.of_kind[usize::from(kind.rows.kind)].reserve(kind.rows.ts.len());
             self.overload.admitted(kind.rows.kind, &kind.rows.ts);
         }
+        let expect = |events: &EventIds, ahead: &Arrival| {
+            let rows = rows_of_kind[usize::from(ahead.kind)].expect("an arrival has its kind's rows");
+            events.expect(rows.event[ahead.record as usize], rows.ts[ahead.record as usize]);
+        };
+        for ahead in judged.arrivals.iter().take(EXPECTED_AHEAD) {
+            expect(&self.events, ahead);
+        }
         for (place, arrival) in judged.arrivals.iter().enumerate() {
             if let Some(ahead) = judged.arrivals.get(place + EXPECTED_AHEAD) {
-                let rows = rows_of_kind[usize::from(ahead.kind)].expect("an arrival has its kind's rows");
-                self.events.expect(rows.event[ahead.record as usize], rows.ts[ahead.record as usize]);
+                expect(&self.events, ahead);
             }
             let kind = usize::from(arrival.kind);
             let rows = rows_of_kind[kind].expect("an arrival has its kind's rows");

@@ -22,7 +22,7 @@ const READ_AHEAD_PARTS_OF_THE_BOUND: u64 = 8;
 /// Smallest bound of a batch: below it, what a batch costs whatever it holds would weigh more.
 const BATCH_BYTES_MIN: usize = 16 << 10;
 /// Most bytes of a block that whoever brings it judges himself: more is for shards to share.
-const BROUGHT_BACK_BYTES_MAX: usize = 16 << 10;
+const BROUGHT_BACK_BYTES_MAX: usize = 32 << 10;
 /// Least time between blocks of late: a turn takes some 10 us whatever it holds, so that blocks that come faster are
 /// cheaper by the batch.
 const BROUGHT_BACK_EVERY_NS: u64 = 50_000;
