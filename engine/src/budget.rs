@@ -1,7 +1,7 @@
 //! One figure for all memory: what each bound may be so that everything that records make weir keep stays below it.
 //!
 //! Shares are fixed, so that a change of packs moves nothing but the parts of windows and sequences. What one entry takes is
-//! counted generously; `engine/tests/memory.rs` fills every part under a counting allocator.
+//! counted generously; `engine/tests/memory` fills every part under a counting allocator.
 
 use crate::limits::Limits;
 

@@ -21,6 +21,10 @@ const CONNECTIONS_MAX: usize = 200;
 /// Bytes that are read at once. What has piled up while somebody else had the core is judged in turns no larger than others:
 /// memory that only large turns need is not at hand.
 const READ_BYTES: usize = 16 << 10;
+/// Bytes that are read at once where it is much that comes: shards judge that side by side.
+const MUCH_READ_BYTES: usize = 64 << 10;
+/// Much comes after so many reads of [`READ_BYTES`] or more, one after the other.
+const FULL_READS: usize = 8;
 /// A record must be complete this long after its last byte so far.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -105,11 +109,13 @@ async fn receive(
     idle_timeout: Duration,
 ) -> Result<(), SourceError> {
     let mut framer = feed.framer(format!("tcp {peer}"));
-    let mut buffer = vec![0; feed.block_bytes().min(READ_BYTES)];
+    let mut buffer = vec![0; feed.block_bytes().min(MUCH_READ_BYTES)];
+    let mut full_reads = 0;
     let mut silent = Duration::ZERO;
     while !feed.stopping() {
         let patience = if framer.pending() > 0 { RECORD_TIMEOUT.min(idle_timeout) } else { idle_timeout };
-        match tokio::time::timeout(STOP_POLL, stream.read(&mut buffer)).await {
+        let at_once = if full_reads < FULL_READS { READ_BYTES.min(buffer.len()) } else { buffer.len() };
+        match tokio::time::timeout(STOP_POLL, stream.read(&mut buffer[..at_once])).await {
             Err(_) => {
                 silent += STOP_POLL;
                 if silent >= patience {
@@ -120,6 +126,7 @@ async fn receive(
             Ok(Ok(0) | Err(_)) => break,
             Ok(Ok(read)) => {
                 silent = Duration::ZERO;
+                full_reads = if read < READ_BYTES { 0 } else { full_reads + 1 };
                 framer.push(&buffer[..read]);
                 feed.send_framed_by(&mut framer, |wait| block_in_place(wait))?;
             }
