@@ -106,7 +106,8 @@ impl Shares {
 
 /// Places that hold a symbol's text: the table, twice with the room that it grows into, and caches.
 const COPIES: usize = 6;
-/// What a symbol takes besides its text.
+/// What a symbol takes besides its text, as far as it is touched. What is set aside for tables to grow into by and by can be
+/// more for a while, some 390 with one shard.
 const ENTRY_BYTES: usize = 200;
 
 /// The shared table of one column.

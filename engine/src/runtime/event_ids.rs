@@ -3,8 +3,8 @@
 //! A repeat carries the same `ts`, so ids are kept by second of event time, and a look-up touches
 //! one second only. The oldest seconds leave when they are beyond the horizon or when there is no room.
 //! The ids of a second are a set that grows by a segment at a time, out of what seconds that have left left behind
-//! (`segments.rs`). Whatever is done at once for a large second holds everybody up: to make a table of a million ids, or to give
-//! its memory back, took a tenth of a second (seen in `list-swap`).
+//! (`segments.rs`). Whatever is done at once for a large second holds everybody up: to make a table of a million ids took up to
+//! a tenth of a second (seen in `list-swap`), to give its memory back 15 to 30 ms (`overload`).
 //!
 //! Where a look-up will touch is known before it is made ([`EventIds::expect`]), so that a batch waits for memory once and not
 //! for each record.

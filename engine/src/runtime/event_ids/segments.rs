@@ -2,8 +2,9 @@
 //! Hashing", ACM TODS 4(3), 1979).
 //!
 //! A set has a directory, which says for the lowest bits of a digest which segment it lies in. A segment that is full becomes
-//! two, and no other is touched. So nothing is ever done for a large set at once, no room is made before it is needed, and
-//! what a set leaves behind is of a size that every other can use.
+//! two, and no other is touched. So no ids but those of one segment are moved at once, no room is made before it is needed, and
+//! what a set leaves behind is of a size that every other can use. What is done at once is to double the directory, and to walk
+//! it when the set goes: four bytes for some twenty ids.
 //!
 //! Digests are keyed, so that they are spread evenly and nobody can aim at one place; they are not hashed again. The lower half
 //! chooses the segment, the upper half the place in it.
@@ -13,9 +14,9 @@ use weir_memory::prefetch;
 use crate::record::Digest;
 
 /// Places of a segment: 1 KiB.
-pub(super) const PLACES: usize = 64;
+const PLACES: usize = 64;
 /// Ids of a segment at most. A look-up of one that is not there sees 2 places of it at half as many, and 8 here.
-pub(super) const FULL: u8 = 48;
+const FULL: u8 = 48;
 /// Segments whose memory is asked for together. None of it is touched before it is used.
 const SLAB: usize = 64;
 /// There is room in a directory for as many segments as there would be with so few ids in each. Halves of a full one hold 24.
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_insertion_touches_two_segments_at_most() {
+    fn an_insertion_makes_two_segments_at_most() {
         let mut random = SeededRng::new(8);
         let (mut segments, mut set) = (Segments::new(1_000_000), Set::default());
         for _ in 0..200_000 {
