@@ -9,7 +9,7 @@ mod over_tcp;
 pub mod paced;
 pub mod signed;
 
-pub use over_tcp::{STAGES, Timed, over_tcp};
+pub use over_tcp::{STAGES, Timed, over_tcp, over_tcp_beside};
 
 use std::path::{Path, PathBuf};
 

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use weir_connectors::source::TcpSource;
+use weir_engine::alert::Alert;
 use weir_engine::clock::{Clock, SystemClock};
 use weir_engine::metrics::Passage;
-use weir_engine::runtime::PipelineBuilder;
+use weir_engine::runtime::{PipelineBuilder, ReloadHandle};
 use weir_engine::watchlist::Watchlist;
 use weir_engine::{Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, SourceSpec};
 use weir_rules::{Catalog, Pack};
@@ -39,19 +40,29 @@ pub fn over_tcp(
     seconds: f64,
     with: impl FnOnce(PipelineBuilder) -> PipelineBuilder,
 ) -> Vec<Timed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .on_thread_start(weir_memory::go_first)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    over_tcp_beside(pack, list, rate, seconds, with, |_| {}, |_| {})
+}
+
+/// The same, and `begins` has what changes the pipeline while it runs, `sees` each alert.
+///
+/// # Panics
+/// When an alert is missing or out of order.
+pub fn over_tcp_beside(
+    pack: &Pack,
+    list: &Arc<Watchlist>,
+    rate: f64,
+    seconds: f64,
+    with: impl FnOnce(PipelineBuilder) -> PipelineBuilder,
+    begins: impl FnOnce(ReloadHandle),
+    sees: impl FnMut(&Alert) + Send + 'static,
+) -> Vec<Timed> {
     let (bound, address) = mpsc::channel();
     let source = TcpSource {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         idle_timeout: Duration::from_mins(1),
+        stay_awake: true,
         once: true,
         on_bound: Some(Arc::new(move |address| bound.send(address).expect("the sender waits"))),
-        runtime: runtime.handle().clone(),
     };
     let clock = Arc::new(SystemClock::default());
     // All of its memory is there before anything is measured.
@@ -64,8 +75,9 @@ pub fn over_tcp(
         .shared_pack(pack.clone(), vec![Arc::clone(list)])
         .limits(Limits { max_ahead_ms: i64::MAX, ..Limits::default() })
         .source(SourceSpec::new("tcp", Format::Ndjson), source)
-        .sink(SinkSpec::alerts("timing", ["p"]), Timing { clock: Arc::clone(&clock), seen: Arc::clone(&seen) });
+        .sink(SinkSpec::alerts("timing", ["p"]), Timing { clock: Arc::clone(&clock), seen: Arc::clone(&seen), sees });
     let pipeline = with(builder).build().expect("a pipeline");
+    begins(pipeline.reload_handle());
     let sender = std::thread::spawn(move || {
         let address = address.recv().expect("the source listens");
         let connection = TcpStream::connect(address).expect("a connection");
@@ -93,12 +105,13 @@ pub fn over_tcp(
         .collect()
 }
 
-struct Timing {
+struct Timing<F> {
     clock: Arc<SystemClock>,
     seen: Arc<Mutex<Vec<(u64, Passage)>>>,
+    sees: F,
 }
 
-impl Sink for Timing {
+impl<F: FnMut(&Alert) + Send + 'static> Sink for Timing<F> {
     fn takes_at_once(&self) -> bool {
         true
     }
@@ -112,6 +125,7 @@ impl Sink for Timing {
             let number = seen.len() as u64;
             assert_eq!(alert.say.as_deref(), Some(format!("{:05}", number % LANES).as_str()));
             seen.push((now_ns, alert.passage));
+            (self.sees)(alert);
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ pub use allocator::{purge_delay_ms, steady_memory};
 pub use counting::CountingAllocator;
 pub use growing::GrowingTexts;
 pub use text::{SpecialBytes, equal_bytes, plain_prefix};
-pub use turns::go_first;
+pub use turns::{go_first, lends_its_core};
 
 use std::fs::File;
 use std::io;

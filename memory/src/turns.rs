@@ -21,6 +21,15 @@ pub fn go_first() {
     }
 }
 
+/// Whether the calling thread leaves its core to whoever wants it when it offers it (`sched_yield(2)`): one with a real-time
+/// policy leaves it to its like only.
+pub fn lends_its_core() -> bool {
+    #[cfg(target_os = "linux")]
+    return attributes().is_some_and(|it| [libc::SCHED_OTHER, libc::SCHED_BATCH].contains(&(it.sched_policy as i32)));
+    #[cfg(not(target_os = "linux"))]
+    return true;
+}
+
 /// How the calling thread is scheduled, if the system tells.
 #[cfg(target_os = "linux")]
 fn attributes() -> Option<libc::sched_attr> {
@@ -53,5 +62,20 @@ mod tests {
         // A system that cannot be asked for slices tells of none, and a policy of its own is left alone.
         let asks = before.sched_runtime != 0 && before.sched_policy == libc::SCHED_OTHER as u32;
         assert_eq!(after.sched_runtime, if asks { SLICE_NS } else { before.sched_runtime });
+    }
+
+    #[test]
+    fn only_a_thread_of_the_common_policies_lends_its_core() {
+        assert_eq!(under(libc::SCHED_BATCH, 0), Some(true), "nobody needs a right for it");
+        // Only whoever may can take it.
+        assert_ne!(under(libc::SCHED_FIFO, 1), Some(true));
+    }
+
+    /// What a thread under a policy says, if it may have it.
+    fn under(policy: i32, sched_priority: i32) -> Option<bool> {
+        let it = libc::sched_param { sched_priority };
+        // SAFETY: the system reads the parameter and keeps no pointer; 0 is the calling thread, which ends right after.
+        let has = move || unsafe { libc::sched_setscheduler(0, policy, &raw const it) } == 0;
+        std::thread::spawn(move || has().then(lends_its_core)).join().expect("it ends")
     }
 }

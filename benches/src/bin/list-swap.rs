@@ -1,5 +1,5 @@
-//! A list of N entries swapped every second while records come at half of the maximum rate, or at a rate: what it does to
-//! the latency of alerts, and whether every record is judged by exactly one version.
+//! A list of N entries swapped every second while records come over TCP at a rate, or out of memory at half of the maximum:
+//! what it does to the latency of alerts, and whether every record is judged by exactly one version.
 //!
 //! Usage: `list-swap FOLDER [ENTRIES] [SECONDS] [RATE]` (10,000,000 and 60). Records are sent on a schedule and their
 //! latency counts from the moment that the schedule says, however late they were sent. One record in a hundred
@@ -15,10 +15,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use weir_benches::paced::{HIT_EVERY, LANES, Line, PACK, build, open, quantile, sorted};
-use weir_benches::{cores, parse};
+use weir_benches::{cores, over_tcp_beside, parse};
+use weir_engine::alert::Alert;
+use weir_engine::runtime::ReloadHandle;
 use weir_engine::watchlist::Watchlist;
 use weir_engine::{Feed, Format, Limits, Output, Pipeline, Sink, SinkError, SinkSpec, Source, SourceError, SourceSpec};
 use weir_rules::{Catalog, Pack};
@@ -46,19 +49,18 @@ fn main() {
         build(path, entries, version, &pack);
     }
     let first = open(&paths[0], &pack);
-    let rate = args.next().map_or_else(
-        || {
-            let saturated = run(&pack, &first, None, f64::INFINITY, SATURATED_S);
-            let maximum = saturated.records as f64 / saturated.elapsed_s;
-            println!("maximum: {maximum:.0} records/s; half of it is sent");
-            maximum / 2.0
-        },
-        |text| text.parse().expect("records a second"),
-    );
+    let wanted: Option<f64> = args.next().map(|text| text.parse().expect("records a second"));
+    let rate = wanted.unwrap_or_else(|| {
+        let saturated = run(&pack, &first, None, Way::Memory, f64::INFINITY, SATURATED_S);
+        let maximum = saturated.records as f64 / saturated.elapsed_s;
+        println!("maximum: {maximum:.0} records/s; half of it is sent");
+        maximum / 2.0
+    });
+    let way = if wanted.is_some() { Way::Tcp } else { Way::Memory };
     let [mut quiet, mut swapped] = [Vec::new(), Vec::new()];
     for round in 1..=ROUNDS {
         println!("round {round}, the machine: {}", cores::lost());
-        let outcome = run(&pack, &first, Some(&paths), rate, WARM_UP_S + 2.0 * seconds);
+        let outcome = run(&pack, &first, Some(&paths), way, rate, WARM_UP_S + 2.0 * seconds);
         println!(
             "round {round}: {} records, {} alerts, {} swaps, {} versions; torn {}, missing {}",
             outcome.records, outcome.alerts, outcome.swaps, outcome.versions, outcome.torn, outcome.missing
@@ -142,56 +144,48 @@ fn has_swap(second: u64) -> bool {
     second / PERIOD_S % 2 == 1
 }
 
-fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, rate: f64, seconds: f64) -> Outcome {
-    let seen = Arc::new(Mutex::new(Seen::with_room_for(rate, seconds)));
+/// How records come.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Over a connection, from senders that share the cores.
+    Tcp,
+    /// Out of memory, from a thread that looks at the schedule and judges them: faster than a connection.
+    Memory,
+}
+
+fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, way: Way, rate: f64, seconds: f64) -> Outcome {
     let started = Instant::now();
-    let sent = Arc::new(AtomicU64::new(0));
-    let schedule = Schedule { started, rate, seconds, sent: Arc::clone(&sent) };
-    let sink = Timing { started, rate, seen: Arc::clone(&seen) };
-    let pipeline = Pipeline::builder(Catalog::builtin())
-        .shared_pack(pack.clone(), vec![Arc::clone(list)])
-        .limits(Limits { max_ahead_ms: i64::MAX, ..Limits::default() })
-        .source(SourceSpec::new("schedule", Format::Ndjson), schedule)
-        .sink(SinkSpec::alerts("timing", ["p"]), sink)
-        .build()
-        .expect("a pipeline");
-    let handle = pipeline.reload_handle();
-    let over = Arc::new(AtomicBool::new(false));
-    let swapper = swap.map(|paths| {
-        let (paths, pack, over) = (paths.clone(), pack.clone(), Arc::clone(&over));
-        std::thread::spawn(move || {
-            let mut swaps = 0;
-            while !over.load(Ordering::Relaxed) {
-                let second = started.elapsed().as_secs();
-                if has_swap(second) {
-                    swaps += 1;
-                    handle.swap_list(&open(&paths[swaps as usize % 2], &pack)).expect("a swap");
-                }
-                let next = started + Duration::from_secs(second + 1);
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
-            }
-            swaps
-        })
-    });
-    let stolen = {
-        let over = Arc::clone(&over);
-        std::thread::spawn(move || {
-            let mut by_second = vec![stolen_ms()];
-            while !over.load(Ordering::Relaxed) {
-                let next = started + Duration::from_secs(by_second.len() as u64);
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
-                by_second.push(stolen_ms());
-            }
-            by_second
-        })
+    let seen = Arc::new(Mutex::new(Seen::with_room_for(rate, seconds)));
+    let mut beside = None;
+    let mut begins = |handle| beside = Some(Beside::start(handle, pack, swap, started));
+    let records = match way {
+        Way::Tcp => {
+            let judged = Arc::clone(&seen);
+            let sees = move |alert: &Alert| judged.lock().expect("one sink").see(alert);
+            let timed = over_tcp_beside(pack, list, rate, seconds, |builder| builder, begins, sees);
+            let warm = timed.iter().filter(|it| it.due_s >= WARM_UP_S);
+            seen.lock().expect("the sink is done").latencies_ms.extend(warm.map(|it| (it.due_s as u64, it.ms)));
+            timed.len() as u64 * HIT_EVERY
+        }
+        Way::Memory => {
+            let sent = Arc::new(AtomicU64::new(0));
+            let schedule = Schedule { started, rate, seconds, sent: Arc::clone(&sent) };
+            let sink = Timing { started, rate, seen: Arc::clone(&seen) };
+            let pipeline = Pipeline::builder(Catalog::builtin())
+                .shared_pack(pack.clone(), vec![Arc::clone(list)])
+                .limits(Limits { max_ahead_ms: i64::MAX, ..Limits::default() })
+                .source(SourceSpec::new("schedule", Format::Ndjson), schedule)
+                .sink(SinkSpec::alerts("timing", ["p"]), sink)
+                .build()
+                .expect("a pipeline");
+            begins(pipeline.reload_handle());
+            pipeline.run().expect("a run");
+            sent.load(Ordering::Relaxed)
+        }
     };
-    pipeline.run().expect("a run");
-    over.store(true, Ordering::Relaxed);
-    let swaps = swapper.map_or(0, |thread| thread.join().expect("the swapper"));
     let elapsed_s = started.elapsed().as_secs_f64();
+    let (swaps, stolen) = beside.expect("it began").end();
     let seen = std::mem::take(&mut *seen.lock().expect("the sink is done"));
-    let stolen = stolen.join().expect("the watch");
-    let records = sent.load(Ordering::Relaxed);
     let of = |with_swap: bool| {
         Latencies::of(seen.latencies_ms.iter().copied().filter(|(second, _)| has_swap(*second) == with_swap))
     };
@@ -207,6 +201,53 @@ fn run(pack: &Pack, list: &Arc<Watchlist>, swap: Option<&[PathBuf; 2]>, rate: f6
         versions: seen.versions.len(),
         slowest: slowest(&seen.latencies_ms, &stolen),
     }
+}
+
+/// What goes on beside a run.
+struct Beside {
+    over: Arc<AtomicBool>,
+    /// Opens and swaps lists; how many.
+    swapper: JoinHandle<u64>,
+    /// Looks each second at what the host has taken.
+    watch: JoinHandle<Vec<u64>>,
+}
+
+impl Beside {
+    fn start(handle: ReloadHandle, pack: &Pack, swap: Option<&[PathBuf; 2]>, started: Instant) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (paths, pack, ends) = (swap.cloned(), pack.clone(), Arc::clone(&over));
+        let swapper = std::thread::spawn(move || {
+            let mut swaps = 0;
+            while let Some(paths) = paths.as_ref().filter(|_| !ends.load(Ordering::Relaxed)) {
+                let second = started.elapsed().as_secs();
+                if has_swap(second) {
+                    swaps += 1;
+                    handle.swap_list(&open(&paths[swaps as usize % 2], &pack)).expect("a swap");
+                }
+                sleep_until(started + Duration::from_secs(second + 1));
+            }
+            swaps
+        });
+        let ends = Arc::clone(&over);
+        let watch = std::thread::spawn(move || {
+            let mut by_second = vec![stolen_ms()];
+            while !ends.load(Ordering::Relaxed) {
+                sleep_until(started + Duration::from_secs(by_second.len() as u64));
+                by_second.push(stolen_ms());
+            }
+            by_second
+        });
+        Self { over, swapper, watch }
+    }
+
+    fn end(self) -> (u64, Vec<u64>) {
+        self.over.store(true, Ordering::Relaxed);
+        (self.swapper.join().expect("the swapper"), self.watch.join().expect("the watch"))
+    }
+}
+
+fn sleep_until(then: Instant) {
+    std::thread::sleep(then.saturating_duration_since(Instant::now()));
 }
 
 /// Milliseconds that the host has given to others since it started, of all cores together.
@@ -302,6 +343,18 @@ impl Seen {
         latencies_ms.clear();
         Self { latencies_ms, ..Self::default() }
     }
+
+    /// Hits come in the order in which they were sent, and each is judged by one version.
+    fn see(&mut self, alert: &Alert) {
+        let hit = alert.hit.as_ref().expect("the rule has a list");
+        let lane = format!("{:05}", self.alerts % LANES);
+        self.alerts += 1;
+        let version = hit.case_ref.as_ref().and_then(|text| text.chars().next()).unwrap_or('?');
+        let judged_by = *self.versions.entry(hit.list_version.clone()).or_insert(version);
+        if judged_by != version || alert.say.as_deref() != Some(lane.as_str()) {
+            self.torn += 1;
+        }
+    }
 }
 
 impl Sink for Timing {
@@ -310,16 +363,8 @@ impl Sink for Timing {
         let mut seen = self.seen.lock().expect("one sink");
         for output in outputs {
             let Output::Alert(alert) = output else { continue };
-            let Some(hit) = &alert.hit else { continue };
-            // Hits come in the order in which they were sent.
             let number = seen.alerts;
-            seen.alerts += 1;
-            let lane = format!("{:05}", number % LANES);
-            let version = hit.case_ref.as_ref().and_then(|text| text.chars().next()).unwrap_or('?');
-            let judged_by = *seen.versions.entry(hit.list_version.clone()).or_insert(version);
-            if judged_by != version || alert.say.as_deref() != Some(lane.as_str()) {
-                seen.torn += 1;
-            }
+            seen.see(alert);
             let due_s = if self.rate.is_finite() { (number * HIT_EVERY) as f64 / self.rate } else { now_s };
             if due_s >= WARM_UP_S {
                 seen.latencies_ms.push((due_s as u64, (now_s - due_s) * 1e3));

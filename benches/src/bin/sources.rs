@@ -92,8 +92,8 @@ fn main() {
         let rate = match kind {
             "http" => http(&runtime, records, REQUEST_RECORDS, durable.as_deref()),
             "http-records" => http(&runtime, records, 1, durable.as_deref()),
-            "tcp" => tcp(&runtime, records, false, durable.as_deref()),
-            "tcp-records" => tcp(&runtime, records, true, durable.as_deref()),
+            "tcp" => tcp(records, false, durable.as_deref()),
+            "tcp-records" => tcp(records, true, durable.as_deref()),
             "mqtt" | "mqtt-arrays" => mqtt(&runtime, records, kind == "mqtt-arrays", durable.as_deref()),
             "nats" | "nats-arrays" => nats(&runtime, records, kind == "nats-arrays", durable.as_deref()),
             _ => kafka(&runtime, records, kind == "kafka-arrays", durable.as_deref()),
@@ -197,15 +197,10 @@ fn post(stream: &mut TcpStream, body: &str) {
     }
 }
 
-fn tcp(runtime: &tokio::runtime::Runtime, records: u64, one_by_one: bool, durable: Option<&Path>) -> f64 {
+fn tcp(records: u64, one_by_one: bool, durable: Option<&Path>) -> f64 {
     let address = free_address();
-    let source = TcpSource {
-        address,
-        idle_timeout: Duration::from_mins(1),
-        once: false,
-        on_bound: None,
-        runtime: runtime.handle().clone(),
-    };
+    let source =
+        TcpSource { address, idle_timeout: Duration::from_mins(1), stay_awake: true, once: false, on_bound: None };
     let lines: Vec<String> = (0..records).map(|n| record(n) + "\n").collect();
     judged(records, durable, source, || {
         if one_by_one {

@@ -1,5 +1,6 @@
 //! Where records come from.
 
+mod awake;
 mod axis;
 mod file;
 mod follow;

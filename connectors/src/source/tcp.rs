@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet, block_in_place};
 use weir_engine::{Feed, Source, SourceError};
 
+use super::awake::Awake;
 use super::{OnBound, STOP_POLL};
 
 /// Connections at once.
@@ -34,19 +34,28 @@ pub struct TcpSource {
     pub address: SocketAddr,
     /// A connection without a byte for this long is closed.
     pub idle_timeout: Duration,
+    /// Whether a connection that brings records at intervals below half a millisecond may keep a core from sleep: at most one in
+    /// the process, and only as long as nobody else wants it.
+    pub stay_awake: bool,
     /// Ends when the first connection does.
     pub once: bool,
     /// Called with the address it got.
     pub on_bound: Option<OnBound>,
-    /// Where its connections run; one of several threads: a connection that waits for room leaves its own to others, and one
-    /// that judges what it has read may wait for a sink.
-    pub runtime: Handle,
 }
 
 impl Source for TcpSource {
     fn run(self: Box<Self>, feed: Feed) -> Result<(), SourceError> {
         let place = format!("tcp {}", self.address);
-        self.runtime.clone().block_on(self.listen(feed)).map_err(|error| SourceError::new(place, error))?
+        // Its connections have a thread of their own: no other that sleeps takes notice of what comes instead of one that is
+        // awake, and a sink that needs a thread of a runtime does not wait for one that waits for it.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("tcp")
+            .on_thread_start(weir_memory::go_first)
+            .enable_all()
+            .build()
+            .map_err(|error| SourceError::new(&place, error))?;
+        runtime.block_on(self.listen(feed)).map_err(|error| SourceError::new(place, error))?
     }
 }
 
@@ -79,9 +88,9 @@ impl TcpSource {
             };
             served = true;
             let feed = feed.clone();
-            let idle_timeout = self.idle_timeout;
+            let (idle_timeout, awake) = (self.idle_timeout, Awake::new(self.stay_awake));
             connections.spawn(async move {
-                let result = receive(stream, peer, &feed, idle_timeout).await;
+                let result = receive(stream, peer, &feed, idle_timeout, awake).await;
                 drop(permit);
                 result
             });
@@ -107,6 +116,7 @@ async fn receive(
     peer: SocketAddr,
     feed: &Feed,
     idle_timeout: Duration,
+    mut awake: Awake,
 ) -> Result<(), SourceError> {
     let mut framer = feed.framer(format!("tcp {peer}"));
     let mut buffer = vec![0; feed.block_bytes().min(MUCH_READ_BYTES)];
@@ -115,16 +125,16 @@ async fn receive(
     while !feed.stopping() {
         let patience = if framer.pending() > 0 { RECORD_TIMEOUT.min(idle_timeout) } else { idle_timeout };
         let at_once = if full_reads < FULL_READS { READ_BYTES.min(buffer.len()) } else { buffer.len() };
-        match tokio::time::timeout(STOP_POLL, stream.read(&mut buffer[..at_once])).await {
-            Err(_) => {
+        match awake.wait(STOP_POLL, stream.read(&mut buffer[..at_once])).await {
+            None => {
                 silent += STOP_POLL;
                 if silent >= patience {
                     break;
                 }
             }
             // The other side has closed, or is gone; connections come and go.
-            Ok(Ok(0) | Err(_)) => break,
-            Ok(Ok(read)) => {
+            Some(Ok(0) | Err(_)) => break,
+            Some(Ok(read)) => {
                 silent = Duration::ZERO;
                 full_reads = if read < READ_BYTES { 0 } else { full_reads + 1 };
                 framer.push(&buffer[..read]);

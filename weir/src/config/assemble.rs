@@ -132,12 +132,12 @@ fn build_source(
             Box::new(source)
         }
         SourceKind::Stdin => Box::new(StdinSource),
-        SourceKind::Tcp { address, idle_timeout_ms, once } => Box::new(TcpSource {
+        SourceKind::Tcp { address, idle_timeout_ms, stay_awake, once } => Box::new(TcpSource {
             address,
             idle_timeout: Duration::from_millis(idle_timeout_ms as u64),
+            stay_awake,
             once,
             on_bound: Some(announce),
-            runtime: runtime.clone(),
         }),
         SourceKind::Http { address, route, limits } => {
             Box::new(HttpSource { address, path: route, limits, on_bound: Some(announce), runtime: runtime.clone() })

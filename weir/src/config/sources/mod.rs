@@ -51,7 +51,7 @@ pub(crate) struct SourceDecl {
 pub(crate) enum SourceKind {
     File { pattern: PathBuf, span: Range<usize>, follow: bool },
     Stdin,
-    Tcp { address: SocketAddr, idle_timeout_ms: i64, once: bool },
+    Tcp { address: SocketAddr, idle_timeout_ms: i64, stay_awake: bool, once: bool },
     Http { address: SocketAddr, route: String, limits: HttpLimits },
     Viid(Box<ViidDecl>),
     Mqtt(Box<MqttDecl>),
@@ -190,6 +190,7 @@ pub(super) fn parse_source(
         Type::Tcp => parse_address(file, &mut map, diagnostics).map(|address| SourceKind::Tcp {
             address,
             idle_timeout_ms: map.take_duration_ms("idle_timeout", diagnostics).unwrap_or(600_000),
+            stay_awake: map.take_bool("stay_awake", diagnostics).unwrap_or(true),
             once: map.take_bool("once", diagnostics).unwrap_or(false),
         }),
         Type::Http => parse_http(file, &mut map, diagnostics),
